@@ -1,0 +1,50 @@
+# People, pre-commit and CI share these targets. `make run` and `make test` need Python >= 3.11 and make alone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+OUT ?= out
+
+.PHONY: help run test quick lint format train clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+run: $(RUN_STAMP) ## Segment the sample images with the demo model: masks and a contact sheet in ./out
+	$(BIN)/maskmill run demo/samples --out $(OUT) --model demo
+
+test: lint ## Lint, types, import rules and all tests
+	$(BIN)/pytest
+
+quick: $(DEV_STAMP) ## The tests that take no minutes
+	$(BIN)/pytest -m "not slow"
+
+lint: $(DEV_STAMP) ## Ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV_STAMP) ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
+	$(BIN)/python -m demo.train
+
+clean: ## Remove the virtual environment and all that is generated
+	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Maskmill needs Python >= 3.11: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[worker,embedded]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(RUN_STAMP)

@@ -1,0 +1,52 @@
+"""Admission: a bounded window of announced shards for each job, and a second announcement for those that got lost.
+
+Anybody may tend at any time (a committing worker, an idle one, a watching client): the scripts are atomic.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from maskmill.account import close_job
+from maskmill.errors import MaskmillError
+from maskmill.services import Services
+
+log = structlog.get_logger(__name__)
+
+
+def top_up(services: Services, job: str, out: str) -> list[int]:
+    """Announce the job's next shards up to its window."""
+    settings = services.settings
+    shards = services.ledger.admit(job, settings.window, settings.hint_seconds)
+    services.queue.announce(job, out, shards)
+    return shards
+
+
+def reap(services: Services, job: str, out: str) -> list[int]:
+    """Announce again the shards whose lease or announcement expired, while the queue has room for them."""
+    settings, ledger = services.settings, services.ledger
+    room = settings.window - ledger.queue_length(settings.queue)
+    if room <= 0:
+        return []
+    shards = ledger.reap(job, room, settings.hint_seconds)
+    services.queue.announce(job, out, shards)
+    return shards
+
+
+def tend_job(services: Services, job: str) -> None:
+    """Reap and top up one job; close it when its last shard is committed but its account is not written."""
+    progress = services.ledger.progress(job)
+    if progress.finished:
+        close_job(services, job)
+        return
+    reap(services, job, progress.out)
+    top_up(services, job, progress.out)
+
+
+def tend(services: Services) -> None:
+    """Tend every open job, oldest first; what goes wrong with one job is logged and leaves the others alone."""
+    for job in services.ledger.open_jobs():
+        try:
+            tend_job(services, job)
+        except MaskmillError as error:
+            log.warning("job_not_tended", job=job, code=error.code, reason=str(error))

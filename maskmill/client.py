@@ -1,0 +1,238 @@
+"""Maskmill from Python: submit a job, wait for it, read its results.
+
+    from maskmill import Client
+
+    job = Client().submit("photos/", out="s3://bucket/labels", model="facebook/detr-resnet-50-panoptic")
+    job.wait()
+    for result in job.results():
+        print(result.uri, [segment.label for segment in result.segments])
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TextIO
+
+from maskmill import admission, keys, parameters
+from maskmill.account import close_job, final_state, read_job, read_manifest, read_report
+from maskmill.errors import JobFailed, JobNotFound, ObjectNotFound
+from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Segment, Status
+from maskmill.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
+from maskmill.services import Services
+from maskmill.settings import Settings
+from maskmill.store import Store
+from maskmill.submit import start, submit
+
+TEND_SECONDS = 2.0
+
+
+class Client:
+    """The producer's side. Settings come from `MASKMILL_*` and `AWS_*` unless given."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.services = Services.connect(settings or Settings())
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that this client was made with."""
+        return self.services.settings
+
+    def submit(
+        self,
+        sources: str | Sequence[str],
+        *,
+        out: str | None = None,
+        column: str | None = None,
+        stdin: TextIO | None = None,
+        on_images: Callable[[int], None] | None = None,
+        **pipeline_parameters: Any,
+    ) -> Job:
+        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, list files (see `maskmill.sources`).
+
+        `out` is `s3://bucket/prefix` (default: the settings'), `column` names the column of list files;
+        `pipeline_parameters` are those of the transformers pipeline: model, revision, image_processor, subtask,
+        threshold, mask_threshold, overlap_mask_area_threshold, dtype, batch_size, num_workers, timeout.
+        Raises `SourceError`, `InvalidSpec`, `StoreUnavailable` or `BrokerUnavailable`.
+        """
+        spec, execution = parameters.parse(**pipeline_parameters)
+        where = (out or self.settings.out).rstrip("/")
+        record = submit(
+            self.services,
+            [sources] if isinstance(sources, str) else list(sources),
+            out=where,
+            spec=spec,
+            execution=execution,
+            column=column,
+            stdin=stdin,
+            on_images=on_images,
+        )
+        return Job(record.job, where, self.services)
+
+    def job(self, job: str, out: str | None = None) -> Job:
+        """A job by its id; `out` is needed only when the ledger has forgotten it. Raises `JobNotFound`."""
+        if not keys.JOB_ID.fullmatch(job):
+            raise JobNotFound(f"'{job}' is not a job id; `maskmill status` lists the jobs")
+        try:
+            return Job(job, self.services.ledger.out(job), self.services)
+        except JobNotFound:
+            found = Job(job, (out or self.settings.out).rstrip("/"), self.services)
+            if not found.store.exists(keys.job_record(job)):
+                raise JobNotFound(
+                    f"no job '{job}' in the ledger or below {found.out}; give its --out prefix"
+                ) from None
+            return found
+
+    def jobs(self, newest: int = 50) -> list[Job]:
+        """The latest jobs that the ledger knows, newest first."""
+        ids = self.services.ledger.jobs(newest)
+        return [Job(job, self.services.ledger.out(job), self.services) for job in ids]
+
+    def unfinished(self, out: str) -> Iterator[JobRecord]:
+        """Records of the jobs below `out` that have no manifest yet, oldest first."""
+        store = self.services.store(out)
+        for job in store.folders("jobs/"):
+            if store.exists(keys.job_record(job)) and not store.exists(keys.manifest(job)):
+                yield read_job(store, job)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submitted job: its id and output prefix; all else is read when asked for."""
+
+    id: str
+    out: str
+    services: Services
+
+    @property
+    def store(self) -> Store:
+        """The store below the output prefix."""
+        return self.services.store(self.out)
+
+    def record(self) -> JobRecord:
+        """What was submitted."""
+        return read_job(self.store, self.id)
+
+    def manifest(self) -> Manifest | None:
+        """The closing account, or None while the job is open."""
+        return read_manifest(self.store, self.id)
+
+    def status(self) -> JobStatus:
+        """Where the job stands: from the ledger, or from the bucket once the ledger has forgotten it."""
+        try:
+            progress = self.services.ledger.progress(self.id)
+        except JobNotFound:
+            return self._status_from_bucket()
+        return JobStatus(
+            job=self.id,
+            out=self.out,
+            state=final_state(progress) if progress.finished else JobState.RUNNING,
+            submitted=progress.images,
+            counts=progress.counts,
+            failures=progress.failures,
+            shards=progress.shards,
+            shards_done=progress.shards_done,
+            shards_claimed=progress.claimed,
+            shards_queued=max(0, progress.queued),
+        )
+
+    def resume(self) -> None:
+        """Enter the job into the ledger again and announce what is left; harmless for a job that runs."""
+        start(self.services, self.out, self.id)
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        poll_seconds: float = 0.5,
+        on_status: Callable[[JobStatus], None] | None = None,
+    ) -> Manifest:
+        """Wait until the job is closed and return its account; tends the job meanwhile (see `maskmill.admission`).
+
+        Raises `TimeoutError` after `timeout` seconds; the job goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        next_tend = 0.0
+        while True:
+            status = self.status()
+            if on_status:
+                on_status(status)
+            if status.finished:
+                return self.manifest() or close_job(self.services, self.id)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {self.id} still runs after {timeout} s: {status.counts}")
+            if time.monotonic() >= next_tend:
+                admission.tend_job(self.services, self.id)
+                next_tend = time.monotonic() + TEND_SECONDS
+            time.sleep(poll_seconds)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What became of each image, in the order of submission; of a running job, what is decided so far."""
+        for shard in range(self.record().shards):
+            report = read_report(self.store, self.id, shard)
+            yield from report.outcomes if report else ()
+
+    def results(self) -> Iterator[Result]:
+        """The images that have a mask, in the order of submission; masks are fetched when they are looked at."""
+        for outcome in self.outcomes():
+            if outcome.status in (Status.STORED, Status.REUSED):
+                yield Result(outcome, self.store)
+
+    def failures(self) -> Iterator[Outcome]:
+        """The images that failed, each with its code and reason."""
+        return (outcome for outcome in self.outcomes() if outcome.status is Status.FAILED)
+
+    def _status_from_bucket(self) -> JobStatus:
+        record, manifest = self.record(), self.manifest()
+        if manifest is None:
+            raise JobFailed(f"the ledger has forgotten job {self.id}: `maskmill resume {self.id}` goes on")
+        return JobStatus(
+            job=self.id,
+            out=self.out,
+            state=manifest.state,
+            submitted=manifest.submitted,
+            counts=manifest.counts,
+            failures=manifest.failures,
+            shards=record.shards,
+            shards_done=record.shards,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One segmented image."""
+
+    outcome: Outcome
+    store: Store
+
+    @property
+    def uri(self) -> str:
+        """Where the image is."""
+        return self.outcome.uri
+
+    @property
+    def mask_key(self) -> str:
+        """The mask's key below the job's output prefix."""
+        if self.outcome.mask_key is None:
+            raise ObjectNotFound(f"{self.uri} has no mask: {self.outcome.reason}")
+        return self.outcome.mask_key
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments, in the pipeline's order."""
+        return self.outcome.segments or ()
+
+    @cached_property
+    def _mask(self) -> tuple[SegmentMap, MaskHeader]:
+        return decode(self.store.get(self.mask_key))
+
+    @property
+    def segment_map(self) -> SegmentMap:
+        """H × W, pixel = segment id, 0 = no segment; uint8 or uint16. Fetched once."""
+        return self._mask[0]
+
+    def as_pipeline_output(self) -> list[dict[str, Any]]:
+        """What the stock pipeline returns for this image: a list of `score`, `label`, `mask` (PIL, mode L)."""
+        return pipeline_output(self.segment_map, self.segments)

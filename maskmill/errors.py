@@ -1,0 +1,189 @@
+"""One error tree. A class owns its `code` (stable, for machines) and whether trying again can help (`retryable`).
+
+Three families, by whose fault it is and hence by what happens next:
+
+* `ImageError`: one image's. It becomes a line of the shard's report; its neighbours are stored.
+* `ShardError`: nobody's image. The shard is given back and tried again.
+* `UsageError`: the caller's. One line on the terminal, with the cure in it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MaskmillError(Exception):
+    """Base of every error that Maskmill raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+
+class ImageError(MaskmillError):
+    """One image cannot be segmented; `str(error)` is the reason that its report line shows."""
+
+    code = "image_error"
+
+
+class ImageNotFound(ImageError):
+    """No image is where its reference points (missing file, HTTP 404 or 410, no such S3 key or bucket)."""
+
+    code = "not_found"
+
+
+class ImageForbidden(ImageError):
+    """The image may not be read (file permissions, HTTP 401 or 403, S3 access denied)."""
+
+    code = "forbidden"
+
+
+class FetchTimeout(ImageError):
+    """Connecting to or reading from the image's server took longer than the job's `timeout`."""
+
+    code = "timeout"
+    retryable = True
+
+
+class FetchFailed(ImageError):
+    """The image's server answered with an error, or broke the connection, on every attempt."""
+
+    code = "fetch_failed"
+    retryable = True
+
+
+class ImageTooLarge(ImageError):
+    """The file has more bytes than the worker's `max_image_bytes`."""
+
+    code = "too_large"
+
+
+class NotAnImage(ImageError):
+    """The bytes are in none of the image formats that the worker opens (an HTML error page, an empty file…)."""
+
+    code = "not_an_image"
+
+
+class ImageTruncated(ImageError):
+    """The file starts like an image but ends or breaks before all pixels are there."""
+
+    code = "truncated"
+
+
+class DecompressionBomb(ImageError):
+    """The image would have more pixels than the worker's `max_image_pixels`."""
+
+    code = "decompression_bomb"
+
+
+class ImageUnsupported(ImageError):
+    """The reference or the image is of a kind that Maskmill does not read (`ftp://…`, an exotic pixel mode)."""
+
+    code = "unsupported"
+
+
+class SegmentationFailed(ImageError):
+    """The model or its pre- or post-processing raised an error for this image alone."""
+
+    code = "model_error"
+
+
+class ShardError(MaskmillError):
+    """Something that no image of the shard is to blame for; the shard is tried again."""
+
+    code = "shard_error"
+    retryable = True
+
+
+class StoreUnavailable(ShardError):
+    """The object store cannot be reached or answers with a server error."""
+
+    code = "store_unavailable"
+
+
+class BrokerUnavailable(ShardError):
+    """The broker (Redis protocol) cannot be reached."""
+
+    code = "broker_unavailable"
+
+
+class LeaseLost(ShardError):
+    """Another worker holds the shard now: this one stops and leaves the shard to it."""
+
+    code = "lease_lost"
+
+
+class ModelUnavailable(ShardError):
+    """The job's model cannot be loaded: hub out of reach, no such model, or not a segmentation model."""
+
+    code = "model_unavailable"
+
+
+class DeviceLost(ShardError):
+    """The accelerator reported an error of its own; nothing that this process computes after it can be trusted."""
+
+    code = "device_lost"
+
+
+class WorkerCrashed(ShardError):
+    """Workers died with this shard in hand as many times as the settings allow."""
+
+    code = "worker_crashed"
+    retryable = False
+
+
+class UsageError(MaskmillError):
+    """The caller asked for something that cannot be done; the message says what to do instead."""
+
+    code = "usage"
+
+
+class SourceError(UsageError):
+    """A source names nothing: no such folder, an empty glob, a list file without the named column."""
+
+    code = "source"
+
+
+class InvalidSpec(UsageError):
+    """A segmentation parameter is out of range or no longer exists in the pipeline."""
+
+    code = "invalid_spec"
+
+
+class InvalidRecord(MaskmillError):
+    """A stored record or message does not parse; `record` keeps the text that was found."""
+
+    code = "invalid_record"
+
+    def __init__(self, message: str, record: str) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class ObjectNotFound(UsageError):
+    """No object has this key in the store."""
+
+    code = "object_not_found"
+
+
+class ObjectForbidden(UsageError):
+    """The store refused the credentials, or they do not cover this object."""
+
+    code = "object_forbidden"
+
+
+class JobNotFound(UsageError):
+    """Neither the ledger nor the output prefix knows a job of this id."""
+
+    code = "job_not_found"
+
+
+class JobFailed(MaskmillError):
+    """A job that was waited for cannot go on (no worker, model not to be had); `str(error)` says why."""
+
+    code = "job_failed"
+
+
+def one_line(error: BaseException, max_characters: int = 300) -> str:
+    """The error on one line of bounded length, for reports and logs; the type is named unless the error is ours."""
+    text = " ".join(str(error).split())
+    return (text if isinstance(error, MaskmillError) else f"{type(error).__name__}: {text}")[:max_characters]

@@ -1,0 +1,110 @@
+"""Names of objects in the bucket, all relative to the output prefix. Keys are built here, never taken from input."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+SCHEMES = ("file", "http", "https", "s3")
+MAX_PART_BYTES = 180
+MAX_KEY_BYTES = 900
+"""S3 allows 1,024 bytes for a key; the output prefix needs some of them."""
+
+_UNSAFE = re.compile(r"[^\w.,;=()!'&$@+ ~-]")
+
+
+def new_job_id() -> str:
+    """A sortable, readable id such as `20261122-205301-9f86d081`."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def job_folder(job: str) -> str:
+    """The folder of one job's records."""
+    return f"jobs/{job}/"
+
+
+def job_record(job: str) -> str:
+    """The job's spec, sources and counts."""
+    return f"jobs/{job}/job.json"
+
+
+def shard(job: str, index: int) -> str:
+    """The references of one shard, one JSON line each."""
+    return f"jobs/{job}/shards/{index:06d}.jsonl"
+
+
+def metadata(job: str, index: int) -> str:
+    """One JSON line for each stored image of one shard."""
+    return f"jobs/{job}/metadata/{index:06d}.jsonl"
+
+
+def reports(job: str) -> str:
+    """The folder of all reports."""
+    return f"jobs/{job}/reports/"
+
+
+def report(job: str, index: int) -> str:
+    """The outcomes of one shard; its presence means that they are decided."""
+    return f"{reports(job)}{index:06d}.json"
+
+
+def manifest(job: str) -> str:
+    """The closing account of the job."""
+    return f"jobs/{job}/manifest.json"
+
+
+def shard_index(key: str) -> int:
+    """The number of a shard from the key of its references, metadata or report."""
+    return int(key.rsplit("/", 1)[1].split(".")[0])
+
+
+def mask(uri: str, base: str | None = None) -> str:
+    """The mask's key for an image: the image's path mirrored below `masks/`, with `.png` added.
+
+    A local path below `base` (the common parent folder of the job's sources) is mirrored relative to it:
+    `/home/me/photos/cat.jpg` becomes `masks/photos/cat.jpg.png` for base `/home/me`. Every other image gets the
+    full way with its scheme: `masks/s3/bucket/cat.jpg.png`. The image's own extension stays, so that `cat.jpg` and
+    `cat.png` have two masks. Whatever could make two references share a key (a query, an odd character, an
+    overlong name) adds the first 16 hex digits of the reference's SHA-256.
+    """
+    path = _mirrored(uri, base)
+    parts = [_clean(part) for part in path.split("/")]
+    clean = "/".join(parts)
+    if clean != path or len(clean.encode()) > MAX_KEY_BYTES:
+        clean = f"{_shorten(clean)}~{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+    return f"masks/{clean}.png"
+
+
+def _mirrored(uri: str, base: str | None) -> str:
+    if "://" in uri:
+        scheme, rest = uri.split("://", 1)
+        return f"{scheme}/{rest}"
+    if base is not None and uri.startswith(base.rstrip("/") + "/"):
+        inside = uri[len(base.rstrip("/")) + 1 :]
+        # A folder that is called like a scheme would meet the mirrored addresses: keep the two apart.
+        return f"file/{uri.lstrip('/')}" if inside.split("/")[0] in SCHEMES else inside
+    return f"file/{uri.lstrip('/')}"
+
+
+def _clean(part: str) -> str:
+    """One path component that any S3 server keeps as it is: not empty, no dots alone, no odd characters."""
+    part = _UNSAFE.sub("_", part)
+    while len(part.encode()) > MAX_PART_BYTES:
+        part = part[:-1]
+    return part if part.strip(".") else "_"
+
+
+def _shorten(path: str) -> str:
+    return path.encode()[:MAX_KEY_BYTES].decode(errors="ignore").rstrip("/")
+
+
+def without_query(uri: str) -> str:
+    """An address that may be shown: no user, password, query or fragment."""
+    if "://" not in uri:
+        return uri
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

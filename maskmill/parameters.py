@@ -1,0 +1,38 @@
+"""The parameters that users know from the transformers pipeline, sorted into what changes masks and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from maskmill.errors import InvalidSpec
+from maskmill.schema import Execution, Spec
+
+GONE = {
+    "framework": "only PyTorch is left in transformers; leave it out",
+    "modelcard": "it never changed a result; leave it out",
+    "args_parser": "it was internal to transformers; leave it out",
+    "binary_output": "outputs are always stored as PNG segment maps; leave it out",
+    "torch_dtype": "transformers renamed it: use dtype",
+    "device": "a device belongs to a worker: start `maskmill-worker --device …`",
+}
+
+
+def parse(**parameters: Any) -> tuple[Spec, Execution]:
+    """Sort pipeline parameters; None means 'not given'. Raises `InvalidSpec` naming what is wrong and the cure."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    for name in given:
+        if name in GONE:
+            raise InvalidSpec(f"{name}: {GONE[name]}")
+        if name not in Spec.model_fields and name not in Execution.model_fields:
+            known = ", ".join((*Spec.model_fields, *Execution.model_fields))
+            raise InvalidSpec(f"{name}: no such parameter; there are {known}")
+    try:
+        return (
+            Spec(**{name: value for name, value in given.items() if name in Spec.model_fields}),
+            Execution(**{name: value for name, value in given.items() if name in Execution.model_fields}),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidSpec(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

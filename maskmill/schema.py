@@ -1,0 +1,239 @@
+"""The records that producer, broker, worker and bucket exchange: frozen, typed, versioned JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskmill.errors import InvalidRecord
+
+VERSION: Literal[1] = 1
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and strict about unknown fields so that a foreign text is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self) -> bytes:
+        """The record as one line of UTF-8 JSON, without the fields that are unset."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Self:
+        """Parse one record; raises `InvalidRecord` (which carries the text) when it is not one."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            shown = text if isinstance(text, str) else text.decode(errors="replace")
+            raise InvalidRecord(f"not a {cls.__name__}: {error}", shown) from error
+
+
+class Subtask(StrEnum):
+    """The three kinds of segmentation that the transformers pipeline knows."""
+
+    PANOPTIC = "panoptic"
+    INSTANCE = "instance"
+    SEMANTIC = "semantic"
+
+
+class Dtype(StrEnum):
+    """The dtype in which the model's weights are loaded and run."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Spec(Record):
+    """All that changes the masks. Names and defaults are those of the transformers pipeline.
+
+    `subtask` None means the first that the image processor supports, in the order panoptic, instance, semantic.
+    """
+
+    model: str = "facebook/detr-resnet-50-panoptic"
+    revision: str | None = None
+    image_processor: str | None = None
+    subtask: Subtask | None = None
+    threshold: Fraction = 0.9
+    mask_threshold: Fraction = 0.5
+    overlap_mask_area_threshold: Fraction = 0.5
+    dtype: Dtype = Dtype.FLOAT32
+
+    def fingerprint(self) -> str:
+        """32 hex digits that differ whenever the masks may differ."""
+        return hashlib.sha256(self.to_json()).hexdigest()[:32]
+
+
+class Execution(Record):
+    """How a job is run: changes its speed, never its masks. None leaves the choice to the worker."""
+
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    num_workers: Annotated[int, Field(ge=0)] | None = None
+    timeout: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class Reference(Record):
+    """Where one image is, and the key (below the output prefix) of the mask that it will get.
+
+    `uri` is an absolute local path, or an `http(s)://` or `s3://bucket/key` address.
+    """
+
+    uri: str
+    mask_key: str
+
+
+class JobRecord(Record):
+    """`job.json`: what a user submitted. Written once all shards are in the bucket."""
+
+    version: Literal[1] = VERSION
+    job: str
+    created: datetime
+    sources: tuple[str, ...]
+    spec: Spec
+    execution: Execution
+    images: Count
+    shards: Count
+    shard_size: Annotated[int, Field(ge=1)]
+    software: dict[str, str] = {}
+
+
+class Segment(Record):
+    """One region of one image.
+
+    `id` is the pixel value in the segment map (from 1), `area` in pixels, `box` is COCO's
+    (x, y, width, height) in pixels. `score` is None for semantic segments, as in the pipeline.
+    """
+
+    id: Annotated[int, Field(ge=1)]
+    label: str
+    label_id: Count
+    score: float | None = None
+    area: Count
+    box: tuple[int, int, int, int]
+
+
+class Status(StrEnum):
+    """What became of one image. Every submitted image ends as exactly one of these."""
+
+    STORED = "stored"
+    REUSED = "reused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Outcome(Record):
+    """What became of one image of a shard: a mask with its segments, or an error code and a reason.
+
+    `width` and `height` are those of the decoded image after its EXIF orientation, in pixels.
+    `seconds` are wall times by stage (fetch, decode, preprocess, forward, postprocess, encode, upload);
+    those of a stage that serves a whole batch are divided by the images in it.
+    """
+
+    uri: str
+    status: Status
+    code: str | None = None
+    reason: str | None = None
+    mask_key: str | None = None
+    fingerprint: str | None = None
+    width: Count | None = None
+    height: Count | None = None
+    segments: tuple[Segment, ...] | None = None
+    seconds: dict[str, float] | None = None
+
+
+class Counts(Record):
+    """Images by status. `submitted` images are accounted for when the four add up to it."""
+
+    stored: Count = 0
+    reused: Count = 0
+    failed: Count = 0
+    cancelled: Count = 0
+
+    @property
+    def total(self) -> int:
+        """Images that have an outcome."""
+        return self.stored + self.reused + self.failed + self.cancelled
+
+
+class ShardReport(Record):
+    """`reports/000017.json`: every outcome of a shard. The first one written counts, for good."""
+
+    version: Literal[1] = VERSION
+    job: str
+    shard: Count
+    attempt: Count
+    worker: str
+    finished: datetime
+    outcomes: tuple[Outcome, ...]
+
+    def counts(self) -> Counts:
+        """The shard's images by status."""
+        statuses = [outcome.status for outcome in self.outcomes]
+        return Counts(**{status.value: statuses.count(status) for status in Status})
+
+
+class JobState(StrEnum):
+    """Where a job stands, in the words that the CLI prints."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPLETED_WITH_FAILURES = "completed with failures"
+    CANCELLED = "cancelled"
+
+
+class Manifest(Record):
+    """`manifest.json`: the job's closing account. submitted = stored + reused + failed + cancelled."""
+
+    version: Literal[1] = VERSION
+    job: str
+    state: JobState
+    submitted: Count
+    counts: Counts
+    failures: dict[str, Count] = {}
+    spec: Spec
+    fingerprint: str
+    created: datetime
+    finished: datetime
+
+
+class ShardMessage(Record):
+    """The hint that travels through Celery: 'shard N of this job, under this prefix, can be worked on'."""
+
+    version: Literal[1] = VERSION
+    job: str
+    shard: Count
+    out: str
+
+
+def utc_now() -> datetime:
+    """The time of this machine, for records; the ledger's leases use the broker's clock."""
+    return datetime.now(UTC)
+
+
+class JobStatus(Record):
+    """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` announced."""
+
+    job: str
+    out: str
+    state: JobState
+    submitted: Count
+    counts: Counts
+    failures: dict[str, Count] = {}
+    shards: Count
+    shards_done: Count
+    shards_claimed: Count = 0
+    shards_queued: Count = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job is closed."""
+        return self.state is not JobState.RUNNING

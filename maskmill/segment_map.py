@@ -1,0 +1,90 @@
+"""Segment maps and the PNG that stores them: pixel = segment id, 0 = no segment, the segments themselves as PNG text.
+
+One object carries all that the pipeline returned for one image, so mask and metadata are never out of step.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from maskmill.errors import InvalidRecord
+from maskmill.schema import VERSION, Record, Segment, Subtask
+
+TEXT_KEY = "maskmill"
+MAX_SEGMENTS = 2**16 - 1
+CONTENT_TYPE = "image/png"
+
+SegmentMap = NDArray[np.uint16] | NDArray[np.uint8]
+"""H × W, uint8 with up to 255 segments, else uint16."""
+
+
+class MaskHeader(Record):
+    """The PNG's text: what was segmented, by which spec, and the segments in the pipeline's order."""
+
+    version: Literal[1] = VERSION
+    uri: str
+    fingerprint: str
+    subtask: Subtask
+    segments: tuple[Segment, ...]
+
+
+def encode(ids: SegmentMap, header: MaskHeader, compress_level: int = 3) -> bytes:
+    """A greyscale PNG of 8 or 16 bits with the header as an international text chunk (PNG, 3rd edition, 11.3.3.4)."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(TEXT_KEY, header.to_json().decode(), zip=True)
+    buffer = io.BytesIO()
+    Image.fromarray(ids).save(buffer, "PNG", pnginfo=info, compress_level=compress_level)
+    return buffer.getvalue()
+
+
+def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:
+    """The segment map and header of a stored mask; raises `InvalidRecord` for any other PNG."""
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        image.load()
+        text = getattr(image, "text", {}).get(TEXT_KEY)
+        ids = np.asarray(image)
+    if text is None:
+        raise InvalidRecord("a PNG without the maskmill text is not a mask of ours", "")
+    return ids.astype(np.uint8 if ids.dtype == np.uint8 else np.uint16, copy=False), MaskHeader.from_json(
+        text
+    )
+
+
+def narrowest(ids: NDArray[np.integer]) -> SegmentMap:
+    """The same map in the smallest dtype that holds it; raises `ValueError` above 65,535 segments."""
+    highest = int(ids.max(initial=0))
+    if highest > MAX_SEGMENTS:
+        raise ValueError(f"{highest} segments in one image; a mask holds {MAX_SEGMENTS}")
+    return ids.astype(np.uint8) if highest <= 255 else ids.astype(np.uint16)
+
+
+def areas_and_boxes(ids: SegmentMap, highest: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """For each id from 1 to `highest`: its area in pixels and its COCO box (x, y, width, height)."""
+    areas = np.bincount(ids.ravel(), minlength=highest + 1)
+    for segment_id in range(1, highest + 1):
+        yield int(areas[segment_id]), _box(ids, segment_id) if areas[segment_id] else (0, 0, 0, 0)
+
+
+def _box(ids: SegmentMap, segment_id: int) -> tuple[int, int, int, int]:
+    inside = ids == segment_id
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+
+
+def pipeline_output(ids: SegmentMap, segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    """What the stock pipeline returns: for each segment `score`, `label` and `mask` (PIL, mode L, 0 or 255)."""
+    return [
+        {
+            "score": segment.score,
+            "label": segment.label,
+            "mask": Image.fromarray(((ids == segment.id) * 255).astype(np.uint8)),
+        }
+        for segment in segments
+    ]

@@ -1,0 +1,36 @@
+"""What both sides talk to, made once from the settings and passed on: ledger, queue and stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+
+from maskmill.ledger import Ledger, connect
+from maskmill.queue import Queue
+from maskmill.settings import Settings
+from maskmill.store import Store
+
+
+@dataclass
+class Services:
+    """Connections to broker and store; stores are kept by output prefix. Shared by threads, not by processes."""
+
+    settings: Settings
+    ledger: Ledger
+    queue: Queue
+    _stores: dict[str, Store] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def connect(cls, settings: Settings, queue: Queue | None = None) -> Services:
+        """Make the clients; nothing is sent before the first use."""
+        ledger = Ledger(connect(settings.broker_url.get_secret_value()), settings.queue)
+        return cls(settings, ledger, queue or Queue(settings))
+
+    def store(self, out: str) -> Store:
+        """The store below the output prefix `out`."""
+        with self._lock:
+            if out not in self._stores:
+                connections = self.settings.upload_threads + 8
+                self._stores[out] = Store(out, self.settings.s3, connections)
+            return self._stores[out]

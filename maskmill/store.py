@@ -1,0 +1,204 @@
+"""Objects under one `s3://bucket/prefix`, through boto3. The only module that knows boto3.
+
+A `Store` may be shared by threads, not by processes: make one after a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+
+from maskmill.errors import ImageTooLarge, MaskmillError, ObjectForbidden, ObjectNotFound, StoreUnavailable, UsageError
+from maskmill.settings import S3Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
+FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+LOST_RACE = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+ALREADY_MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of a listing: its key below the store's prefix, its size in bytes and its ETag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """`s3://bucket/some/key` as (`bucket`, `some/key`); raises `UsageError` for anything else."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise UsageError(f"'{url}' is not an S3 address: write s3://bucket/prefix")
+    return bucket, key
+
+
+def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
+    """A client with bounded waits; `connections` is how many threads will use it at once."""
+    config = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        max_pool_connections=connections,
+        s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
+    )
+    secret, token = settings.secret_access_key, settings.session_token
+    return boto3.Session().client(
+        "s3",
+        endpoint_url=settings.endpoint_url,
+        region_name=settings.region,
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        aws_session_token=token.get_secret_value() if token else None,
+        config=config,
+    )
+
+
+def _error_code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _translate(error: Exception, what: str) -> MaskmillError:
+    if isinstance(error, NoCredentialsError):
+        return ObjectForbidden("no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if isinstance(error, ParamValidationError):
+        return UsageError(f"{what}: not a valid S3 address")
+    if isinstance(error, ClientError):
+        code = _error_code(error)
+        if code in NOT_FOUND:
+            return ObjectNotFound(f"{what}: no such object or bucket ({code})")
+        if code in FORBIDDEN:
+            return ObjectForbidden(f"{what}: access denied by the object store ({code})")
+        return StoreUnavailable(f"{what}: the object store answered {code}")
+    return StoreUnavailable(f"{what}: the object store cannot be reached ({type(error).__name__})")
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise _translate(error, what) from error
+
+
+class Store:
+    """The objects below one output prefix; keys are relative to it."""
+
+    def __init__(self, url: str, settings: S3Settings, connections: int = 16) -> None:
+        self.url = url.rstrip("/")
+        self.bucket, prefix = split_url(self.url)
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.client = new_client(settings, connections)
+
+    def _name(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self.prefix}{key}"
+
+    def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
+        """Write one object, replacing what is there. Atomic: readers see the old or the new."""
+        with _errors(self._name(key)):
+            self.client.put_object(
+                Bucket=self.bucket, Key=self.prefix + key, Body=body, ContentType=content_type
+            )
+
+    def put_if_absent(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
+        """Write one object unless its key is taken; True if this call wrote it (RFC 9110, `If-None-Match: *`)."""
+        try:
+            self.client.put_object(
+                Bucket=self.bucket,
+                Key=self.prefix + key,
+                Body=body,
+                ContentType=content_type,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if _error_code(error) in LOST_RACE:
+                return False
+            raise _translate(error, self._name(key)) from error
+        except BotoCoreError as error:
+            raise _translate(error, self._name(key)) from error
+        return True
+
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
+        """One object's bytes; raises `ObjectNotFound`, `ObjectForbidden`, `ImageTooLarge` or `StoreUnavailable`."""
+        with _errors(self._name(key)):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            if max_bytes is not None and answer["ContentLength"] > max_bytes:
+                answer["Body"].close()
+                raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
+            return answer["Body"].read()
+
+    def exists(self, key: str) -> bool:
+        """Whether an object has this key."""
+        try:
+            with _errors(self._name(key)):
+                self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects whose key starts with `prefix`, in key order, a page at a time."""
+        for page in self._pages(prefix):
+            for item in page.get("Contents", []):
+                yield StoredObject(item["Key"][len(self.prefix) :], item["Size"], item["ETag"].strip('"'))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the 'folders' directly below `prefix` (which ends with `/`)."""
+        for page in self._pages(prefix, Delimiter="/"):
+            for item in page.get("CommonPrefixes", []):
+                yield item["Prefix"][len(self.prefix + prefix) :].rstrip("/")
+
+    def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
+        paginator = self.client.get_paginator("list_objects_v2")
+        with _errors(self._name(prefix)):
+            yield from paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, **options)
+
+
+@dataclass
+class ObjectReader:
+    """Reads `s3://bucket/key` addresses of any bucket; makes its clients at first use, so it may travel before that."""
+
+    settings: S3Settings
+    _stores: dict[str, Store] = field(default_factory=dict)
+
+    def __call__(self, url: str, max_bytes: int) -> bytes:
+        """The object's bytes; raises as `Store.get` does."""
+        bucket, key = split_url(url)
+        if bucket not in self._stores:
+            self._stores[bucket] = Store(f"s3://{bucket}", self.settings)
+        return self._stores[bucket].get(key, max_bytes)
+
+
+def ensure_bucket(
+    *, endpoint_url: str, access_key_id: str, secret_access_key: str, region: str, bucket: str
+) -> None:
+    """Make the bucket unless it is there.
+
+    Raises `StoreUnavailable` while the server does not answer and `ObjectForbidden` for wrong credentials.
+    """
+    settings = S3Settings.model_validate(
+        {
+            "endpoint_url": endpoint_url,
+            "access_key_id": access_key_id,
+            "secret_access_key": secret_access_key,
+            "region": region,
+        }
+    )
+    try:
+        new_client(settings).create_bucket(Bucket=bucket)
+    except ClientError as error:
+        if _error_code(error) not in ALREADY_MADE:
+            raise _translate(error, f"s3://{bucket}") from error
+    except BotoCoreError as error:
+        raise _translate(error, f"s3://{bucket}") from error

@@ -1,0 +1,338 @@
+"""The `maskmill` command: submit, follow and fetch jobs, or run one from end to end on this machine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskmill.client import Client, Job
+from maskmill.errors import BrokerUnavailable, JobFailed, MaskmillError, ModelUnavailable, StoreUnavailable
+from maskmill.schema import JobState, JobStatus
+from producer import display, options
+from producer.display import console, errors
+
+EXIT_ERROR, EXIT_USAGE, EXIT_MODEL, EXIT_FAILURES, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+EXIT_CODES = """
+**Exit codes**: 0 completed · 2 wrong use · 3 model not to be had · 4 completed with failures ·
+5 broker, store or worker not there · 130 interrupted
+"""
+
+app = typer.Typer(
+    name="maskmill",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Segment images in bulk: queue them, let GPU workers batch them, find the masks in S3.",
+    epilog="**Start here**: `maskmill run photos/ --out masks/ --model demo`",
+)
+servers_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The embedded broker and object store.")
+app.add_typer(servers_app, name="servers")
+
+
+@contextmanager
+def failing_plainly(as_json: bool) -> Iterator[None]:
+    """Errors as one line and an exit code; a traceback is for our own bugs."""
+    try:
+        yield
+    except MaskmillError as error:
+        display.print_error(error.code, str(error), as_json=as_json)
+        raise typer.Exit(_exit_code(error)) from None
+    except KeyboardInterrupt:
+        display.print_error("interrupted", "stopped; the same command goes on where this one was", as_json=as_json)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _exit_code(error: MaskmillError) -> int:
+    if isinstance(error, ModelUnavailable):
+        return EXIT_MODEL
+    return EXIT_UNAVAILABLE if isinstance(error, BrokerUnavailable | StoreUnavailable | JobFailed) else EXIT_USAGE
+
+
+@app.command(
+    epilog="**Example**: `maskmill run photos/ --out masks/ --model demo`\n\n" + EXIT_CODES,
+)
+def run(
+    sources: options.Sources,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for masks, metadata and contact sheet.")],
+    column: options.Column = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    image_processor: options.ImageProcessor = None,
+    subtask: options.SubtaskOption = None,
+    threshold: options.Threshold = None,
+    mask_threshold: options.MaskThreshold = None,
+    overlap_mask_area_threshold: options.OverlapThreshold = None,
+    dtype: options.DtypeOption = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = None,
+    num_workers: options.NumWorkers = None,
+    timeout: options.Timeout = None,
+    json: options.Json = False,
+) -> None:
+    """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
+
+    Starts an embedded broker and object store (127.0.0.1 only) and one worker, and stops them at the end.
+    Interrupted, the same command goes on where it stopped.
+    """
+    from producer.run import Events, Plan
+    from producer.run import run as run_plan
+
+    with failing_plainly(json):
+        parameters = _parameters(
+            model=model,
+            revision=revision,
+            image_processor=image_processor,
+            subtask=subtask,
+            threshold=threshold,
+            mask_threshold=mask_threshold,
+            overlap_mask_area_threshold=overlap_mask_area_threshold,
+            dtype=dtype,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            timeout=timeout,
+        )
+        plan = Plan(tuple(sources), column, parameters, device, out)
+        with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
+            result = run_plan(plan, Events(_note_unless(json), _say_submitted(json), show))
+        if json:
+            sheet = str(result.sheet) if result.sheet else None
+            display.print_json(_status_json(result.status) | {"folder": str(out), "contact_sheet": sheet})
+        else:
+            _print_end(result.status)
+            console.print(f"{result.masks:,} masks, metadata.jsonl and manifest.json in {out}", soft_wrap=True)
+            if result.sheet:
+                console.print(f"contact sheet: {result.sheet}", soft_wrap=True)
+    _exit_by_state(result.status)
+
+
+def _parameters(**given: Any) -> dict[str, Any]:
+    """The parameters that were given; a model that is a folder becomes an absolute path."""
+    model = given.get("model")
+    if model and model != "demo" and Path(model).is_dir():
+        given["model"] = str(Path(model).resolve())
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _note_unless(json: bool) -> Any:
+    return (lambda _: None) if json else (lambda text: errors.print(f"[dim]{text}…"))
+
+
+def _say_submitted(json: bool) -> Any:
+    def say(job: Job, resumed: bool) -> None:
+        if not json:
+            images = job.record().images
+            errors.print(f"[dim]{'continuing' if resumed else 'submitted'} job {job.id}: {images:,} images")
+
+    return say
+
+
+@app.command(
+    epilog="**Example**: `maskmill submit s3://photos/2026/ --out s3://labels/2026 --model facebook/detr-resnet-50-panoptic`"
+)
+def submit(
+    sources: options.Sources,
+    out: options.Out = None,
+    column: options.Column = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    image_processor: options.ImageProcessor = None,
+    subtask: options.SubtaskOption = None,
+    threshold: options.Threshold = None,
+    mask_threshold: options.MaskThreshold = None,
+    overlap_mask_area_threshold: options.OverlapThreshold = None,
+    dtype: options.DtypeOption = None,
+    batch_size: options.BatchSize = None,
+    num_workers: options.NumWorkers = None,
+    timeout: options.Timeout = None,
+    json: options.Json = False,
+) -> None:
+    """Queue a job for the workers and print its id.
+
+    Servers come from MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or `.env`).
+    Local paths must be readable by the workers too.
+    """
+    with failing_plainly(json):
+        parameters = _parameters(
+            model=model,
+            revision=revision,
+            image_processor=image_processor,
+            subtask=subtask,
+            threshold=threshold,
+            mask_threshold=mask_threshold,
+            overlap_mask_area_threshold=overlap_mask_area_threshold,
+            dtype=dtype,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            timeout=timeout,
+        )
+        job = Client().submit(sources, out=out, column=column, stdin=sys.stdin, **parameters)
+        record = job.record()
+        if json:
+            display.print_json({"job": job.id, "out": job.out, "images": record.images, "shards": record.shards})
+        else:
+            console.print(job.id)
+            errors.print(f"[dim]{record.images:,} images to {job.out}; follow with: maskmill watch {job.id}")
+
+
+@app.command(epilog="**Example**: `maskmill status 20261122-205301-9f86d081 --json`\n\n" + EXIT_CODES)
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id; without it, the latest jobs.")] = None,
+    out: options.Out = None,
+    json: options.Json = False,
+) -> None:
+    """Show where a job stands, or list the latest jobs. With --json a job's failed images are listed one by one."""
+    with failing_plainly(json):
+        client = Client()
+        if job is None:
+            statuses = [each.status() for each in client.jobs()]
+            if json:
+                display.print_json([each.model_dump(mode="json") for each in statuses])
+            else:
+                console.print(display.jobs_table(statuses) if statuses else "no jobs yet: maskmill submit --help")
+            return
+        found = client.job(job, out)
+        state = found.status()
+        if json:
+            failed = [outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in found.failures()]
+            display.print_json(_status_json(state) | {"failed_images": failed})
+        else:
+            _print_end(state)
+    _exit_by_state(state)
+
+
+@app.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + EXIT_CODES)
+def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
+    """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
+    with failing_plainly(json):
+        found = Client().job(job, out)
+        with nullcontext(_json_changes()) if json else display.job_bar(job) as show:
+            found.wait(on_status=show)
+        state = found.status()
+        if not json:
+            _print_end(state)
+    _exit_by_state(state)
+
+
+def _json_changes() -> Any:
+    last: list[JobStatus] = []
+
+    def show(status: JobStatus) -> None:
+        if last[-1:] != [status]:
+            last[:] = [status]
+            display.print_json(_status_json(status))
+
+    return show
+
+
+@app.command(epilog="**Example**: `maskmill results 20261122-205301-9f86d081 --download masks/`")
+def results(
+    job: options.JobId,
+    out: options.Out = None,
+    download: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy masks and metadata into this folder.")] = None,
+    json: options.Json = False,
+) -> None:
+    """List the images of a job with their masks and labels, or download them."""
+    with failing_plainly(json):
+        found = Client().job(job, out)
+        if download:
+            from producer.mirror import mirror
+
+            masks = mirror(found, download)
+            message = {"job": job, "folder": str(download), "masks": masks}
+            display.print_json(message) if json else console.print(f"{masks:,} masks in {download}", soft_wrap=True)
+            return
+        for result in found.results():
+            if json:
+                print(result.outcome.to_json().decode())
+            else:
+                labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
+                console.print(f"{result.uri}\t{found.out}/{result.mask_key}\t{labels}", soft_wrap=True, markup=False)
+
+
+@app.command(epilog="**Example**: `maskmill resume 20261122-205301-9f86d081 --out s3://labels/2026`")
+def resume(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
+    """Rebuild a job's queue from the bucket, after the broker has lost it; harmless for one that runs."""
+    with failing_plainly(json):
+        found = Client().job(job, out)
+        found.resume()
+        state = found.status()
+        display.print_json(_status_json(state)) if json else _print_end(state)
+
+
+def _status_json(status: JobStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json")
+
+
+def _print_end(status: JobStatus) -> None:
+    console.print(display.summary(status), soft_wrap=True)
+    if status.failures:
+        console.print(display.failures_table(status.failures))
+
+
+def _exit_by_state(status: JobStatus) -> None:
+    if status.state is JobState.COMPLETED_WITH_FAILURES:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+@servers_app.command("start", epilog="**Example**: `maskmill servers start && eval \"$(maskmill servers env)\"`")
+def servers_start(json: options.Json = False) -> None:
+    """Start the embedded broker and object store on 127.0.0.1 and leave them running."""
+    with failing_plainly(json):
+        from producer import embedded
+
+        started = embedded.start()
+        if json:
+            display.print_json({"broker": started.broker_url.rpartition("@")[2], "s3": started.s3_endpoint_url})
+        else:
+            console.print(f"broker and object store are up; their data is in {started.state_dir}", soft_wrap=True)
+            errors.print('[dim]for workers and clients in this shell: eval "$(maskmill servers env)"')
+
+
+@servers_app.command("env", epilog="**Example**: `eval \"$(maskmill servers env)\"`")
+def servers_env(json: options.Json = False) -> None:
+    """Print the settings of the running servers as shell exports (they contain the credentials)."""
+    with failing_plainly(json):
+        from producer import embedded
+
+        environment = embedded.start().environment()
+        if json:
+            display.print_json(environment)
+        else:
+            for name, value in environment.items():
+                print(f"export {name}={shlex.quote(value)}")
+
+
+@servers_app.command("status", epilog="**Example**: `maskmill servers status --json`")
+def servers_status(json: options.Json = False) -> None:
+    """Say whether the embedded servers run."""
+    with failing_plainly(json):
+        from producer import embedded
+
+        found = embedded.status()
+        if json:
+            display.print_json({"running": found.running})
+        else:
+            console.print("running" if found.running else "not running: maskmill servers start")
+
+
+@servers_app.command("stop", epilog="**Example**: `maskmill servers stop`")
+def servers_stop(json: options.Json = False) -> None:
+    """Stop the embedded servers; their data stays."""
+    with failing_plainly(json):
+        from producer import embedded
+
+        stopped = embedded.stop()
+        display.print_json({"stopped": stopped}) if json else console.print("stopped" if stopped else "were not running")
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,105 @@
+"""What a person sees on the terminal: a live bar, one-line summaries and errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from maskmill.schema import JobState, JobStatus
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+STYLES = {
+    JobState.RUNNING: "cyan",
+    JobState.COMPLETED: "green",
+    JobState.COMPLETED_WITH_FAILURES: "yellow",
+    JobState.CANCELLED: "magenta",
+}
+
+
+class ImageRate(ProgressColumn):
+    """Images a second, once there are any."""
+
+    def render(self, task: Task) -> Text:
+        """The rate over the last half minute."""
+        return Text(f"{task.speed:,.1f} images/s" if task.speed else "– images/s", style="progress.data.speed")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line of standard output."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def print_error(code: str, reason: str, *, as_json: bool) -> None:
+    """One line on standard error."""
+    if as_json:
+        errors.print(json.dumps({"error": code, "reason": reason}, ensure_ascii=False), soft_wrap=True, markup=False)
+    else:
+        errors.print(Text.assemble(("error: ", "bold red"), reason), soft_wrap=True)
+
+
+@contextmanager
+def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
+    """A live bar; call what it yields with each new status."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        ImageRate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=errors, speed_estimate_period=30) as progress:
+        task = progress.add_task(title, total=None, note="")
+
+        def show(status: JobStatus) -> None:
+            progress.update(
+                task, total=status.submitted, completed=status.counts.total, note=_note(status), refresh=True
+            )
+
+        yield show
+
+
+def _note(status: JobStatus) -> str:
+    if status.counts.failed:
+        return f"[yellow]{status.counts.failed:,} failed"
+    return "[dim]waiting for a worker" if not status.counts.total and not status.shards_claimed else ""
+
+
+def summary(status: JobStatus) -> Text:
+    """One line: state and counts."""
+    counts = [f"{number:,} {name}" for name, number in status.counts.model_dump().items() if number]
+    return Text.assemble(
+        (status.state.value, STYLES[status.state]),
+        f": {status.submitted:,} submitted = {' + '.join(counts) or '0'}"
+        if status.finished
+        else f": {status.counts.total:,} of {status.submitted:,} images ({', '.join(counts) or 'none yet'})",
+    )
+
+
+def jobs_table(statuses: list[JobStatus]) -> Table:
+    """All jobs, a row each."""
+    table = Table("job", "state", "images", "stored", "reused", "failed", "output", box=None, pad_edge=False)
+    for status in statuses:
+        counts = status.counts
+        numbers = (f"{number:,}" for number in (status.submitted, counts.stored, counts.reused, counts.failed))
+        table.add_row(status.job, Text(status.state.value, STYLES[status.state]), *numbers, status.out)
+    return table
+
+
+def failures_table(failures: dict[str, int]) -> Table:
+    """Failed images by code."""
+    table = Table("failed", "code", box=None, pad_edge=False)
+    for code, number in failures.items():
+        table.add_row(f"{number:,}", code)
+    return table

@@ -1,0 +1,117 @@
+"""Command-line options that several commands share; names and meanings are those of the transformers pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from maskmill.schema import Dtype, Subtask
+
+PIPELINE = "What changes the masks"
+EXECUTION = "What changes the speed"
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE…",
+        help="File, folder, glob, http(s):// image, s3://bucket/prefix/, list file (.txt .csv .jsonl .parquet), or - for stdin.",
+        show_default=False,
+    ),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(help="Column of list files that holds the references.", show_default="uri, url, image, path…"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Hub id, local folder, or 'demo', the small model that ships with Maskmill.",
+        show_default="facebook/detr-resnet-50-panoptic",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel=PIPELINE)
+]
+ImageProcessor = Annotated[
+    str | None, typer.Option(help="Take the image processor from here instead.", rich_help_panel=PIPELINE)
+]
+SubtaskOption = Annotated[
+    Subtask | None,
+    typer.Option(
+        help="Kind of segmentation.",
+        show_default="the first that the model supports, in this order",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Probability below which segments are dropped.",
+        show_default="0.9",
+        rich_help_panel=PIPELINE,
+    ),
+]
+MaskThreshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Probability above which a pixel is in a mask.",
+        show_default="0.5",
+        rich_help_panel=PIPELINE,
+    ),
+]
+OverlapThreshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Share of a mask that must be left after overlaps.",
+        show_default="0.5",
+        rich_help_panel=PIPELINE,
+    ),
+]
+DtypeOption = Annotated[
+    Dtype | None,
+    typer.Option(
+        help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=EXECUTION)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Images of equal shape in a forward pass.",
+        show_default="the worker's, 4",
+        rich_help_panel=EXECUTION,
+    ),
+]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="DataLoader processes that fetch, decode and preprocess.",
+        show_default="one less than the cores, 1 to 8",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Seconds for fetching one image.",
+        show_default="the worker's, 30",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+Out = Annotated[
+    str | None,
+    typer.Option(metavar="s3://BUCKET/PREFIX", help="Output prefix.", show_default="from the settings"),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Job id, as `maskmill submit` printed it.")]

@@ -1,0 +1,159 @@
+"""`maskmill run`: a whole job on this machine: servers, worker, progress, masks in a folder, contact sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from maskmill import parameters, sources
+from maskmill.client import Client, Job, Result
+from maskmill.decode import decode
+from maskmill.errors import ImageError, MaskmillError, UsageError
+from maskmill.fetch import Fetcher, FetchLimits
+from maskmill.schema import JobStatus
+from maskmill.settings import Settings
+from maskmill.store import ObjectReader
+from producer import embedded
+from producer.contact_sheet import Panel, write_contact_sheet
+from producer.mirror import mirror
+from producer.worker_process import WorkerProcess, worker_process
+
+DRAIN_SECONDS = 2.0
+"""Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
+
+SHEET_IMAGES = 24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for: sources, parameters as the pipeline names them, device, target folder."""
+
+    source_names: tuple[str, ...]
+    column: str | None
+    parameters: dict[str, Any]
+    device: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before any server is started."""
+        if "://" in str(self.folder):
+            raise UsageError("run writes to a local folder: for an s3:// prefix use `maskmill submit`")
+        if "-" in self.source_names:
+            raise UsageError("run cannot be continued from standard input: write the list to a .txt file")
+        parameters.parse(**self.parameters)
+
+    @property
+    def prefix(self) -> str:
+        """Output prefix in the embedded store: the folder's name and a hash of its path."""
+        digest = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]
+        return f"{self.folder.resolve().name or 'out'}-{digest}"
+
+    @property
+    def described_sources(self) -> tuple[str, ...]:
+        """The sources as the job's record keeps them."""
+        return tuple(sources.describe(name) for name in self.source_names)
+
+    @property
+    def queue(self) -> str:
+        """A queue of its own for each command line, so that two runs do not wait for each other's images."""
+        spec, _ = parameters.parse(**self.parameters)
+        text = "\n".join((self.prefix, spec.fingerprint(), *self.described_sources))
+        return f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with."""
+
+    status: JobStatus
+    masks: int
+    sheet: Path | None
+
+
+@dataclass
+class Events:
+    """What the caller wants to hear of."""
+
+    step: Callable[[str], None]
+    submitted: Callable[[Job, bool], None]
+    status: Callable[[JobStatus], None]
+
+
+def run(plan: Plan, events: Events, state_dir: Path | None = None) -> RunResult:
+    """Segment the plan's images on this machine and leave masks, metadata and a contact sheet in its folder.
+
+    The same plan again goes on where an interrupted one stopped. Raises a `MaskmillError` with the cure.
+    """
+    with ExitStack() as stack:
+        events.step("starting broker and object store")
+        servers = stack.enter_context(embedded.running(state_dir))
+        environment = servers.environment() | {
+            "MASKMILL_PREFIX": plan.prefix,
+            "MASKMILL_QUEUE": plan.queue,
+            "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        }
+        os.environ.update(environment)
+        client = Client(Settings())
+        job, resumed = continue_or_submit(client, plan)
+        events.submitted(job, resumed)
+        events.step("starting the worker and loading the model")
+        log = servers.state_dir / f"worker-{plan.queue}.log"
+        worker = stack.enter_context(worker_process(_worker_arguments(plan), environment, log))
+        wait(job, worker, events)
+        worker.stop()
+        events.step("copying the masks")
+        masks = mirror(job, plan.folder)
+        sheet = plan.folder / "contact-sheet.png"
+        written = write_contact_sheet(sheet, panels(job), f"{job.id} · {job.record().spec.model}")
+        return RunResult(job.status(), masks, sheet if written else None)
+
+
+def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
+    """The unfinished job of the same plan, entered again; else a new one. True if it was continued."""
+    spec, _ = parameters.parse(**plan.parameters)
+    for record in client.unfinished(client.settings.out):
+        if record.sources == plan.described_sources and record.spec == spec:
+            job = Job(record.job, client.settings.out, client.services)
+            job.resume()
+            return job, True
+    return client.submit(plan.source_names, column=plan.column, **plan.parameters), False
+
+
+def wait(job: Job, worker: WorkerProcess, events: Events) -> None:
+    """Wait for the job while the worker lives; raises `ModelUnavailable` or `JobFailed` if it will not."""
+
+    def on_status(status: JobStatus) -> None:
+        events.status(status)
+        if not status.finished:
+            worker.check()
+
+    job.wait(on_status=on_status)
+
+
+def _worker_arguments(plan: Plan) -> Sequence[str]:
+    spec, _ = parameters.parse(**plan.parameters)
+    revision = ["--revision", spec.revision] if spec.revision else []
+    return ["--device", plan.device, "--model", spec.model, *revision]
+
+
+def panels(job: Job) -> Iterator[Panel]:
+    """The first images of the job, read again for the sheet; one that cannot be read now is left out."""
+    settings = job.services.settings
+    fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.s3))
+    for result in islice(job.results(), SHEET_IMAGES):
+        try:
+            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
+        except (ImageError, MaskmillError):
+            continue
+        yield Panel.of(_short_name(result), image, result.segment_map, result.segments)
+
+
+def _short_name(result: Result) -> str:
+    name = result.uri.rstrip("/").rpartition("/")[2]
+    return name if len(name) <= 36 else f"{name[:16]}…{name[-18:]}"

@@ -1,0 +1,144 @@
+"""Makes small random models say something: fits the heads to photographs, so that segments of several labels come out.
+
+The stock initialisation (std 0.02) gives near-constant features, near-uniform class scores and masks that cover all or
+nothing. Here every matrix is drawn anew at a variance-keeping scale, and the heads' outputs are standardised over
+photographs, as layer-sequential unit-variance initialisation does (Mishkin and Matas, 2015, arXiv:1511.06422).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+EMBEDDING_STD = 2.0
+CLASS_LOGIT_STD = 5.0
+MASK_LOGIT_STD = 20.0
+MASK_LOGIT_MEAN = -8.0
+KEPT_QUERIES = 0.4
+"""The part of all queries that must pass the pipeline's default threshold."""
+DEFAULT_THRESHOLD = 0.9
+
+Runs = Sequence[Callable[[], object]]
+"""Each runs the model once, on one photograph."""
+
+
+def enliven(model: nn.Module) -> None:
+    """Draws weights anew at a scale that keeps the signal's variance, and embeddings far apart from one another."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(module.weight, gain=1.2)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=EMBEDDING_STD)
+
+
+@contextmanager
+def _last_output(module: nn.Module) -> Iterator[list[Tensor]]:
+    """A list whose one item is the module's newest output: decoders with auxiliary outputs call their heads often."""
+    newest: list[Tensor] = []
+
+    def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        newest[:] = [output.detach()]
+
+    handle = module.register_forward_hook(record)
+    try:
+        yield newest
+    finally:
+        handle.remove()
+
+
+def observe(module: nn.Module, runs: Runs) -> Tensor:
+    """The module's last outputs in every run, as rows of channels, shape (positions, channels)."""
+    rows = []
+    with _last_output(module) as newest:
+        for run in runs:
+            run()
+            rows.append(_channels_last(newest[0]).flatten(0, -2))
+    return torch.cat(rows)
+
+
+def _channels_last(output: Tensor) -> Tensor:
+    return output.movedim(1, -1) if output.ndim == 4 else output
+
+
+def standardise(module: nn.Module, runs: Runs, std: float = 1.0) -> None:
+    """Gives every output channel of a module with weight and bias mean 0 and the given std over the photographs."""
+    rows = observe(module, runs)
+    factor = std / rows.std(dim=0)
+    with torch.no_grad():
+        module.weight.mul_(factor.view(-1, *[1] * (module.weight.ndim - 1)))
+        module.bias.sub_(rows.mean(dim=0)).mul_(factor)
+
+
+def fit_semantic(classifier: nn.Module, runs: Runs) -> None:
+    """Each class wins on a similar part of the photographs, by margins far above float noise."""
+    standardise(classifier, runs, CLASS_LOGIT_STD)
+
+
+def fit_classes(classifier: nn.Linear, runs: Runs) -> None:
+    """Standardises the class logits, then biases "no object" so that only a part of the queries passes the threshold."""
+    standardise(classifier, runs, CLASS_LOGIT_STD)
+    bias = _no_object_bias(observe(classifier, runs))
+    with torch.no_grad():
+        classifier.bias[-1] += bias
+
+
+def _no_object_bias(logits: Tensor) -> float:
+    """Bisects for the bias at which `KEPT_QUERIES` of the rows have a score above the threshold."""
+    low, high = -50.0, 50.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _kept_part(logits, middle) > KEPT_QUERIES else (low, middle)
+    return low
+
+
+def _kept_part(logits: Tensor, bias: float) -> float:
+    biased = logits.clone()
+    biased[:, -1] += bias
+    best = biased.softmax(dim=-1)[:, :-1].amax(dim=-1)
+    return (best > DEFAULT_THRESHOLD).float().mean().item()
+
+
+def fit_flat_masks(output: nn.Module, runs: Runs) -> None:
+    """Fits mask logits that one module puts out as its only channel: varied in space, mostly off."""
+    standardise(output, runs, MASK_LOGIT_STD)
+    with torch.no_grad():
+        output.bias.add_(MASK_LOGIT_MEAN)
+
+
+def fit_masks(pixels: nn.Module, embedder: nn.Module, runs: Runs) -> None:
+    """Fits mask logits that are products of query embeddings and pixel features: varied in space, mostly off.
+
+    Args:
+        pixels: the last module with weight and bias before the product on the pixels' side.
+        embedder: the perceptron that makes the queries' mask embeddings.
+        runs: each runs the model on one photograph.
+    """
+    standardise(pixels, runs)
+    last = [module for module in embedder.modules() if isinstance(module, nn.Linear)][-1]
+    embeddings = observe(last, runs)
+    features = observe(pixels, runs)
+    scale = MASK_LOGIT_STD / (_sample(embeddings) @ _sample(features).T).std(dim=1).mean()
+    with torch.no_grad():
+        last.weight.mul_(scale)
+        last.bias.mul_(scale)
+        pixels.bias.add_(_offset(embeddings * scale))
+
+
+def _offset(embeddings: Tensor) -> Tensor:
+    """The feature vector whose product with every embedding is nearest to the wanted mean logit."""
+    wanted = torch.full((len(embeddings), 1), MASK_LOGIT_MEAN)
+    ridge = 0.05 * embeddings.pow(2).mean() * len(embeddings) * torch.eye(embeddings.shape[1])
+    return torch.linalg.solve(embeddings.T @ embeddings + ridge, embeddings.T @ wanted).squeeze(1)
+
+
+def _sample(rows: Tensor, count: int = 2048) -> Tensor:
+    return rows[:: max(1, len(rows) // count)]
+
+
+def repeat(times: int, steps: Sequence[Callable[[], None]]) -> None:
+    """Runs the steps in turn, several times: masked attention makes the heads depend on one another."""
+    for _ in range(times):
+        for step in steps:
+            step()

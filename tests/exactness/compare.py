@@ -1,0 +1,65 @@
+"""The stock pipeline's output for one image, and the comparison of a job's output with it."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import ImageSegmentationPipeline, pipeline
+
+Segment = dict[str, Any]
+"""What the stock pipeline gives for a segment: `score` (float or None), `label`, `mask` (an "L" image, 0 and 255)."""
+
+SCORE_TOLERANCE = 1e-4
+MASK_AGREEMENT = 0.999
+
+
+@lru_cache(maxsize=1)
+def stock_pipeline(folder: Path) -> ImageSegmentationPipeline:
+    """The stock pipeline for a model folder, on the CPU; the last one is kept, tests going family by family."""
+    return pipeline("image-segmentation", model=str(folder), device="cpu")
+
+
+def stock_output(
+    folder: Path, image: Path, subtask: str | None = None, **parameters: Any
+) -> list[Segment]:
+    """What `transformers.pipeline` gives for the image file alone (batch size 1), with one thread."""
+    if subtask is not None:
+        parameters["subtask"] = subtask
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return stock_pipeline(folder)(str(image), **parameters)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def assert_same_output(ours: list[Segment], stock: list[Segment], where: str) -> None:
+    """Asserts the same labels in the same order, scores to 1e-4 and masks equal on 99.9 % of the image's pixels."""
+    labels, stock_labels = [s["label"] for s in ours], [s["label"] for s in stock]
+    assert labels == stock_labels, f"{where}: labels {labels}, the stock pipeline has {stock_labels}"
+    for index, (segment, stock_segment) in enumerate(zip(ours, stock, strict=True)):
+        place = f"{where}: segment {index} of {len(stock)} ({stock_segment['label']})"
+        _assert_same_score(segment["score"], stock_segment["score"], place)
+        _assert_same_mask(segment["mask"], stock_segment["mask"], place)
+
+
+def _assert_same_score(score: float | None, stock_score: float | None, place: str) -> None:
+    if score is None or stock_score is None:
+        assert score is stock_score, f"{place}: score {score}, the stock pipeline has {stock_score}"
+        return
+    difference = abs(score - stock_score)
+    assert difference <= SCORE_TOLERANCE, f"{place}: score {score}, the stock pipeline has {stock_score}"
+
+
+def _assert_same_mask(mask: Any, stock_mask: Any, place: str) -> None:
+    assert mask.mode == stock_mask.mode, f"{place}: mask of mode {mask.mode}, not {stock_mask.mode}"
+    assert mask.size == stock_mask.size, f"{place}: mask of size {mask.size}, not {stock_mask.size}"
+    agreement = mask_agreement(mask, stock_mask)
+    assert agreement >= MASK_AGREEMENT, f"{place}: masks agree on {agreement:.4%} of the pixels only"
+
+
+def mask_agreement(mask: Any, stock_mask: Any) -> float:
+    """The part of the pixels that are equal, between 0 and 1, of two mask images of one size."""
+    return float(np.mean(np.asarray(mask) == np.asarray(stock_mask)))

@@ -1,0 +1,316 @@
+"""The embedded servers, for real, each pair in its own state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from maskmill.errors import ObjectForbidden, UsageError
+from maskmill.settings import S3Settings
+from maskmill.store import Store, ensure_bucket
+from producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
+
+pytestmark = pytest.mark.timeout(60)
+
+# A user in a process of its own: says that it is in, and leaves when its stdin closes.
+USER = """
+import sys
+from pathlib import Path
+from producer.embedded import running
+with running(Path(sys.argv[1])) as servers:
+    print(servers.s3_endpoint_url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a pair that several tests share, in a folder that is still to be made."""
+    folder = tmp_path_factory.mktemp("embedded") / "pair"
+    yield folder
+    stop(folder)
+
+
+@pytest.fixture
+def pair(pair_dir: Path) -> Servers:
+    """The shared pair, up."""
+    return start(pair_dir)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose servers are stopped after the test, whatever happened in it."""
+    folder = tmp_path / "state"
+    yield folder
+    stop(folder)
+
+
+@pytest.fixture
+def new_user(state_dir: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Start processes that use the pair; those left over are killed after the test."""
+    users: list[subprocess.Popen[str]] = []
+
+    def start_user() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", USER, str(state_dir)]
+        path = os.pathsep.join(each for each in sys.path if each)
+        environment = os.environ | {"PYTHONPATH": path}
+        users.append(
+            subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        )
+        return users[-1]
+
+    yield start_user
+    for user in users:
+        user.kill()
+        user.communicate()
+
+
+def endpoint(user: subprocess.Popen[str]) -> str:
+    """Wait until the user is in; returns the S3 endpoint that it was given."""
+    assert user.stdout is not None
+    return user.stdout.readline().strip()
+
+
+def leave(user: subprocess.Popen[str]) -> None:
+    """Let the user leave in good order."""
+    user.communicate(timeout=30)
+    assert user.returncode == 0
+
+
+def bucket(servers: Servers) -> Store:
+    settings = S3Settings.model_validate(
+        {
+            "endpoint_url": servers.s3_endpoint_url,
+            "access_key_id": servers.access_key_id,
+            "secret_access_key": servers.secret_access_key,
+            "region": servers.region,
+        }
+    )
+    return Store(f"s3://{servers.bucket}", settings)
+
+
+def broker(servers: Servers) -> redis.Redis:
+    return redis.Redis.from_url(servers.broker_url)
+
+
+def processes(state_dir: Path) -> list[psutil.Process]:
+    """The live servers of a state folder."""
+    return [psutil.Process(server.pid) for server in status(state_dir).servers if server.pid is not None]
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether the process runs; a zombie, which its new parent has yet to reap, does not."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def kill(process: psutil.Process) -> None:
+    process.kill()
+    process.wait(10)
+
+
+def test_the_running_pair_is_reused(pair: Servers, pair_dir: Path) -> None:
+    before = status(pair_dir)
+
+    assert start(pair_dir) == pair
+
+    after = status(pair_dir)
+    assert [server.pid for server in after.servers] == [server.pid for server in before.servers]
+
+
+def test_only_the_half_that_died_is_started_again(pair: Servers, pair_dir: Path) -> None:
+    dead, survivor = processes(pair_dir)
+    kill(dead)
+    assert not status(pair_dir).running
+
+    assert start(pair_dir) == pair
+
+    restarted, kept = processes(pair_dir)
+    assert restarted.pid != dead.pid
+    assert kept.pid == survivor.pid
+    assert broker(pair).ping()
+
+
+def test_strangers_are_refused(pair: Servers) -> None:
+    port = int(pair.broker_url.rsplit(":", 1)[1].removesuffix("/0"))
+
+    with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    with pytest.raises(ObjectForbidden):
+        ensure_bucket(
+            endpoint_url=pair.s3_endpoint_url,
+            access_key_id=pair.access_key_id,
+            secret_access_key="wrong",
+            region=pair.region,
+            bucket=pair.bucket,
+        )
+
+
+def test_all_sockets_are_on_the_loopback_address(pair: Servers, pair_dir: Path) -> None:
+    assert pair
+    time.sleep(0.5)  # the listeners of weed's own maintenance come after S3 answers
+
+    listening = [
+        connection.laddr
+        for server in processes(pair_dir)
+        for connection in server.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert len(listening) == 11
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_secrets_are_for_their_owner_alone(pair: Servers, pair_dir: Path) -> None:
+    credentials = pair_dir / "credentials.json"
+    found = json.loads(credentials.read_text())
+    command_lines = " ".join(part for server in processes(pair_dir) for part in server.cmdline())
+    logs = "".join(log.read_text() for log in pair_dir.glob("*.log"))
+
+    assert credentials.stat().st_mode & 0o777 == 0o600
+    assert pair_dir.stat().st_mode & 0o777 == 0o700
+    assert found["secret_access_key"] == pair.secret_access_key
+    for secret in found.values():
+        assert len(secret) >= 32
+        assert secret not in command_lines + logs + repr(pair)
+
+
+def test_a_started_pair_outlives_its_users_and_stop_leaves_no_process(state_dir: Path) -> None:
+    start(state_dir)
+    servers = processes(state_dir)
+
+    with running(state_dir):
+        pass
+    assert [server.pid for server in processes(state_dir)] == [server.pid for server in servers]
+
+    assert len(servers) == 2
+    assert stop(state_dir) is True
+    assert not any(alive(server) for server in servers)
+    assert stop(state_dir) is False
+
+
+def test_data_and_credentials_survive_a_stop_and_the_death_of_both_servers(state_dir: Path) -> None:
+    first = start(state_dir)
+    bucket(first).put("masks/cat.png", b"segments")
+    broker(first).set("claim", "worker-1")
+
+    stop(state_dir)
+    stopped = start(state_dir)
+    bucket(stopped).put("masks/dog.png", b"more")
+    for server in processes(state_dir):
+        kill(server)
+    killed = start(state_dir)
+
+    assert bucket(killed).get("masks/cat.png") == b"segments"
+    assert bucket(killed).get("masks/dog.png") == b"more"
+    assert broker(killed).get("claim") == b"worker-1"
+    assert killed.secret_access_key == first.secret_access_key
+
+
+def test_a_port_taken_in_the_meantime_is_replaced(state_dir: Path) -> None:
+    before = start(state_dir)
+    bucket(before).put("a.txt", b"a")
+    ports = [server.port for server in status(state_dir).servers]
+    stop(state_dir)
+
+    squatters = [socket.create_server(("127.0.0.1", port)) for port in ports if port]
+    after = start(state_dir)
+    for squatter in squatters:
+        squatter.close()
+
+    assert len(squatters) == 2
+    assert not {server.port for server in status(state_dir).servers} & set(ports)
+    assert bucket(after).get("a.txt") == b"a"
+    assert broker(after).ping()
+
+
+def test_a_recycled_pid_is_spared_and_the_server_found_without_it(state_dir: Path) -> None:
+    start(state_dir)
+    servers = processes(state_dir)
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    for record in state_dir.glob("*/server.json"):
+        record.write_text(json.dumps({"pid": bystander.pid, "ports": []}))
+
+    assert processes(state_dir) == []
+    assert stop(state_dir) is True
+
+    assert not any(alive(server) for server in servers)
+    assert bystander.poll() is None
+    bystander.communicate(b"\n")
+
+
+def test_two_users_share_one_pair_and_the_last_to_leave_stops_it(
+    state_dir: Path, new_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    first, second = new_user(), new_user()
+    assert endpoint(first) == endpoint(second)
+    servers = processes(state_dir)
+    assert status(state_dir).users == tuple(sorted((first.pid, second.pid)))
+
+    leave(first)
+    assert [server.pid for server in processes(state_dir)] == [server.pid for server in servers]
+
+    leave(second)
+    assert not any(alive(server) for server in servers)
+
+
+def test_a_killed_user_leaves_the_pair_to_the_next_one_which_stops_it(
+    state_dir: Path, new_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    killed = new_user()
+    left_behind = endpoint(killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(10)
+    servers = processes(state_dir)
+
+    assert len(servers) == 2
+    assert status(state_dir).users == ()
+    with running(state_dir) as next_pair:
+        assert next_pair.s3_endpoint_url == left_behind
+
+    assert not any(alive(server) for server in servers)
+    assert list((state_dir / "users").iterdir()) == []
+
+
+def test_a_state_folder_may_have_a_long_name_with_spaces_and_commas(tmp_path: Path) -> None:
+    folder = tmp_path / "my state, really" / ("long " * 30).strip()
+    with running(folder) as servers:
+        bucket(servers).put("a.txt", b"a")
+        assert bucket(servers).get("a.txt") == b"a"
+
+
+def test_a_server_that_cannot_start_is_reported_with_its_log(state_dir: Path) -> None:
+    manifest = state_dir / "broker" / "appendonlydir" / "appendonly.aof.manifest"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("nonsense")
+
+    with pytest.raises(EmbeddedServersFailed, match=r"(?s)ended 3 times.*broker\.log.*manifest") as caught:
+        start(state_dir)
+
+    assert caught.value.code == "embedded_failed"
+    assert processes(state_dir) == []
+
+
+def test_a_missing_wheel_is_named_with_its_cure(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "files", missing)
+
+    with pytest.raises(UsageError, match=r"pip install 'maskmill\[embedded\]'"):
+        start(state_dir)
+
+    assert processes(state_dir) == []

@@ -1,0 +1,312 @@
+"""From an image reference to the bytes of its file: a local path, an `http(s)://` or an `s3://` address."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import ssl
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.request import getproxies
+
+import httpcore
+import httpx
+import stamina
+
+from maskmill.errors import (
+    FetchFailed,
+    FetchTimeout,
+    ImageError,
+    ImageForbidden,
+    ImageNotFound,
+    ImageTooLarge,
+    ImageUnsupported,
+    MaskmillError,
+    ObjectForbidden,
+    ObjectNotFound,
+    UsageError,
+)
+from maskmill.keys import without_query
+
+MAX_SHOWN = 200
+NOT_FOUND = {404, 410}
+FORBIDDEN = {401, 403}
+TOO_MANY_REQUESTS = 429
+MAX_RETRY_AFTER_SECONDS = 10.0
+"""A server that asks for a longer pause is asked again at the usual pace."""
+
+ReadObject = Callable[[str, int], bytes]
+"""Reads one `s3://bucket/key` of at most so many bytes.
+
+Raises `ObjectNotFound`, `ObjectForbidden` or `StoreUnavailable`, and for more bytes an error of code `too_large`.
+"""
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """What one fetch may take; `timeout_seconds` is for one attempt, from connecting to the last byte."""
+
+    max_bytes: int = 256 * 2**20
+    timeout_seconds: float = 30.0
+    max_redirects: int = 5
+    attempts: int = 3
+    backoff_seconds: float = 0.5
+
+
+class _Transient(FetchFailed):
+    """A failure that the next attempt may not meet; `retry_after_seconds` is what the server asked for."""
+
+    retry_after_seconds: float | None = None
+
+
+class Fetcher:
+    """Reads images by their references. Make one in each process; it keeps connections from image to image.
+
+    Its reasons (`str(error)`) name no credentials: addresses are shown without user, password and query.
+    """
+
+    def __init__(self, limits: FetchLimits | None = None, read_object: ReadObject | None = None) -> None:
+        self.limits = limits or FetchLimits()
+        self.read_object = read_object
+
+    def fetch(self, uri: str) -> bytes:
+        """The bytes of the image's file.
+
+        Raises `ImageNotFound`, `ImageForbidden`, `ImageTooLarge`, `ImageUnsupported`, `FetchTimeout` or
+        `FetchFailed`; for `s3://` also what is not the image's fault, `StoreUnavailable`.
+        """
+        scheme = "" if uri.startswith("/") else uri.partition(":")[0].lower()
+        if not scheme:
+            return _read_file(Path(uri), self.limits.max_bytes)
+        if scheme in ("http", "https"):
+            return self._retrying(_pause, self._attempt, uri)
+        if scheme == "s3" and self.read_object is not None:
+            return _read_object(self.read_object, uri, self.limits.max_bytes)
+        raise ImageUnsupported(f"{_shown(uri)}: neither an absolute path nor an http, https or s3 address")
+
+    @cached_property
+    def _retrying(self) -> stamina.RetryingCaller:
+        backoff = self.limits.backoff_seconds
+        return stamina.RetryingCaller(
+            attempts=self.limits.attempts,
+            timeout=None,
+            wait_initial=backoff,
+            wait_max=8 * backoff,
+            wait_jitter=backoff,
+        )
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        # Its INFO lines show whole addresses, with the signatures in their queries.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        return httpx.Client(
+            headers={
+                "User-Agent": f"maskmill/{_version()}",
+                "Accept": "image/*,*/*;q=0.5",
+                "Accept-Encoding": "identity",
+            },
+            timeout=self.limits.timeout_seconds,
+            mounts=None if "all" in getproxies() else {"all://": _Transport()},
+        )
+
+    def _attempt(self, uri: str) -> bytes:
+        DEADLINE.start(self.limits.timeout_seconds)
+        try:
+            return self._get(uri)
+        except (httpx.TimeoutException, httpcore.TimeoutException) as error:
+            raise FetchTimeout(f"{_shown(uri)}: no whole answer in {self.limits.timeout_seconds:g} s") from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
+            raise ImageUnsupported(f"{_shown(uri)}: not a valid address") from error
+        except httpx.TransportError as error:
+            raise _Transient(f"{_shown(uri)}: {_first_line(error)}") from error
+        except httpx.HTTPError as error:
+            raise FetchFailed(f"{_shown(uri)}: {_first_line(error)}") from error
+
+    def _get(self, uri: str) -> bytes:
+        """One attempt with its redirects, each of which is seen here before it is followed."""
+        self._client.cookies.clear()  # as if each image had a client of its own
+        request = self._client.build_request("GET", uri)
+        for _ in range(self.limits.max_redirects + 1):
+            if request.url.scheme not in ("http", "https"):
+                raise ImageUnsupported(f"{_shown(uri)}: redirects to {request.url.scheme}")
+            with closing(self._client.send(request, stream=True)) as response:
+                if response.next_request is None:
+                    _check_status(response, _shown(uri))
+                    return self._read_body(response, _shown(uri))
+                request = response.next_request
+        raise FetchFailed(f"{_shown(uri)}: more than {self.limits.max_redirects} redirects")
+
+    def _read_body(self, response: httpx.Response, shown: str) -> bytes:
+        _check_size(int(response.headers.get("content-length", 0)), self.limits.max_bytes, shown)
+        body = io.BytesIO()
+        for chunk in response.iter_bytes():
+            body.write(chunk)
+            _check_size(body.tell(), self.limits.max_bytes, shown)
+            DEADLINE.wait(None)  # behind a proxy nothing else ends a slow trickle
+        return body.getvalue()
+
+
+class _Deadline(threading.local):
+    """When the attempt that this thread makes has to be over, on the monotonic clock."""
+
+    at = math.inf
+
+    def start(self, seconds: float) -> None:
+        self.at = time.monotonic() + seconds
+
+    def wait(self, timeout: float | None) -> float:
+        """The seconds that may be waited now; raises `httpcore.ReadTimeout` when there are none."""
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("deadline")
+        return left if timeout is None else min(left, timeout)
+
+
+DEADLINE = _Deadline()
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection each of whose waits ends with the attempt.
+
+    httpx bounds only the single wait: a server that sends a byte of its header now and then holds it for ever
+    (encode/httpx#1450).
+    """
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self.stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.stream.read(max_bytes, DEADLINE.wait(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.stream.write(buffer, DEADLINE.wait(timeout))
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self.stream.start_tls(ssl_context, server_hostname, DEADLINE.wait(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.stream.get_extra_info(info)
+
+
+class _Backend(httpcore.SyncBackend):
+    """Opens all connections, also those after a redirect: the place to check the address that a host has."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        wait = DEADLINE.wait(timeout)
+        return _Stream(super().connect_tcp(host, port, wait, local_address, socket_options))
+
+
+class _Transport(httpx.HTTPTransport):
+    """httpx has no parameter for the backend of its pool yet (encode/httpx#3749), hence the replaced pool."""
+
+    def __init__(self) -> None:
+        context = httpx.create_ssl_context()
+        super().__init__(verify=context)
+        self._pool = httpcore.ConnectionPool(context, network_backend=_Backend(), keepalive_expiry=5.0)
+
+
+def _check_status(response: httpx.Response, shown: str) -> None:
+    status, reason = response.status_code, f"{shown}: HTTP {response.status_code}"
+    if response.is_success:
+        return
+    if status in NOT_FOUND:
+        raise ImageNotFound(reason)
+    if status in FORBIDDEN:
+        raise ImageForbidden(reason)
+    if status != TOO_MANY_REQUESTS and status < 500:
+        raise FetchFailed(reason)
+    error, pause = _Transient(reason), response.headers.get("retry-after", "")
+    if pause.isdigit() and len(pause) < 3 and int(pause) <= MAX_RETRY_AFTER_SECONDS:
+        error.retry_after_seconds = float(pause)
+    raise error
+
+
+def _pause(error: Exception) -> bool | float:
+    """For stamina: whether to try again, or the seconds to wait before."""
+    return isinstance(error, _Transient) and (error.retry_after_seconds or True)
+
+
+def _check_size(size: int, max_bytes: int, shown: str) -> None:
+    if size > max_bytes:
+        raise ImageTooLarge(f"{shown}: more than {max_bytes:,} bytes, the worker's limit")
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageNotFound(f"{_shown(str(path))}: is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageUnsupported(f"{_shown(str(path))}: is a pipe or device")
+        _check_size(status.st_size, max_bytes, _shown(str(path)))
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise _file_error(error, _shown(str(path))) from error
+    _check_size(len(data), max_bytes, _shown(str(path)))
+    return data
+
+
+def _file_error(error: OSError | ValueError, shown: str) -> ImageError:
+    if isinstance(error, PermissionError):
+        return ImageForbidden(f"{shown}: may not be read by this worker")
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        return ImageNotFound(f"{shown}: no such file")
+    return FetchFailed(f"{shown}: {error.strerror}")
+
+
+def _read_object(read: ReadObject, uri: str, max_bytes: int) -> bytes:
+    try:
+        return read(uri, max_bytes)
+    except ObjectNotFound as error:
+        raise ImageNotFound(str(error)) from error
+    except ObjectForbidden as error:
+        raise ImageForbidden(str(error)) from error
+    except UsageError as error:
+        raise ImageUnsupported(str(error)) from error
+    except MaskmillError as error:
+        if error.code != ImageTooLarge.code:
+            raise
+        raise ImageTooLarge(f"{_shown(uri)}: {error}") from error
+
+
+def _shown(uri: str) -> str:
+    """The reference on one short line and without credentials."""
+    try:
+        shown = without_query(uri)
+    except ValueError:  # such as a broken IPv6 address
+        shown = uri.partition("://")[0] + "://…"
+    shown = "".join(letter if letter.isprintable() else "?" for letter in shown[:MAX_SHOWN])
+    return shown if len(shown) < MAX_SHOWN else shown[:-1] + "…"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0][:MAX_SHOWN]
+
+
+def _version() -> str:
+    try:
+        return version("maskmill")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

@@ -1,0 +1,70 @@
+"""The model over batches, with a failure kept to the image that causes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import torch
+
+from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
+from worker.loader import Sample
+from worker.segmenter import Segmentation, Segmenter
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's segmentation, or the error that the model ended with; wall `seconds` by stage."""
+
+    sample: Sample
+    result: Segmentation | ImageError
+    seconds: dict[str, float]
+
+
+def predict(segmenter: Segmenter, batch: Sequence[Sample]) -> Iterator[Prediction]:
+    """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
+
+    A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
+    image fails.
+    """
+    started = time.perf_counter()
+    try:
+        outputs = segmenter.forward([sample.inputs for sample in batch])
+    except Exception as error:
+        if isinstance(error, torch.AcceleratorError):
+            raise DeviceLost(one_line(error)) from error
+        yield from _predict_halves(segmenter, batch, error)
+        return
+    forward_seconds = (time.perf_counter() - started) / len(batch)
+    for sample, each in zip(batch, outputs, strict=True):
+        yield _postprocess(segmenter, sample, each, forward_seconds)
+
+
+def _predict_halves(segmenter: Segmenter, batch: Sequence[Sample], error: Exception) -> Iterator[Prediction]:
+    if len(batch) == 1:
+        yield Prediction(batch[0], SegmentationFailed(f"the model failed: {one_line(error)}"), {})
+        return
+    log.warning("batch_halved", images=len(batch), reason=one_line(error))
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    yield from predict(segmenter, batch[:middle])
+    yield from predict(segmenter, batch[middle:])
+
+
+def _postprocess(
+    segmenter: Segmenter, sample: Sample, outputs: Mapping[str, Any], forward_seconds: float
+) -> Prediction:
+    started = time.perf_counter()
+    result: Segmentation | ImageError
+    try:
+        result = segmenter.postprocess(outputs)
+    except Exception as error:
+        result = SegmentationFailed(f"postprocessing failed: {one_line(error)}")
+    seconds = {"forward": forward_seconds, "postprocess": time.perf_counter() - started}
+    return Prediction(sample, result, seconds)

@@ -1,0 +1,90 @@
+"""The Celery app of a worker: one task, and what its processes do when they start and stop.
+
+The signal handlers stand beside the task because a spawned pool process loads only modules that define tasks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from threading import Event, Thread
+from typing import Any
+
+import structlog
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+
+from maskmill.admission import tend
+from maskmill.errors import InvalidRecord, MaskmillError
+from maskmill.queue import PROCESS_SHARD, Queue, new_app
+from maskmill.schema import ShardMessage
+from maskmill.services import Services
+from maskmill.settings import Settings
+from worker.logs import configure_logs
+from worker.parent import die_with_parent
+
+settings = Settings()
+app = new_app(settings)
+log = structlog.get_logger(__name__)
+
+TEND_SECONDS = 5.0
+"""How often a running worker looks for expired leases, lost messages and jobs to close."""
+
+_process: dict[str, Any] = {}
+_stopping = Event()
+
+
+@app.task(name=PROCESS_SHARD)
+def process_shard(message: dict[str, Any]) -> None:
+    """Work on the shard that the message hints at; a malformed message is logged and dropped."""
+    from worker.shard import process_shard as run
+
+    try:
+        hint = ShardMessage.model_validate(message)
+    except ValueError:
+        log.error("message_dropped", record=str(message)[:200])
+        return
+    try:
+        run(_shard_worker(), hint)
+    except (MaskmillError, InvalidRecord) as error:
+        # Nothing was claimed, or it was given back: the ledger announces the shard again.
+        log.warning("shard_not_processed", job=hint.job, shard=hint.shard, code=error.code, reason=str(error))
+
+
+def _shard_worker() -> Any:
+    if "worker" not in _process:
+        from worker.device import torch_device
+        from worker.models import Models
+        from worker.shard import ShardWorker
+
+        services = Services.connect(settings, Queue(settings, app))
+        _process["worker"] = ShardWorker(services, Models(torch_device(settings.device)))
+    return _process["worker"]
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def start_process(**_: object) -> None:
+    """Prepare a pool process: end with its worker, log like it, and be allowed DataLoader processes."""
+    die_with_parent()
+    configure_logs(settings.log_json)
+    # billiard's pool processes are daemons, which may not have children (facts-celery-redis.md).
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def start_tending(**_: object) -> None:
+    """Tend the open jobs from a thread of the worker's main process, so that no other process is needed."""
+    Thread(target=_tend, name="tend", daemon=True).start()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def stop_tending(**_: object) -> None:
+    """A worker on its way out announces nothing more."""
+    _stopping.set()
+
+
+def _tend() -> None:
+    services = Services.connect(settings, Queue(settings, app))
+    while not _stopping.wait(TEND_SECONDS):
+        try:
+            tend(services)
+        except MaskmillError as error:
+            log.warning("not_tended", code=error.code, reason=str(error))
