@@ -1,10 +1,11 @@
-"""Training scenes as arrays in memory: drawn once, at the model's input size, by as many processes as there are cores."""
+"""Training scenes as arrays in memory: drawn once, at the model's input size, by several processes."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,7 +63,8 @@ def example_of(scene: Scene, side: int) -> Example:
     for place, segment in enumerate(scene.segments):
         inside = scene.segment_map == segment.id
         labels[place], boxes[place] = segment.label_id, _box(inside)
-        masks[place] = Image.fromarray(inside.astype(np.uint8) * 255).resize((cells, cells), Image.Resampling.BOX)
+        solid = Image.fromarray(inside.astype(np.uint8) * 255)
+        masks[place] = solid.resize((cells, cells), Image.Resampling.BOX)
     return Example(np.asarray(image), labels, boxes, masks)
 
 
@@ -86,9 +88,26 @@ def draw_examples(seeds: range, side: int, processes: int) -> list[Example]:
         return pool.map(_draw, [(seed, side) for seed in seeds], chunksize=64)
 
 
+def store_examples(examples: list[Example], path: Path) -> None:
+    """Keep drawn examples in one uncompressed .npz file."""
+    columns = {name: np.stack([getattr(example, name) for example in examples]) for name in _NAMES}
+    np.savez(path, **columns)
+
+
+def stored_examples(path: Path) -> list[Example]:
+    """What `store_examples` kept."""
+    with np.load(path) as arrays:
+        columns = [arrays[name] for name in _NAMES]
+    return [Example(*row) for row in zip(*columns, strict=True)]
+
+
+_NAMES = tuple(field.name for field in fields(Example))
+
+
 def collate(examples: list[Example], flips: NDArray[np.bool_]) -> Batch:
     """A batch, with the examples named by `flips` (B,) mirrored left to right."""
-    pixels = torch.from_numpy(np.stack([example.image for example in examples])).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(np.stack([example.image for example in examples]))
+    pixels = images.permute(0, 3, 1, 2).float() / 255
     pixels = (pixels - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
     masks = torch.from_numpy(np.stack([example.masks for example in examples])).float() / 255
     boxes = torch.from_numpy(np.stack([example.boxes for example in examples]))
@@ -97,4 +116,4 @@ def collate(examples: list[Example], flips: NDArray[np.bool_]) -> Batch:
     masks[mirrored] = masks[mirrored].flip(-1)
     boxes[mirrored, :, 0] = 1 - boxes[mirrored, :, 0]
     labels = torch.from_numpy(np.stack([example.labels for example in examples]))
-    return Batch(pixels.contiguous(), labels, boxes, masks)
+    return Batch(pixels.contiguous(memory_format=torch.channels_last), labels, boxes, masks)

@@ -1,6 +1,6 @@
 """Panoptic quality of a model folder on synthetic scenes, through the stock pipeline at its default parameters.
 
-    python -m demo.evaluate --model worker/demo_model
+python -m demo.evaluate --model worker/demo_model
 """
 
 from __future__ import annotations

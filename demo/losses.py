@@ -21,6 +21,8 @@ NO_OBJECT_WEIGHT = 0.4
 CLASS_WEIGHT, BOX_WEIGHT, GIOU_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, DENSE_WEIGHT = 2.0, 5.0, 2.0, 3.0, 3.0, 1.0
 MASKS_PER_IMAGE = 3
 """Segments of an image whose masks are compared in one step: the mask head is the dearest part."""
+Pairs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Image, query and segment of each matched pair, each int64 (M,)."""
 
 
 @dataclass(frozen=True)
@@ -80,29 +82,39 @@ def _decode(core: Any, encoded: torch.Tensor, places: torch.Tensor) -> torch.Ten
 
 
 def masks_of(model: Any, prediction: Prediction, images: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    """Mask logits (M, h, w) of the M queries named by `images` and `queries`, both int64 (M,)."""
-    chosen = prediction.queries[images, queries].unsqueeze(1)
-    attention = model.bbox_attention(chosen, prediction.memory[images])
-    pyramid = [prediction.features[level][images] for level in (2, 1, 0)]
-    masks: torch.Tensor = model.mask_head(prediction.projected[images], attention, pyramid)
+    """Mask logits (M, h, w) of the M queries named by `images` and `queries`, both int64 (M,).
+
+    The stock mask head, with what all queries of an image share worked out once: a convolution is linear, so the
+    first one adds up from the image's part and the attention's, and the adapters of the pyramid see no query.
+    """
+    head, width = model.mask_head, prediction.projected.shape[1]
+    weight = head.conv1.conv.weight
+    shared = functional.conv2d(prediction.projected, weight[:, :width], head.conv1.conv.bias, padding=1)
+    attention = model.bbox_attention(prediction.queries, prediction.memory)[images, queries]
+    hidden = shared[images] + functional.conv2d(attention, weight[:, width:], padding=1)
+    hidden = head.conv2(head.conv1.activation(head.conv1.norm(hidden)))
+    for stage, level in zip(head.fpn_stages, (2, 1, 0), strict=True):
+        lateral = stage.fpn_adapter(prediction.features[level])[images]
+        hidden = stage.refine(lateral + functional.interpolate(hidden, size=lateral.shape[-2:], mode="nearest"))
+    masks: torch.Tensor = head.output_conv(hidden)
     return masks.squeeze(1)
 
 
-def match(prediction: Prediction, batch: Batch, anchor_weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def match(prediction: Prediction, batch: Batch, anchor_weight: float) -> Pairs:
     """Image, query and segment of each pair, int64 (M,): stuff by its class, things by the least total cost.
 
     The cost is DETR's, and `anchor_weight` times the distance from the query's anchor to the thing's centre,
     which keeps the pairs from changing at random while the predictions still say little.
     """
     costs = _costs(prediction, batch, anchor_weight)
-    pairs: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int, int]] = []
     for image, labels in enumerate(batch.labels.numpy()):
         stuff = np.flatnonzero(labels >= THING_COUNT)
-        pairs += [(image, len(ANCHORS) + int(labels[place]) - THING_COUNT, int(place)) for place in stuff]
+        found += [(image, len(ANCHORS) + int(labels[place]) - THING_COUNT, int(place)) for place in stuff]
         things = np.flatnonzero((labels >= 0) & (labels < THING_COUNT))
         rows, columns = linear_sum_assignment(costs[image][:, things])
-        pairs += [(image, int(row), int(things[column])) for row, column in zip(rows, columns, strict=True)]
-    images, queries, segments = torch.tensor(pairs).unbind(1)
+        found += [(image, int(row), int(things[column])) for row, column in zip(rows, columns, strict=True)]
+    images, queries, segments = torch.tensor(found).unbind(1)
     return images, queries, segments
 
 
@@ -140,7 +152,7 @@ def total_loss(
     return sum(parts.values(), torch.zeros(())), {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _class_loss(prediction: Prediction, batch: Batch, pairs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _class_loss(prediction: Prediction, batch: Batch, pairs: Pairs) -> torch.Tensor:
     """Cross-entropy over every query of every layer, those without a segment counting NO_OBJECT_WEIGHT."""
     images, queries, segments = pairs
     layers, count = len(prediction.logits), prediction.logits.shape[2]
@@ -152,7 +164,7 @@ def _class_loss(prediction: Prediction, batch: Batch, pairs: tuple[torch.Tensor,
     return layers * functional.cross_entropy(logits, targets.repeat(layers, 1, 1).flatten(), weights)
 
 
-def _box_loss(prediction: Prediction, batch: Batch, pairs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _box_loss(prediction: Prediction, batch: Batch, pairs: Pairs) -> torch.Tensor:
     """L1 and generalised IoU of the matched boxes, summed over layers."""
     images, queries, segments = pairs
     targets = batch.boxes[images, segments]
@@ -165,7 +177,7 @@ def _box_loss(prediction: Prediction, batch: Batch, pairs: tuple[torch.Tensor, .
 
 
 def _mask_loss(
-    model: Any, prediction: Prediction, batch: Batch, pairs: tuple[torch.Tensor, ...], rng: np.random.Generator
+    model: Any, prediction: Prediction, batch: Batch, pairs: Pairs, rng: np.random.Generator
 ) -> torch.Tensor:
     """Cross-entropy and dice loss (https://arxiv.org/abs/1606.04797) of some of the matched masks."""
     images, queries, segments = pairs

@@ -51,7 +51,10 @@ def build_config() -> DetrConfig:
 def build_processor(side: int) -> DetrImageProcessor:
     """DETR's own image processor, squeezing every image to `side` x `side` pixels."""
     return DetrImageProcessor(
-        size={"height": side, "width": side}, image_mean=list(MEAN), image_std=list(STD), format="coco_panoptic"
+        size={"height": side, "width": side},
+        image_mean=list(MEAN),
+        image_std=list(STD),
+        format="coco_panoptic",
     )
 
 
@@ -101,16 +104,14 @@ def _thaw_norms(module: nn.Module) -> None:
     """Replace each frozen norm by one that trains; the names of its state stay the same."""
     for name, child in module.named_children():
         if isinstance(child, DetrFrozenBatchNorm2d):
-            setattr(module, name, nn.BatchNorm2d(child.weight.shape[0]))
+            setattr(module, name, nn.BatchNorm2d(child.weight.shape[0], momentum=0.02))
         else:
             _thaw_norms(child)
 
 
-def freeze_statistics(model: nn.Module) -> None:
-    """From here on the norms use the statistics gathered so far, as the saved model will."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+def norms_of(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """Every norm that gathers statistics."""
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def frozen_copy(model: Any) -> Any:

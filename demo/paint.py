@@ -97,11 +97,11 @@ def _filled(points: list[Point]) -> Callable[[ImageDraw.ImageDraw, float, float]
     return draw
 
 
-def _draw_disc(pen: ImageDraw.ImageDraw, centre: float, angle: float) -> None:
+def _draw_disc(pen: ImageDraw.ImageDraw, centre: float, _angle: float) -> None:
     pen.ellipse((0, 0, 2 * centre, 2 * centre), fill=255)
 
 
-def _draw_ring(pen: ImageDraw.ImageDraw, centre: float, angle: float) -> None:
+def _draw_ring(pen: ImageDraw.ImageDraw, centre: float, _angle: float) -> None:
     pen.ellipse((0, 0, 2 * centre, 2 * centre), fill=255)
     hole = 0.46 * centre
     pen.ellipse((centre - hole, centre - hole, centre + hole, centre + hole), fill=0)

@@ -1,6 +1,6 @@
 """Write the sample images: named scenes of several sizes, from seeds that no training or test uses.
 
-    python -m demo.samples --out demo/samples
+python -m demo.samples --out demo/samples
 """
 
 from __future__ import annotations

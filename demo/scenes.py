@@ -31,7 +31,7 @@ __all__ = [
     "panoptic_quality",
 ]
 
-TRAINING_SEEDS = range(0, 900_000)
+TRAINING_SEEDS = range(900_000)
 VALIDATION_SEEDS = range(900_000, 900_100)
 HELD_OUT_SEEDS = range(1_000_000, 1_000_200)
 SAMPLE_SEEDS = range(2_000_000, 2_010_000)

@@ -96,7 +96,7 @@ def final_state(progress: Progress) -> JobState:
 
 
 def enter_job(services: Services, out: str, job: str) -> JobRecord:
-    """Put a job of the bucket into the ledger with what is already decided; the way of `submit` and of every restart."""
+    """Put a job of the bucket into the ledger with what is already decided: after submission, after any restart."""
     store = services.store(out)
     record = read_job(store, job)
     services.ledger.create(

@@ -1,11 +1,11 @@
 """Maskmill from Python: submit a job, wait for it, read its results.
 
-    from maskmill import Client
+from maskmill import Client
 
-    job = Client().submit("photos/", out="s3://bucket/labels", model="facebook/detr-resnet-50-panoptic")
-    job.wait()
-    for result in job.results():
-        print(result.uri, [segment.label for segment in result.segments])
+job = Client().submit("photos/", out="s3://bucket/labels", model="facebook/detr-resnet-50-panoptic")
+job.wait()
+for result in job.results():
+    print(result.uri, [segment.label for segment in result.segments])
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class Client:
         except JobNotFound:
             found = Job(job, (out or self.settings.out).rstrip("/"), self.services)
             if not found.store.exists(keys.job_record(job)):
-                raise JobNotFound(
-                    f"no job '{job}' in the ledger or below {found.out}; give its --out prefix"
-                ) from None
+                raise JobNotFound(f"no job '{job}' in the ledger or below {found.out}; give its --out prefix") from None
             return found
 
     def jobs(self, newest: int = 50) -> list[Job]:

@@ -1,9 +1,9 @@
-"""The ledger: claims, leases, attempts, done bitmap and counters of the open jobs, in Redis, changed only by atomic scripts.
+"""The ledger: claims, leases, attempts, done bitmap and counters, in Redis, changed only by atomic scripts.
 
-It is a cache of the bucket plus what is in flight. Its clock is the broker's (`TIME`), so workers' clocks do not matter.
+It is a cache of the bucket plus what is in flight. Its clock is the broker's (`TIME`), not the workers'.
 
-Keys of a job: `…:meta` (hash: out, shards, images, next, counters), `…:done` (bitmap), `…:claims` (hash: shard → owner),
-`…:open` (sorted set: shard → deadline in ms, of its lease when claimed, else of its announcement),
+Keys of a job: `…:meta` (hash: out, shards, images, next, counters), `…:done` (bitmap), `…:claims` (hash: shard →
+owner), `…:open` (sorted set: shard → deadline in ms, of its lease when claimed, else of its announcement),
 `…:attempts` (hash: shard → claims so far).
 """
 
@@ -212,9 +212,7 @@ class Ledger:
         """Extend the lease; False when the shard is no longer `owner`'s."""
         return bool(self._run("renew", job, shard, owner, round(lease_seconds * 1000)))
 
-    def release(
-        self, job: str, shard: int, owner: str, *, delay_seconds: float = 0.0, counts: bool = True
-    ) -> bool:
+    def release(self, job: str, shard: int, owner: str, *, delay_seconds: float = 0.0, counts: bool = True) -> bool:
         """Give the shard back; it is announced again after the delay. `counts` False forgives the attempt."""
         return bool(self._run("release", job, shard, owner, round(delay_seconds * 1000), int(counts)))
 

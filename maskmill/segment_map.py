@@ -48,12 +48,11 @@ def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         image.load()
         text = getattr(image, "text", {}).get(TEXT_KEY)
-        ids = np.asarray(image)
+        pixels = np.asarray(image)
     if text is None:
         raise InvalidRecord("a PNG without the maskmill text is not a mask of ours", "")
-    return ids.astype(np.uint8 if ids.dtype == np.uint8 else np.uint16, copy=False), MaskHeader.from_json(
-        text
-    )
+    ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)
+    return ids, MaskHeader.from_json(text)
 
 
 def narrowest(ids: NDArray[np.integer]) -> SegmentMap:

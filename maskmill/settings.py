@@ -1,7 +1,8 @@
-"""Settings from `MASKMILL_*` (and the usual `AWS_*`) variables or a `.env` file. Always passed in, never read at import."""
+"""Settings from `MASKMILL_*` and the usual `AWS_*` variables or a `.env` file: passed in, never read at import."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, SecretStr
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
     """Pillow's own limit for a warning, here a refusal."""
 
     log_json: bool = False
+
+    state_dir: Path | None = None
+    """Where the embedded servers keep their data; None: the user's data folder."""
 
     s3: S3Settings = Field(default_factory=S3Settings)
 

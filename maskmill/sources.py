@@ -29,7 +29,7 @@ IMAGE_EXTENSIONS = frozenset(
     {".apng", ".avif", ".avifs", ".bmp", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg"}
     | {".jpf", ".jpg", ".jpx", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""What counts as an image in a folder, a glob or an S3 prefix: the extensions of `worker.decode.FORMATS`."""
+"""What counts as an image in a folder, a glob or an S3 prefix: the extensions of `maskmill.decode.FORMATS`."""
 
 LIST_EXTENSIONS = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
 COLUMNS = ("uri", "url", "image", "path", "file", "file_name")

@@ -107,9 +107,7 @@ class Store:
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
         """Write one object, replacing what is there. Atomic: readers see the old or the new."""
         with _errors(self._name(key)):
-            self.client.put_object(
-                Bucket=self.bucket, Key=self.prefix + key, Body=body, ContentType=content_type
-            )
+            self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, ContentType=content_type)
 
     def put_if_absent(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write one object unless its key is taken; True if this call wrote it (RFC 9110, `If-None-Match: *`)."""
@@ -180,9 +178,7 @@ class ObjectReader:
         return self._stores[bucket].get(key, max_bytes)
 
 
-def ensure_bucket(
-    *, endpoint_url: str, access_key_id: str, secret_access_key: str, region: str, bucket: str
-) -> None:
+def ensure_bucket(*, endpoint_url: str, access_key_id: str, secret_access_key: str, region: str, bucket: str) -> None:
     """Make the bucket unless it is there.
 
     Raises `StoreUnavailable` while the server does not answer and `ObjectForbidden` for wrong credentials.

@@ -87,7 +87,7 @@ def _write_shards(
     slots = BoundedSemaphore(2 * threads)
     pending: list[Future[None]] = []
     with ThreadPoolExecutor(threads) as pool:
-        for shards, run in enumerate(_runs(references, shard_size), 1):  # noqa: B007
+        for shards, run in enumerate(_runs(references, shard_size), 1):
             body = b"".join(reference.to_json() + b"\n" for reference in run)
             slots.acquire()
             future = pool.submit(store.put, keys.shard(job, shards - 1), body, JSON_LINES)

@@ -14,6 +14,7 @@ import typer
 from maskmill.client import Client, Job
 from maskmill.errors import BrokerUnavailable, JobFailed, MaskmillError, ModelUnavailable, StoreUnavailable
 from maskmill.schema import JobState, JobStatus
+from maskmill.settings import Settings
 from producer import display, options
 from producer.display import console, errors
 
@@ -33,7 +34,9 @@ app = typer.Typer(
     help="Segment images in bulk: queue them, let GPU workers batch them, find the masks in S3.",
     epilog="**Start here**: `maskmill run photos/ --out masks/ --model demo`",
 )
-servers_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The embedded broker and object store.")
+servers_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="The embedded broker and object store."
+)
 app.add_typer(servers_app, name="servers")
 
 
@@ -134,9 +137,7 @@ def _say_submitted(json: bool) -> Any:
     return say
 
 
-@app.command(
-    epilog="**Example**: `maskmill submit s3://photos/2026/ --out s3://labels/2026 --model facebook/detr-resnet-50-panoptic`"
-)
+@app.command(epilog="**Example**: `maskmill submit s3://photos/2026/ --out s3://labels/2026 --subtask panoptic`")
 def submit(
     sources: options.Sources,
     out: options.Out = None,
@@ -201,7 +202,9 @@ def status(
         found = client.job(job, out)
         state = found.status()
         if json:
-            failed = [outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in found.failures()]
+            failed = [
+                outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in found.failures()
+            ]
             display.print_json(_status_json(state) | {"failed_images": failed})
         else:
             _print_end(state)
@@ -236,7 +239,9 @@ def _json_changes() -> Any:
 def results(
     job: options.JobId,
     out: options.Out = None,
-    download: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy masks and metadata into this folder.")] = None,
+    download: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Copy masks and metadata into this folder.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """List the images of a job with their masks and labels, or download them."""
@@ -282,13 +287,13 @@ def _exit_by_state(status: JobStatus) -> None:
         raise typer.Exit(EXIT_FAILURES)
 
 
-@servers_app.command("start", epilog="**Example**: `maskmill servers start && eval \"$(maskmill servers env)\"`")
+@servers_app.command("start", epilog='**Example**: `maskmill servers start && eval "$(maskmill servers env)"`')
 def servers_start(json: options.Json = False) -> None:
     """Start the embedded broker and object store on 127.0.0.1 and leave them running."""
     with failing_plainly(json):
         from producer import embedded
 
-        started = embedded.start()
+        started = embedded.start(Settings().state_dir)
         if json:
             display.print_json({"broker": started.broker_url.rpartition("@")[2], "s3": started.s3_endpoint_url})
         else:
@@ -296,13 +301,13 @@ def servers_start(json: options.Json = False) -> None:
             errors.print('[dim]for workers and clients in this shell: eval "$(maskmill servers env)"')
 
 
-@servers_app.command("env", epilog="**Example**: `eval \"$(maskmill servers env)\"`")
+@servers_app.command("env", epilog='**Example**: `eval "$(maskmill servers env)"`')
 def servers_env(json: options.Json = False) -> None:
     """Print the settings of the running servers as shell exports (they contain the credentials)."""
     with failing_plainly(json):
         from producer import embedded
 
-        environment = embedded.start().environment()
+        environment = embedded.start(Settings().state_dir).environment()
         if json:
             display.print_json(environment)
         else:
@@ -316,7 +321,7 @@ def servers_status(json: options.Json = False) -> None:
     with failing_plainly(json):
         from producer import embedded
 
-        found = embedded.status()
+        found = embedded.status(Settings().state_dir)
         if json:
             display.print_json({"running": found.running})
         else:
@@ -329,8 +334,10 @@ def servers_stop(json: options.Json = False) -> None:
     with failing_plainly(json):
         from producer import embedded
 
-        stopped = embedded.stop()
-        display.print_json({"stopped": stopped}) if json else console.print("stopped" if stopped else "were not running")
+        stopped = embedded.stop(Settings().state_dir)
+        display.print_json({"stopped": stopped}) if json else console.print(
+            "stopped" if stopped else "were not running"
+        )
 
 
 def main() -> None:

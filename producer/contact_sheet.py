@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,13 +21,18 @@ CELL = (260, 200)
 GAP, CAPTION, COLUMNS = 12, 20, 3
 BACKGROUND, INK, FAINT = (250, 250, 248), (32, 32, 36), (120, 120, 126)
 OPACITY = 0.55
-SMALL_FONT, FONT = ImageFont.load_default(11), ImageFont.load_default(13)
+SMALL_FONT_PIXELS, FONT_PIXELS = 11, 13
+SMALL_FONT, FONT = ImageFont.load_default(SMALL_FONT_PIXELS), ImageFont.load_default(FONT_PIXELS)
 
 # Tableau's ten and their lighter twins (Few, 'Show Me the Numbers'): told apart on photographs and by most eyes.
 PALETTE = (
     (78, 121, 167), (242, 142, 43), (225, 87, 89), (118, 183, 178), (89, 161, 79),
     (237, 201, 72), (176, 122, 161), (255, 157, 167), (156, 117, 95), (186, 176, 172),
 )  # fmt: skip
+
+
+Colour = tuple[int, int, int]
+Colours = Mapping[str, Colour]
 
 
 @dataclass(frozen=True)
@@ -54,41 +58,45 @@ def contact_sheet(panels: Sequence[Panel], title: str) -> Image.Image:
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     pair = 2 * CELL[0] + GAP, CELL[1] + CAPTION + GAP
-    sheet = Image.new("RGB", (columns * (pair[0] + 2 * GAP), rows * pair[1] + 4 * GAP + FONT.size), BACKGROUND)
+    sheet = Image.new("RGB", (columns * (pair[0] + 2 * GAP), rows * pair[1] + 4 * GAP + FONT_PIXELS), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, GAP), title, INK, FONT)
+    colours = colours_of(panels)
     for place, panel in enumerate(panels):
         corner = GAP + place % columns * (pair[0] + 2 * GAP), 3 * GAP + 8 + place // columns * pair[1]
-        _paste_pair(sheet, draw, panel, corner)
+        _paste_pair(sheet, draw, panel, colours, corner)
     return sheet
 
 
-def _paste_pair(sheet: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, corner: tuple[int, int]) -> None:
+def _paste_pair(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, colours: Colours, corner: tuple[int, int]
+) -> None:
     left, top = corner
     sheet.paste(panel.picture, (left, top))
-    sheet.paste(overlay(panel), (left + CELL[0] + GAP // 2, top))
-    caption = f"{panel.name} · {panel.size[0]}×{panel.size[1]} · {len(panel.segments)} segments"
+    sheet.paste(overlay(panel, colours), (left + CELL[0] + GAP // 2, top))
+    caption = f"{panel.name} · {panel.size[0]} x {panel.size[1]} · {len(panel.segments)} segments"
     draw.text((left, top + panel.picture.height + 3), caption, FAINT, SMALL_FONT)
 
 
-def overlay(panel: Panel) -> Image.Image:
+def overlay(panel: Panel, colours: Colours) -> Image.Image:
     """The panel's picture with each segment in its label's colour, outlined and named."""
     ids = panel.ids
     pixels = np.asarray(panel.picture.convert("L").convert("RGB")).astype(np.float32)
     for segment in panel.segments:
         inside = ids == segment.id
-        pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(colour_of(segment.label))
+        pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(colours[segment.label])
     pixels[_edges(ids)] = 255
     coloured = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(coloured)
     for segment in sorted(panel.segments, key=lambda each: each.area):
-        _write_label(draw, ids == segment.id, segment, coloured.size)
+        _write_label(draw, ids == segment.id, segment, colours[segment.label])
     return coloured
 
 
-def colour_of(label: str) -> tuple[int, int, int]:
-    """The same colour for the same label on every sheet."""
-    return PALETTE[hashlib.sha256(label.encode()).digest()[0] % len(PALETTE)]
+def colours_of(panels: Iterable[Panel]) -> Colours:
+    """A colour for each label of the sheet, the same on all its panels."""
+    labels = sorted({segment.label for panel in panels for segment in panel.segments})
+    return {label: PALETTE[place % len(PALETTE)] for place, label in enumerate(labels)}
 
 
 def _edges(ids: SegmentMap) -> NDArray[np.bool_]:
@@ -98,17 +106,16 @@ def _edges(ids: SegmentMap) -> NDArray[np.bool_]:
     return edges
 
 
-def _write_label(
-    draw: ImageDraw.ImageDraw, inside: NDArray[np.bool_], segment: Segment, size: tuple[int, int]
-) -> None:
+def _write_label(draw: ImageDraw.ImageDraw, inside: NDArray[np.bool_], segment: Segment, colour: Colour) -> None:
+    """The label in the middle of the segment, shifted in where it would leave the picture."""
     if not inside.any():
         return
     rows, columns = np.nonzero(inside)
     text = segment.label if segment.score is None else f"{segment.label} {segment.score:.2f}"
-    width, height = draw.textlength(text, SMALL_FONT), SMALL_FONT.size
-    x = min(max(float(np.median(columns)) - width / 2, 3), max(size[0] - width - 3, 3))
-    y = min(max(float(np.median(rows)) - height / 2, 2), max(size[1] - height - 4, 2))
-    draw.rounded_rectangle((x - 3, y - 1, x + width + 3, y + height + 3), 3, (*colour_of(segment.label),), INK)
+    width, height = draw.textlength(text, SMALL_FONT), SMALL_FONT_PIXELS
+    x = min(max(float(np.median(columns)) - width / 2, 3), max(inside.shape[1] - width - 3, 3))
+    y = min(max(float(np.median(rows)) - height / 2, 2), max(inside.shape[0] - height - 4, 2))
+    draw.rounded_rectangle((x - 3, y - 1, x + width + 3, y + height + 3), 3, colour, INK)
     draw.text((x, y), text, (255, 255, 255), SMALL_FONT, stroke_width=1, stroke_fill=INK)
 
 

@@ -8,8 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -59,7 +67,7 @@ def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=errors, speed_estimate_period=30) as progress:
+    with Progress(*columns, console=errors, speed_estimate_period=30, transient=True) as progress:
         task = progress.add_task(title, total=None, note="")
 
         def show(status: JobStatus) -> None:

@@ -15,7 +15,8 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE…",
-        help="File, folder, glob, http(s):// image, s3://bucket/prefix/, list file (.txt .csv .jsonl .parquet), or - for stdin.",
+        help="File, folder, glob, http(s):// image, s3://bucket/prefix/, list file (.txt .csv .jsonl .parquet) "
+        "or - for standard input.",
         show_default=False,
     ),
 ]
@@ -31,9 +32,7 @@ Model = Annotated[
         rich_help_panel=PIPELINE,
     ),
 ]
-Revision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel=PIPELINE)
-]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel=PIPELINE)]
 ImageProcessor = Annotated[
     str | None, typer.Option(help="Take the image processor from here instead.", rich_help_panel=PIPELINE)
 ]
@@ -77,9 +76,7 @@ OverlapThreshold = Annotated[
 ]
 DtypeOption = Annotated[
     Dtype | None,
-    typer.Option(
-        help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE
-    ),
+    typer.Option(help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=EXECUTION)]
 BatchSize = Annotated[

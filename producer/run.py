@@ -85,14 +85,14 @@ class Events:
     status: Callable[[JobStatus], None]
 
 
-def run(plan: Plan, events: Events, state_dir: Path | None = None) -> RunResult:
+def run(plan: Plan, events: Events) -> RunResult:
     """Segment the plan's images on this machine and leave masks, metadata and a contact sheet in its folder.
 
     The same plan again goes on where an interrupted one stopped. Raises a `MaskmillError` with the cure.
     """
     with ExitStack() as stack:
         events.step("starting broker and object store")
-        servers = stack.enter_context(embedded.running(state_dir))
+        servers = stack.enter_context(embedded.running(Settings().state_dir))
         environment = servers.environment() | {
             "MASKMILL_PREFIX": plan.prefix,
             "MASKMILL_QUEUE": plan.queue,

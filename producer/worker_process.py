@@ -74,9 +74,7 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(
-    arguments: Sequence[str], environment: Mapping[str, str], log: Path
-) -> Iterator[WorkerProcess]:
+def worker_process(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[WorkerProcess]:
     """A running worker for the length of the block."""
     process = WorkerProcess(arguments, environment, log)
     try:

@@ -45,7 +45,8 @@ def worker(
     """Take shards from the queue, segment their images on one device, store the masks.
 
     Start as many as there are devices, on any number of machines: each needs only the settings
-    (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths, the files.
+    (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths,
+    the files.
     SIGTERM gives the shard in hand back and leaves.
     """
     if with_parent:

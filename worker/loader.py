@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from maskmill.decode import decode
 from maskmill.errors import ImageError, SegmentationFailed, one_line
+from maskmill.fetch import Fetcher, FetchLimits
 from maskmill.schema import Reference
 from maskmill.settings import Settings
 from maskmill.store import ObjectReader
-from worker.decode import decode
-from worker.fetch import Fetcher, FetchLimits
 from worker.parent import die_with_parent
 from worker.segmenter import Inputs, Segmenter
 
@@ -118,7 +118,7 @@ def load(
         # Left to the garbage collector, an iterator may be deleted in a process forked for the next shard, which
         # prints 'can only test a child process' (pytorch#88203).
         if num_workers:
-            samples._shutdown_workers()
+            samples._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
 
 
 def _start_process(_: int) -> None:

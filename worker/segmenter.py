@@ -1,4 +1,4 @@
-"""The transformers pipeline, kept hook by hook (`preprocess`, `_forward`, `postprocess`), but for batches of equal shapes.
+"""The transformers pipeline, hook by hook (`preprocess`, `_forward`, `postprocess`), but for batches of equal shape.
 
 Stock batching fails for images of two sizes, and padding shifts logits; here images are batched only when all their
 tensors have equal shapes, so an image's masks do not depend on its batchmates.
@@ -34,7 +34,7 @@ class Segmentation:
     subtask: Subtask
 
 
-class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]
+class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]  # untyped base
     """The stock pipeline, except that `postprocess` gives one segment map instead of a full-size mask a segment."""
 
     def resolve_subtask(self, subtask: Subtask | None) -> Subtask:
@@ -77,9 +77,7 @@ class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]
         found = [(info["label_id"], n, info["score"]) for n, info in enumerate(infos, 1)]
         return Segmentation(ids, self._describe(ids, found), subtask)
 
-    def _describe(
-        self, ids: SegmentMap, found: Sequence[tuple[int, int, float | None]]
-    ) -> tuple[Segment, ...]:
+    def _describe(self, ids: SegmentMap, found: Sequence[tuple[int, int, float | None]]) -> tuple[Segment, ...]:
         measures = list(areas_and_boxes(ids, max((n for _, n, _ in found), default=0)))
         return tuple(
             Segment(
@@ -168,7 +166,7 @@ def image_outputs(outputs: Mapping[str, Any], index: int, images: int) -> Mappin
 
 
 def _per_image(value: Any, images: int) -> bool:
-    return (torch.is_tensor(value) and value.dim() > 0 or isinstance(value, list)) and len(value) == images
+    return ((torch.is_tensor(value) and value.dim() > 0) or isinstance(value, list)) and len(value) == images
 
 
 class SimpleOutputs(dict[str, Any]):

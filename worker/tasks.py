@@ -32,7 +32,7 @@ _process: dict[str, Any] = {}
 _stopping = Event()
 
 
-@app.task(name=PROCESS_SHARD)
+@app.task(name=PROCESS_SHARD)  # type: ignore[untyped-decorator]
 def process_shard(message: dict[str, Any]) -> None:
     """Work on the shard that the message hints at; a malformed message is logged and dropped."""
     from worker.shard import process_shard as run
@@ -40,7 +40,7 @@ def process_shard(message: dict[str, Any]) -> None:
     try:
         hint = ShardMessage.model_validate(message)
     except ValueError:
-        log.error("message_dropped", record=str(message)[:200])
+        log.error("message_dropped", record=str(message)[:200])  # noqa: TRY400 - a stranger's text needs no traceback
         return
     try:
         run(_shard_worker(), hint)
@@ -66,7 +66,7 @@ def start_process(**_: object) -> None:
     die_with_parent()
     configure_logs(settings.log_json)
     # billiard's pool processes are daemons, which may not have children (facts-celery-redis.md).
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

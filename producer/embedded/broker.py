@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from producer.embedded.errors import INSTALL, EmbeddedServersFailed
 from producer.embedded.ports import HOST, all_free, free_ports
+from producer.embedded.process import Launch
 
 # `always`: an acknowledged write survives SIGKILL and power loss, for about 4 ms a write on a plain disk,
 # which clients that write at the same time share.
@@ -34,22 +35,16 @@ class Broker:
 
     password: str = field(repr=False)
     name: ClassVar[str] = "broker"
+    grace_seconds: ClassVar[float] = 15.0
 
     def choose_ports(self, preferred: tuple[int, ...]) -> tuple[int, ...]:
         """The preferred port if it is free, else another."""
         return preferred if all_free(preferred, 1) else free_ports(1)
 
-    def command(self, ports: tuple[int, ...]) -> list[str]:
-        """Take the configuration from stdin: any local user could read a password among the arguments."""
-        return [binary(), "-"]
-
-    def stdin(self, ports: tuple[int, ...]) -> bytes:
-        """The configuration."""
-        return CONFIG.format(port=ports[0], host=HOST, password=self.password).encode()
-
-    def environment(self) -> dict[str, str]:
-        """Nothing of its own."""
-        return {}
+    def launch(self, ports: tuple[int, ...]) -> Launch:
+        """Configured through stdin: any local user could read a password among the arguments."""
+        config = CONFIG.format(port=ports[0], host=HOST, password=self.password)
+        return Launch([binary(), "-"], stdin=config.encode())
 
     def url(self, ports: tuple[int, ...]) -> str:
         """The broker's address, with the password in it."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import ClassVar, Protocol
 
 from producer.embedded.errors import EmbeddedServersFailed
-from producer.embedded.process import end_all, owner, spawn, tail
+from producer.embedded.process import Launch, end_all, owner, spawn, tail
 from producer.embedded.state import Record, State
 
 LAUNCHES = 3
@@ -18,18 +17,14 @@ class Server(Protocol):
     """What differs between the servers; `ports` always has the port that clients use first."""
 
     name: ClassVar[str]
+    grace_seconds: ClassVar[float]
+    """From SIGTERM to SIGKILL."""
 
     def choose_ports(self, preferred: tuple[int, ...]) -> tuple[int, ...]:
         """The ports to launch on: the preferred ones if they are free."""
 
-    def command(self, ports: tuple[int, ...]) -> list[str]:
-        """Program and arguments, without secrets."""
-
-    def environment(self) -> dict[str, str]:
-        """Variables beyond the common ones."""
-
-    def stdin(self, ports: tuple[int, ...]) -> bytes:
-        """What it reads first."""
+    def launch(self, ports: tuple[int, ...]) -> Launch:
+        """How to start it on these ports."""
 
     def check(self, ports: tuple[int, ...]) -> None:
         """Raise any exception while the server does not serve us."""
@@ -43,7 +38,7 @@ def bring_up(server: Server, state: State, deadline: float) -> tuple[int, ...]:
     record = state.record(server.name)
     if record and _becomes_healthy(server, state, record, deadline):
         return record.ports
-    end_all(state.folder(server.name))
+    take_down(type(server), state)
     preferred = record.ports if record else ()
     for _ in range(LAUNCHES):  # a free port may be taken before the server listens on it
         launched = _launch(server, state, server.choose_ports(preferred))
@@ -53,23 +48,16 @@ def bring_up(server: Server, state: State, deadline: float) -> tuple[int, ...]:
     raise _failure(server, state, f"ended {LAUNCHES} times while starting")
 
 
-def take_down(server_name: str, state: State) -> bool:
-    """End the server; True if it ran."""
-    return end_all(state.folder(server_name))
+def take_down(kind: type[Server], state: State) -> bool:
+    """End the server of this kind; True if it ran."""
+    return end_all(state.folder(kind.name), kind.grace_seconds)
 
 
 def _launch(server: Server, state: State, ports: tuple[int, ...]) -> Record:
     folder = state.folder(server.name)
     # weed keeps its last flags in this file and mixes them into the new ones.
     (folder / "mini.options").unlink(missing_ok=True)
-    pid = spawn(
-        server.command(ports),
-        folder=folder,
-        # A bare environment: weed takes settings from WEED_*, S3_* and $HOME/.seaweedfs as well.
-        environment={"PATH": os.defpath, "HOME": str(folder), "LC_ALL": "C"} | server.environment(),
-        stdin=server.stdin(ports),
-        log=state.log(server.name),
-    )
+    pid = spawn(server.launch(ports), folder, state.log(server.name))
     record = Record(pid, ports)
     state.note(server.name, record)
     return record

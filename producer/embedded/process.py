@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -21,14 +22,21 @@ from producer.embedded.locks import POLL_SECONDS, is_locked, wait_for_lock
 
 GUARD = "guard.lock"
 GUARD_WAIT_SECONDS = 5.0
-GRACE_SECONDS = 15.0
+KILL_SECONDS = 10.0
 LOG_LIMIT_BYTES = 2**20
 TAIL_LINES = 12
 
 
-def spawn(
-    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], stdin: bytes, log: Path
-) -> int:
+@dataclass(frozen=True)
+class Launch:
+    """How to start a server. Secrets go into `environment` or `stdin` (at most 16 KiB), never into `command`."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stdin: bytes = field(default=b"", repr=False)
+
+
+def spawn(launch: Launch, folder: Path, log: Path) -> int:
     """Start a server that owns `folder` and works in it; returns its pid. Its output is appended to `log`.
 
     Raises `EmbeddedServersFailed` if a server that we cannot see owns the folder.
@@ -39,29 +47,34 @@ def spawn(
             f"{folder} is in use by a server of another host, container or user: "
             "stop that one, or set MASKMILL_STATE_DIR to another folder"
         )
+    stdin = _pipe_of(launch.stdin)
     try:
-        process = _popen(command, folder, environment, guard, log)
+        process = _popen(launch, folder, stdin, guard, log)
     finally:
+        os.close(stdin)
         os.close(guard)
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin:
-        process.stdin.write(stdin)
     # If the server ends before we do, nobody else would reap it.
     threading.Thread(target=process.wait, name=f"reap-{process.pid}", daemon=True).start()
     return process.pid
 
 
-def _popen(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], guard: int, log: Path
-) -> subprocess.Popen[bytes]:
+def _pipe_of(content: bytes) -> int:
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    return reader
+
+
+def _popen(launch: Launch, folder: Path, stdin: int, guard: int, log: Path) -> subprocess.Popen[bytes]:
     too_long = log.exists() and log.stat().st_size > LOG_LIMIT_BYTES
     log.touch(mode=0o600)
     with log.open("wb" if too_long else "ab") as output:
-        return subprocess.Popen(
-            command,
+        return subprocess.Popen(  # noqa: S603 - the command is our own
+            launch.command,
             cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
+            # Bare: weed takes settings from WEED_*, S3_* and $HOME/.seaweedfs as well.
+            env={"PATH": os.defpath, "HOME": str(folder), "LC_ALL": "C", **launch.environment},
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in our terminal shall not reach it
@@ -88,24 +101,24 @@ def owner(folder: Path, pid: int | None) -> psutil.Process | None:
     return None
 
 
-def end_all(folder: Path) -> bool:
-    """End every process that holds the guard of `folder`, its pid noted or not; True if any did."""
+def end_all(folder: Path, grace_seconds: float) -> bool:
+    """Terminate every process that holds the guard of `folder`, its pid noted or not; True if any did."""
     if not is_locked(folder / GUARD):
         return False
     guard = (folder / GUARD).resolve()
     found = [process for process in psutil.process_iter() if _has_open(process, guard)]
     for process in found:
-        terminate(process)
+        terminate(process, grace_seconds)
     return bool(found)
 
 
-def terminate(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
+def terminate(process: psutil.Process, grace_seconds: float) -> None:
     """SIGTERM, then SIGKILL after `grace_seconds`; returns when the process is gone."""
     with suppress(psutil.NoSuchProcess):
         process.terminate()
         if not _gone_within(process, grace_seconds):
             process.kill()
-            _gone_within(process, grace_seconds)
+            _gone_within(process, KILL_SECONDS)
 
 
 def _gone_within(process: psutil.Process, seconds: float) -> bool:

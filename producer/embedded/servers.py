@@ -152,9 +152,7 @@ def _bring_up(state: State, timeout_seconds: float) -> Servers:
     store = ObjectStore(ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET)
     broker_url = broker.url(bring_up(broker, state, deadline))
     endpoint_url = store.url(bring_up(store, state, deadline))
-    return Servers(
-        broker_url, endpoint_url, ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET, state.root
-    )
+    return Servers(broker_url, endpoint_url, ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET, state.root)
 
 
 def _take_down_unused(state: State) -> None:
@@ -165,8 +163,8 @@ def _take_down_unused(state: State) -> None:
 
 def _take_down(state: State) -> bool:
     """Broker first, so that nobody is given work whose results have nowhere to go."""
-    broker_ran = take_down(Broker.name, state)
-    store_ran = take_down(ObjectStore.name, state)
+    broker_ran = take_down(Broker, state)
+    store_ran = take_down(ObjectStore, state)
     return broker_ran or store_ran
 
 

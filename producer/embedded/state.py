@@ -93,7 +93,8 @@ class State:
         """Make this process a user until `leave` or its end; it may be one several times."""
         path = self.root / "users" / f"{os.getpid()}-{secrets.token_hex(4)}"
         descriptor = locks.try_lock(path)
-        assert descriptor is not None, "nobody else knows the name of a new file"
+        if descriptor is None:
+            raise RuntimeError(f"{path} is new, and yet locked by another process")
         return path, descriptor
 
     def leave(self, user: tuple[Path, int]) -> None:
@@ -130,6 +131,6 @@ class State:
 def _write(path: Path, content: object) -> None:
     """Write JSON in one step (readers see the old or the new), readable by its owner alone."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(content, file)
     draft.replace(path)

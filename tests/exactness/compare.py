@@ -1,6 +1,6 @@
 """The stock pipeline's output for one image, and the comparison of a job's output with it."""
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,13 @@ SCORE_TOLERANCE = 1e-4
 MASK_AGREEMENT = 0.999
 
 
-@lru_cache(maxsize=1)
+@cache
 def stock_pipeline(folder: Path) -> ImageSegmentationPipeline:
-    """The stock pipeline for a model folder, on the CPU; the last one is kept, tests going family by family."""
+    """The stock pipeline for a model folder, on the CPU, kept: the models are small."""
     return pipeline("image-segmentation", model=str(folder), device="cpu")
 
 
-def stock_output(
-    folder: Path, image: Path, subtask: str | None = None, **parameters: Any
-) -> list[Segment]:
+def stock_output(folder: Path, image: Path, subtask: str | None = None, **parameters: Any) -> list[Segment]:
     """What `transformers.pipeline` gives for the image file alone (batch size 1), with one thread."""
     if subtask is not None:
         parameters["subtask"] = subtask

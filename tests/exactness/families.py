@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from transformers import ImageSegmentationPipeline
 
 from . import small_models
@@ -19,7 +18,6 @@ from .calibration import Runs, enliven
 from .photographs import photographs
 from .small_models import SmallModel
 
-SEED = 20
 UNIVERSAL = (None, "panoptic", "instance", "semantic")
 SEMANTIC = (None, "semantic")
 
@@ -34,12 +32,14 @@ class Family:
     """Every subtask that the stock pipeline serves with this folder; `None` is the pipeline's own choice."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Pipeline parameters other than the defaults, for both sides."""
+    seed: int = 20
+    """Chosen so that inputs moved by 1e-5 leave every segment where it was, and most photographs have several."""
 
     def write(self, folder: Path) -> Path:
         """Writes config, safetensors weights, image processor and, where needed, tokenizer into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+            torch.manual_seed(self.seed)
             small = self.draw(folder)
             enliven(small.model)
         small.model.eval()
@@ -54,14 +54,10 @@ def _runs_on_photographs(small: SmallModel, subtasks: Sequence[str | None]) -> R
         model=small.model, image_processor=small.image_processor, tokenizer=small.tokenizer, device="cpu"
     )
     tasks = subtasks[1:] if small.tokenizer else subtasks[:1]  # a task sentence changes the queries
-    inputs = [pipe.preprocess(image, subtask=task) for image in _fitting_photographs() for task in tasks]
-    return [partial(pipe.forward, item) for item in inputs]
-
-
-def _fitting_photographs() -> list[Image.Image]:
     with tempfile.TemporaryDirectory() as folder:
-        paths = list(photographs(Path(folder)).values())
-        return [Image.open(path).convert("RGB") for path in paths[::2]]
+        paths = list(photographs(Path(folder)).values())[::2]
+        inputs = [pipe.preprocess(str(path), subtask=task) for path in paths for task in tasks]
+    return [partial(pipe.forward, item) for item in inputs]
 
 
 def _save(small: SmallModel, folder: Path) -> None:
@@ -74,10 +70,10 @@ def _save(small: SmallModel, folder: Path) -> None:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("detr", small_models.detr, UNIVERSAL),
-        Family("maskformer", small_models.maskformer, UNIVERSAL),
-        Family("mask2former", small_models.mask2former, UNIVERSAL),
-        Family("oneformer", small_models.oneformer, UNIVERSAL),
+        Family("detr", small_models.detr, UNIVERSAL, seed=9),
+        Family("maskformer", small_models.maskformer, UNIVERSAL, seed=10),
+        Family("mask2former", small_models.mask2former, UNIVERSAL, seed=1),
+        Family("oneformer", small_models.oneformer, UNIVERSAL, seed=3),
         Family("eomt", small_models.eomt, UNIVERSAL),
         Family("eomt-semantic", small_models.eomt_semantic, ("semantic",)),
         Family("segformer", small_models.segformer, SEMANTIC),
@@ -90,4 +86,6 @@ FAMILIES: dict[str, Family] = {
 CASES: list[tuple[str, str | None]] = [
     (family.name, subtask) for family in FAMILIES.values() for subtask in family.subtasks
 ]
-"""Family name and subtask, for `pytest.mark.parametrize`."""
+"""Family name and subtask, for `pytest.mark.parametrize(("family", "subtask"), CASES, ids=CASE_IDS)`."""
+
+CASE_IDS: list[str] = [f"{family}-{subtask or 'default'}" for family, subtask in CASES]

@@ -112,7 +112,9 @@ def maskformer(_folder: Path) -> SmallModel:
         backbone_config=_swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **NAMED
     )
     model = hf.MaskFormerForInstanceSegmentation(config)
-    fit = _query_fit(model, "model.pixel_level_module.decoder.mask_projection", "mask_embedder", "class_predictor")
+    fit = _query_fit(
+        model, "model.pixel_level_module.decoder.mask_projection", "mask_embedder", "class_predictor"
+    )
     return SmallModel(model, hf.MaskFormerImageProcessor(size=ASPECT_KEEPING), fit)
 
 
@@ -200,7 +202,11 @@ def _eomt(image_processor: hf.EomtImageProcessor) -> SmallModel:
     model = hf.EomtForUniversalSegmentation(config)
     # Training anneals masked attention away (Kerssies et al., 2025, arXiv:2503.19108), so released weights have none.
     model.attn_mask_probs.zero_()
-    return SmallModel(model, image_processor, _query_fit(model, "upscale_block.block.1.layernorm2d", "mask_head", "class_predictor"))
+    return SmallModel(
+        model,
+        image_processor,
+        _query_fit(model, "upscale_block.block.1.layernorm2d", "mask_head", "class_predictor"),
+    )
 
 
 def eomt(_folder: Path) -> SmallModel:
@@ -218,7 +224,11 @@ def eomt_semantic(_folder: Path) -> SmallModel:
 def segformer(_folder: Path) -> SmallModel:
     """SegFormer; every image stretched to one size."""
     config = hf.SegformerConfig(
-        depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 32, 32], num_attention_heads=[1, 2, 4, 4], decoder_hidden_size=32, **NAMED
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 16, 32, 32],
+        num_attention_heads=[1, 2, 4, 4],
+        decoder_hidden_size=32,
+        **NAMED,
     )
     model = hf.SegformerForSemanticSegmentation(config)
     processor = hf.SegformerImageProcessor(size=SQUARE, do_reduce_labels=True)

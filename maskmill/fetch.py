@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
-import math
-import ssl
 import stat
-import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 from urllib.request import getproxies
 
 import httpcore
 import httpx
 import stamina
 
+from maskmill.deadline import DEADLINE, DeadlineTransport, ssl_context
 from maskmill.errors import (
     FetchFailed,
     FetchTimeout,
@@ -115,7 +111,8 @@ class Fetcher:
                 "Accept-Encoding": "identity",
             },
             timeout=self.limits.timeout_seconds,
-            mounts=None if "all" in getproxies() else {"all://": _Transport()},
+            verify=ssl_context(),
+            mounts=None if "all" in getproxies() else {"all://": DeadlineTransport(ssl_context())},
         )
 
     def _attempt(self, uri: str) -> bytes:
@@ -153,77 +150,6 @@ class Fetcher:
             _check_size(body.tell(), self.limits.max_bytes, shown)
             DEADLINE.wait(None)  # behind a proxy nothing else ends a slow trickle
         return body.getvalue()
-
-
-class _Deadline(threading.local):
-    """When the attempt that this thread makes has to be over, on the monotonic clock."""
-
-    at = math.inf
-
-    def start(self, seconds: float) -> None:
-        self.at = time.monotonic() + seconds
-
-    def wait(self, timeout: float | None) -> float:
-        """The seconds that may be waited now; raises `httpcore.ReadTimeout` when there are none."""
-        left = self.at - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout("deadline")
-        return left if timeout is None else min(left, timeout)
-
-
-DEADLINE = _Deadline()
-
-
-class _Stream(httpcore.NetworkStream):
-    """A connection each of whose waits ends with the attempt.
-
-    httpx bounds only the single wait: a server that sends a byte of its header now and then holds it for ever
-    (encode/httpx#1450).
-    """
-
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self.stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.stream.read(max_bytes, DEADLINE.wait(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.stream.write(buffer, DEADLINE.wait(timeout))
-
-    def close(self) -> None:
-        self.stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self.stream.start_tls(ssl_context, server_hostname, DEADLINE.wait(timeout)))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self.stream.get_extra_info(info)
-
-
-class _Backend(httpcore.SyncBackend):
-    """Opens all connections, also those after a redirect: the place to check the address that a host has."""
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        wait = DEADLINE.wait(timeout)
-        return _Stream(super().connect_tcp(host, port, wait, local_address, socket_options))
-
-
-class _Transport(httpx.HTTPTransport):
-    """httpx has no parameter for the backend of its pool yet (encode/httpx#3749), hence the replaced pool."""
-
-    def __init__(self) -> None:
-        context = httpx.create_ssl_context()
-        super().__init__(verify=context)
-        self._pool = httpcore.ConnectionPool(context, network_backend=_Backend(), keepalive_expiry=5.0)
 
 
 def _check_status(response: httpx.Response, shown: str) -> None:

@@ -22,8 +22,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF
 Left out on purpose: formats that run an interpreter (EPS, WMF), stubs without a decoder, game textures.
 """
 
-UNSUPPORTED = re.compile(r"unknown (pixel mode|data organization)|unsupported|cannot handle", re.IGNORECASE)
-"""Pillow's words for a sound file of a kind that it does not decode (a TIFF of five bands…)."""
+UNSUPPORTED = re.compile(r"unknown (pixel mode|data org)|unsupported|cannot handle|samples per pixel", re.IGNORECASE)
+"""Pillow's words for a sound file of a kind that it does not decode (a TIFF of nine bands…)."""
 
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,9 +96,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_eight_bit(np.asarray(image)))
     try:
-        return image.convert("RGB")
+        upright = image.convert("RGB")
     except (ValueError, KeyError) as error:
         raise ImageUnsupported(f"pixel mode {image.mode} cannot be converted to RGB") from error
+    upright.info.clear()  # with its EXIF block still on it, the pipeline's `load_image` would turn the image again
+    return upright
 
 
 def _to_eight_bit(values: NDArray[Any]) -> NDArray[np.uint8]:

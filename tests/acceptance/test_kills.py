@@ -1,0 +1,110 @@
+"""Kill -9 at the worst moments: every image is stored, and none twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from maskmill import Client, Job, Settings
+from maskmill.services import Services
+from tests.acceptance.images import write_good
+from tests.acceptance.test_job import assert_every_image_has_one_outcome
+from tests.conftest import StartWorker
+
+WAIT_SECONDS = 240
+IMAGES = 60
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Ten shards, so that a kill falls between shards that are done and shards that are not."""
+    return settings.model_copy(update={"shard_size": 6})
+
+
+def wait_until_some_are_stored(job: Job) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not 0 < job.status().counts.stored < IMAGES:
+        assert time.monotonic() < deadline, job.status()
+        time.sleep(0.02)
+
+
+def assert_all_stored_once(job: Job, images: list[Path]) -> None:
+    outcomes = assert_every_image_has_one_outcome(job, [str(image) for image in images])
+    assert Counter(outcome.status.value for outcome in outcomes) == {"stored": IMAGES}
+    keys = [outcome.mask_key for outcome in outcomes]
+    assert len(set(keys)) == IMAGES
+    assert {item.key for item in job.store.list("masks/")} == set(keys)
+
+
+def test_killing_the_pool_child_loses_nothing(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
+    images = write_good(tmp_path / "some", IMAGES)
+    worker = start_worker()
+    job = client.submit(str(tmp_path / "some"), model="demo")
+    wait_until_some_are_stored(job)
+    child = worker.pool_child
+
+    child.kill()
+    job.wait(timeout=WAIT_SECONDS)
+
+    assert_all_stored_once(job, images)
+    assert worker.process.poll() is None, "the worker goes on with a new child"
+
+
+def test_killing_the_worker_and_starting_another_loses_nothing(
+    client: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "some", IMAGES)
+    worker = start_worker()
+    job = client.submit(str(tmp_path / "some"), model="demo")
+    wait_until_some_are_stored(job)
+    family = psutil.Process(worker.process.pid).children(recursive=True)
+
+    os.kill(worker.process.pid, signal.SIGKILL)
+    gone, alive = psutil.wait_procs(family, timeout=20)
+    start_worker()
+    job.wait(timeout=WAIT_SECONDS)
+
+    assert not alive, "no process outlives its worker"
+    assert_all_stored_once(job, images)
+
+
+def test_sigterm_gives_the_shard_back_and_another_worker_finishes(
+    client: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "some", IMAGES)
+    worker = start_worker()
+    job = client.submit(str(tmp_path / "some"), model="demo")
+    wait_until_some_are_stored(job)
+
+    worker.process.terminate()
+    worker.process.wait(30)
+    left = job.status()
+    start_worker()
+    job.wait(timeout=WAIT_SECONDS)
+
+    assert left.shards_claimed == 0, "the lease was given back, not left to expire"
+    assert_all_stored_once(job, images)
+
+
+def test_a_wiped_broker_is_rebuilt_from_the_bucket(
+    client: Client, services: Services, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "some", IMAGES)
+    worker = start_worker()
+    job = client.submit(str(tmp_path / "some"), model="demo")
+    wait_until_some_are_stored(job)
+    worker.stop()
+
+    services.ledger.forget([job.id])
+    found = client.job(job.id)
+    found.resume()
+    start_worker()
+    found.wait(timeout=WAIT_SECONDS)
+
+    assert_all_stored_once(found, images)

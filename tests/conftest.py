@@ -1,0 +1,123 @@
+"""Real parts: one broker and one object store a session; a queue and an output prefix for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from maskmill import Client, Settings
+from maskmill.services import Services
+from maskmill.settings import S3Settings
+from producer import embedded
+
+NUMBERS = itertools.count()
+DEMO_SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on a hub
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Servers]:
+    """A real Valkey and a real S3 server; a server that cannot start is an error, never a skip."""
+    with embedded.running(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(servers: embedded.Servers) -> Settings:
+    """Settings with short leases, a queue and an output prefix of this test alone."""
+    name = f"t{os.getpid()}-{next(NUMBERS)}"
+    return Settings(
+        broker_url=servers.broker_url,
+        bucket=servers.bucket,
+        prefix=name,
+        queue=name,
+        lease_seconds=3,
+        hint_seconds=4,
+        drain_seconds=1,
+        s3=S3Settings(
+            endpoint_url=servers.s3_endpoint_url,
+            access_key_id=servers.access_key_id,
+            secret_access_key=servers.secret_access_key,
+            region=servers.region,
+        ),
+    )
+
+
+@pytest.fixture
+def services(settings: Settings) -> Services:
+    return Services.connect(settings)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Client:
+    return Client(settings)
+
+
+@pytest.fixture
+def environment(settings: Settings, servers: embedded.Servers) -> dict[str, str]:
+    """The same settings for a child process."""
+    numbers = ("lease_seconds", "hint_seconds", "drain_seconds", "prefix", "queue", "shard_size", "window")
+    ours = {f"MASKMILL_{name.upper()}": str(getattr(settings, name)) for name in numbers}
+    return {**os.environ, **servers.environment(), **ours}
+
+
+@dataclass
+class Worker:
+    """A real `maskmill-worker` process."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pool_child(self) -> psutil.Process:
+        """The process that runs the shards: the worker's child that has the pool's command line."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for child in psutil.Process(self.process.pid).children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
+            time.sleep(0.1)
+        raise AssertionError(f"no pool process:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartWorker]:
+    """Start real workers; they and their children are gone when the test ends."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **variables: str) -> Worker:
+            log = tmp_path / f"worker-{next(NUMBERS)}.log"
+            command = [Path(sys.executable).parent / "maskmill-worker", "--device", "cpu", *arguments]
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    command, env=environment | variables, stdout=output, stderr=subprocess.STDOUT
+                )
+            worker = Worker(process, log)
+            stack.callback(worker.stop)
+            return worker
+
+        yield start

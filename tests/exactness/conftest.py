@@ -1,0 +1,44 @@
+"""Fixtures of the exactness suite: photographs on disk and small model folders, written once per session."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # before the imports below: huggingface_hub reads it when imported
+
+import torch
+
+from .families import FAMILIES
+from .photographs import photographs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small models run fastest on one thread, and the machine has other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def photograph_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The photographs' files by name."""
+    return photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from a family's name to its model folder, written at the first call."""
+    root = tmp_path_factory.mktemp("models")
+
+    @cache
+    def folder_of(family: str) -> Path:
+        return FAMILIES[family].write(root / family)
+
+    return folder_of

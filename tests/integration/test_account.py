@@ -1,0 +1,368 @@
+"""Submission, commits and closing accounts in a real bucket and a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from maskmill import Client, keys
+from maskmill.account import close_job, commit_shard, read_job, read_manifest, read_report
+from maskmill.errors import BrokerUnavailable, ObjectNotFound, SourceError
+from maskmill.ledger import ClaimState
+from maskmill.schema import (
+    Counts,
+    Execution,
+    JobRecord,
+    JobState,
+    Outcome,
+    Reference,
+    ShardReport,
+    Spec,
+    Status,
+    utc_now,
+)
+from maskmill.services import Services
+from maskmill.settings import Settings
+from maskmill.store import Store
+from maskmill.submit import start, submit
+
+pytestmark = pytest.mark.timeout(60)
+
+SPEC = Spec(model="some/model", threshold=0.25)
+IMAGES, SHARD_SIZE, SHARDS = 11, 3, 4
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Small shards, and a window that is smaller than the job."""
+    return settings.model_copy(update={"shard_size": SHARD_SIZE, "window": 2})
+
+
+@pytest.fixture
+def store(services: Services, settings: Settings) -> Store:
+    """The store below the test's output prefix."""
+    return services.store(settings.out)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A list of eleven references: what they name is never read here."""
+    names = tmp_path / "images.txt"
+    names.write_text("".join(f"{tmp_path}/photos/{n:02d}.jpg\n" for n in range(IMAGES)))
+    return names
+
+
+@pytest.fixture
+def job(services: Services, images: Path) -> JobRecord:
+    """The eleven, submitted."""
+    return submit_all(services, images)
+
+
+def submit_all(services: Services, *sources: Path) -> JobRecord:
+    names = [str(source) for source in sources]
+    return submit(services, names, out=services.settings.out, spec=SPEC, execution=Execution(batch_size=2))
+
+
+def names(store: Store) -> list[str]:
+    return [item.key for item in store.list()]
+
+
+def references(store: Store, job: JobRecord, shard: int) -> list[Reference]:
+    return [Reference.from_json(line) for line in store.get(keys.shard(job.job, shard)).splitlines()]
+
+
+def report_of(store: Store, job: JobRecord, shard: int, worker: str = "w", failed: Sequence[int] = ()) -> ShardReport:
+    """A report in which the images at the places `failed` are not found and all others stored."""
+    outcomes = [
+        Outcome(uri=reference.uri, status=Status.FAILED, code="not_found", reason="gone")
+        if place in failed
+        else Outcome(uri=reference.uri, status=Status.STORED, mask_key=reference.mask_key, segments=())
+        for place, reference in enumerate(references(store, job, shard))
+    ]
+    return ShardReport(job=job.job, shard=shard, attempt=1, worker=worker, finished=utc_now(), outcomes=tuple(outcomes))
+
+
+def commit(services: Services, job: JobRecord, *shards: int, failed: Sequence[int] = ()) -> None:
+    store = services.store(services.settings.out)
+    for shard in shards:
+        commit_shard(services, services.settings.out, report_of(store, job, shard, failed=failed))
+
+
+# Submission
+
+
+def test_a_submission_writes_its_shards_and_its_record(job: JobRecord, store: Store) -> None:
+    assert names(store) == sorted([keys.job_record(job.job), *(keys.shard(job.job, n) for n in range(SHARDS))])
+    assert (job.images, job.shards, job.shard_size) == (IMAGES, SHARDS, SHARD_SIZE)
+    assert read_job(store, job.job) == job
+    assert job.spec == SPEC
+    assert job.execution == Execution(batch_size=2)
+
+
+def test_shards_hold_all_references_in_order(job: JobRecord, store: Store, tmp_path: Path) -> None:
+    runs = [references(store, job, shard) for shard in range(SHARDS)]
+    assert [len(run) for run in runs] == [3, 3, 3, 2]
+    found = [reference for run in runs for reference in run]
+    assert [reference.uri for reference in found] == [f"{tmp_path}/photos/{n:02d}.jpg" for n in range(IMAGES)]
+    assert [reference.mask_key for reference in found] == [f"masks/photos/{n:02d}.jpg.png" for n in range(IMAGES)]
+
+
+def test_a_submission_announces_its_window_and_no_more(job: JobRecord, services: Services, settings: Settings) -> None:
+    assert services.ledger.queue_length(settings.queue) == 2
+    progress = services.ledger.progress(job.job)
+    assert (progress.queued, progress.shards, progress.images) == (2, SHARDS, IMAGES)
+    assert services.ledger.open_jobs() == [job.job]
+
+
+def test_a_long_submission_is_complete_and_tells_its_progress(services: Services, tmp_path: Path, store: Store) -> None:
+    many, told = tmp_path / "many.txt", list[int]()
+    many.write_text("".join(f"/data/{n}.jpg\n" for n in range(200)))
+    job = submit(
+        services,
+        [str(many)],
+        out=services.settings.out,
+        spec=SPEC,
+        execution=Execution(),
+        on_images=told.append,
+    )
+    assert (job.images, job.shards) == (200, 67)
+    assert told == [*range(3, 200, 3), 200]
+    found = [reference.uri for shard in range(67) for reference in references(store, job, shard)]
+    assert found == [f"/data/{n}.jpg" for n in range(200)]
+
+
+def test_an_empty_folder_is_a_source_error_and_leaves_nothing(services: Services, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="has no images"):
+        submit_all(services, tmp_path / "empty")
+    assert names(store) == []
+    assert services.ledger.jobs() == []
+
+
+def test_a_submission_that_breaks_off_has_no_record_and_is_not_in_the_ledger(
+    services: Services, store: Store, images: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="no such file"):
+        submit_all(services, images, tmp_path / "missing")
+    assert not [name for name in names(store) if name.endswith("job.json")]
+    assert services.ledger.jobs() == []
+
+
+def test_a_missing_bucket_is_said_so_before_anything_is_announced(services: Services, images: Path) -> None:
+    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+        submit(services, [str(images)], out="s3://no-such-bucket/o", spec=SPEC, execution=Execution())
+    assert services.ledger.jobs() == []
+
+
+def test_a_job_whose_broker_was_away_is_in_the_bucket_and_can_be_started(
+    services: Services, settings: Settings, images: Path, store: Store
+) -> None:
+    away = Services.connect(settings.model_copy(update={"broker_url": _secret("redis://127.0.0.1:1/0")}))
+    with pytest.raises(BrokerUnavailable):
+        submit_all(away, images)
+    (job,) = store.folders("jobs/")
+    start(services, settings.out, job)
+    assert services.ledger.progress(job).shards == SHARDS
+    assert services.ledger.queue_length(settings.queue) == 2
+
+
+def _secret(url: str) -> object:
+    from pydantic import SecretStr
+
+    return SecretStr(url)
+
+
+def test_a_prefix_with_and_without_a_slash_at_its_end_is_one(services: Services, images: Path, store: Store) -> None:
+    out = services.settings.out
+    job = submit(services, [str(images)], out=f"{out}/", spec=SPEC, execution=Execution())
+    assert store.exists(keys.job_record(job.job))
+
+
+# Commits
+
+
+def test_a_commit_writes_report_and_metadata_and_counts(job: JobRecord, services: Services, store: Store) -> None:
+    report = report_of(store, job, 1, failed=[2])
+    assert commit_shard(services, services.settings.out, report) == report
+    assert read_report(store, job.job, 1) == report
+    lines = store.get(keys.metadata(job.job, 1)).splitlines()
+    assert [Outcome.from_json(line) for line in lines] == list(report.outcomes[:2])
+    progress = services.ledger.progress(job.job)
+    assert (progress.counts, progress.failures) == (Counts(stored=2, failed=1), {"not_found": 1})
+
+
+def test_of_two_reports_the_first_counts_everywhere(job: JobRecord, services: Services, store: Store) -> None:
+    first = report_of(store, job, 0, worker="first", failed=[0])
+    second = report_of(store, job, 0, worker="second")
+    commit_shard(services, services.settings.out, first)
+    assert commit_shard(services, services.settings.out, second) == first
+    assert read_report(store, job.job, 0) == first
+    lines = store.get(keys.metadata(job.job, 0)).splitlines()
+    assert [Outcome.from_json(line) for line in lines] == list(first.outcomes[1:])
+    progress = services.ledger.progress(job.job)
+    assert (progress.shards_done, progress.counts) == (1, Counts(stored=2, failed=1))
+    assert progress.failures == {"not_found": 1}
+
+
+def test_of_eight_workers_that_commit_a_shard_one_counts_everywhere(
+    job: JobRecord, services: Services, store: Store
+) -> None:
+    reports = [report_of(store, job, 0, worker=f"w{n}", failed=range(n % 4)) for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        counted = list(pool.map(lambda report: commit_shard(services, services.settings.out, report), reports))
+    winner = read_report(store, job.job, 0)
+    assert winner is not None
+    assert counted == [winner] * 8
+    assert services.ledger.progress(job.job).counts == winner.counts()
+    stored = [outcome for outcome in winner.outcomes if outcome.status is Status.STORED]
+    lines = store.get(keys.metadata(job.job, 0)).splitlines()
+    assert [Outcome.from_json(line) for line in lines] == stored
+
+
+def test_a_commit_of_a_job_that_the_ledger_forgot_is_kept_in_the_bucket(
+    job: JobRecord, services: Services, store: Store
+) -> None:
+    services.ledger.forget([job.job])
+    commit(services, job, 0)
+    assert read_report(store, job.job, 0) is not None
+    start(services, services.settings.out, job.job)
+    assert services.ledger.progress(job.job).counts == Counts(stored=3)
+
+
+# Closing
+
+
+def test_the_manifest_reconciles_what_was_submitted(job: JobRecord, services: Services, store: Store) -> None:
+    commit(services, job, 0, 1, 3)
+    commit(services, job, 2, failed=[0, 1])
+    manifest = close_job(services, job.job)
+    assert read_manifest(store, job.job) == manifest
+    assert manifest.submitted == manifest.counts.total == IMAGES
+    assert (manifest.counts, manifest.failures) == (Counts(stored=9, failed=2), {"not_found": 2})
+    assert manifest.state is JobState.COMPLETED_WITH_FAILURES
+    assert (manifest.spec, manifest.fingerprint) == (SPEC, SPEC.fingerprint())
+    assert services.ledger.open_jobs() == []
+
+
+def test_a_job_without_failures_is_completed(job: JobRecord, services: Services) -> None:
+    commit(services, job, *range(SHARDS))
+    assert close_job(services, job.job).state is JobState.COMPLETED
+
+
+def test_a_job_that_is_closed_twice_keeps_its_first_manifest(job: JobRecord, services: Services) -> None:
+    commit(services, job, *range(SHARDS))
+    assert close_job(services, job.job) == close_job(services, job.job)
+
+
+def test_a_job_with_open_shards_is_not_closed(job: JobRecord, services: Services, store: Store) -> None:
+    commit(services, job, 0, 1, 2)
+    with pytest.raises(AssertionError, match="do not add up"):
+        close_job(services, job.job)
+    assert read_manifest(store, job.job) is None
+
+
+# The bucket is the truth
+
+
+def test_a_wiped_ledger_is_rebuilt_from_the_bucket_with_equal_counters(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    commit(services, job, 0, 2, failed=[1])
+    before = services.ledger.progress(job.job)
+    services.ledger.forget([job.job])
+    assert start(services, settings.out, job.job) == job
+    after = services.ledger.progress(job.job)
+    assert (after.counts, after.failures, after.shards_done) == (before.counts, before.failures, before.shards_done)
+    assert (after.out, after.images, after.shards) == (before.out, before.images, before.shards)
+    assert services.ledger.done(job.job, range(SHARDS)) == [True, False, True, False]
+    assert [services.ledger.claim(job.job, n, "w", 30).state for n in (0, 1)] == [ClaimState.DONE, ClaimState.CLAIMED]
+
+
+def test_a_job_with_all_reports_but_no_ledger_is_closed_by_starting_it(
+    job: JobRecord, services: Services, store: Store, settings: Settings
+) -> None:
+    commit(services, job, *range(SHARDS), failed=[0])
+    services.ledger.forget([job.job])
+    start(services, settings.out, job.job)
+    manifest = read_manifest(store, job.job)
+    assert manifest is not None
+    assert (manifest.submitted, manifest.counts) == (IMAGES, Counts(stored=7, failed=4))
+    assert services.ledger.open_jobs() == []
+
+
+def test_starting_a_closed_job_again_changes_nothing(job: JobRecord, services: Services, settings: Settings) -> None:
+    commit(services, job, *range(SHARDS))
+    manifest, before = close_job(services, job.job), services.ledger.progress(job.job)
+    start(services, settings.out, job.job)
+    assert read_manifest(services.store(settings.out), job.job) == manifest
+    assert services.ledger.progress(job.job) == before
+    assert services.ledger.open_jobs() == []
+
+
+def test_starting_a_running_job_again_announces_nothing_twice(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    before = services.ledger.queue_length(settings.queue)
+    start(services, settings.out, job.job)
+    assert services.ledger.queue_length(settings.queue) == before
+
+
+def test_a_report_whose_booking_was_cut_off_is_booked_by_starting_the_job(
+    job: JobRecord, services: Services, store: Store, settings: Settings
+) -> None:
+    report = report_of(store, job, 1)
+    store.put_if_absent(keys.report(job.job, 1), report.to_json())
+    start(services, settings.out, job.job)
+    assert services.ledger.progress(job.job).counts == Counts(stored=3)
+    assert len(store.get(keys.metadata(job.job, 1)).splitlines()) == 3
+
+
+def test_one_job_that_does_not_add_up_does_not_keep_the_others_from_being_tended(
+    services: Services, images: Path, settings: Settings, store: Store
+) -> None:
+    from maskmill.admission import tend
+
+    broken, sound = submit_all(services, images), submit_all(services, images)
+    for shard in range(SHARDS):
+        short = report_of(store, broken, shard).model_copy(update={"outcomes": ()})
+        commit_shard(services, settings.out, short)
+    commit(services, sound, *range(SHARDS))
+    tend(services)
+    assert read_manifest(store, sound.job) is not None
+
+
+# What a client sees
+
+
+def test_a_client_reads_status_outcomes_and_failures_of_a_job(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    commit(services, job, *range(SHARDS), failed=[2])
+    found = Client(settings).job(job.job)
+    assert found.status().counts == Counts(stored=8, failed=3)
+    assert len(list(found.outcomes())) == IMAGES
+    assert [outcome.code for outcome in found.failures()] == ["not_found"] * 3
+    assert len(list(found.results())) == 8
+
+
+def test_a_closed_job_is_told_from_the_bucket_when_the_ledger_forgot_it(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    commit(services, job, *range(SHARDS))
+    client = Client(settings)
+    close_job(services, job.job)
+    before = client.job(job.job).status()
+    services.ledger.forget([job.job])
+    assert client.job(job.job, settings.out).status() == before
+
+
+def test_unfinished_jobs_are_those_without_a_manifest(
+    job: JobRecord, services: Services, settings: Settings, images: Path
+) -> None:
+    closed = submit_all(services, images)
+    commit(services, closed, *range(SHARDS))
+    close_job(services, closed.job)
+    assert list(Client(settings).unfinished(settings.out)) == [job]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.batching import by_shape
+
+Item = tuple[int, str | None]
+"""Its place in the stream, and its shape."""
+
+items = st.lists(st.sampled_from(["a", "b", "c", "d", None])).map(lambda shapes: list(enumerate(shapes)))
+sizes = st.integers(1, 6)
+look_aheads = st.integers(1, 12)
+
+
+def batches_of(stream: list[Item], batch_size: int, look_ahead: int) -> list[list[Item]]:
+    return list(by_shape(stream, lambda item: item[1], batch_size, look_ahead))
+
+
+def of_shapes(shapes: str) -> list[Item]:
+    return list(enumerate(shapes))
+
+
+# For every stream
+
+
+@given(items, sizes, look_aheads)
+def test_nothing_is_lost_or_repeated(stream: list[Item], batch_size: int, look_ahead: int) -> None:
+    batches = batches_of(stream, batch_size, look_ahead)
+    assert sorted(item[0] for batch in batches for item in batch) == list(range(len(stream)))
+
+
+@given(items, sizes, look_aheads)
+def test_every_batch_is_of_one_shape_and_bounded(stream: list[Item], batch_size: int, look_ahead: int) -> None:
+    for batch in batches_of(stream, batch_size, look_ahead):
+        assert len({shape for _, shape in batch}) == 1
+        assert 1 <= len(batch) <= batch_size
+
+
+@given(items, sizes, look_aheads)
+def test_what_has_no_shape_runs_alone(stream: list[Item], batch_size: int, look_ahead: int) -> None:
+    batches = batches_of(stream, batch_size, look_ahead)
+    assert all(len(batch) == 1 for batch in batches if batch[0][1] is None)
+
+
+@given(items, sizes, look_aheads)
+def test_items_of_one_shape_keep_their_order(stream: list[Item], batch_size: int, look_ahead: int) -> None:
+    batched = [item for batch in batches_of(stream, batch_size, look_ahead) for item in batch]
+    for shape in {shape for _, shape in stream}:
+        assert [item for item in batched if item[1] == shape] == [item for item in stream if item[1] == shape]
+
+
+@given(items, sizes, look_aheads)
+def test_no_more_than_look_ahead_items_are_held_back(stream: list[Item], batch_size: int, look_ahead: int) -> None:
+    taken = 0
+
+    def counted() -> Iterator[Item]:
+        nonlocal taken
+        for item in stream:
+            held = taken - given
+            assert held < look_ahead
+            taken += 1
+            yield item
+
+    given = 0
+    for batch in by_shape(counted(), lambda item: item[1], batch_size, look_ahead):
+        assert taken - given <= look_ahead + (batch[0][1] is None)
+        given += len(batch)
+    assert given == taken == len(stream)
+
+
+# What leaves when
+
+
+def test_a_full_batch_leaves_at_once() -> None:
+    def stream() -> Iterator[str]:
+        yield from "aba"
+        raise AssertionError("the batch of two is not given before the next item is asked for")
+
+    assert next(by_shape(stream(), str, 2, 100)) == ["a", "a"]
+
+
+def test_when_too_many_wait_the_fullest_leaves() -> None:
+    assert next(by_shape("abbc", str, 3, 4)) == ["b", "b"]
+
+
+def test_of_equally_full_ones_the_oldest_leaves() -> None:
+    assert list(by_shape("abc", str, 2, 3)) == [["a"], ["b"], ["c"]]
+
+
+def test_what_is_left_leaves_at_the_end() -> None:
+    assert list(by_shape("aab", str, 4, 100)) == [["a", "a"], ["b"]]
+
+
+def test_a_stream_of_one_shape_is_cut_into_full_batches() -> None:
+    assert [len(batch) for batch in by_shape("a" * 10, str, 4, 16)] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_empty_stream_gives_no_batch(batch_size: int) -> None:
+    assert list(by_shape("", str, batch_size, 4)) == []
+
+
+def test_mixed_shapes_still_fill_batches_within_the_look_ahead() -> None:
+    batches = batches_of(of_shapes("abcd" * 8), batch_size=4, look_ahead=16)
+    assert [len(batch) for batch in batches] == [4] * 8

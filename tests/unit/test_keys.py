@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from maskmill import keys
+
+S3_MAX_KEY_BYTES = 1024
+PREFIX_BYTES = 100
+
+# Names that have collided somewhere: cleaned alike, called like a scheme, dots alone, longer than a part may be.
+TRICKY = ["a", "a_b", "a?b", "a b", "a\tb", "a_b.jpg", "...", "é", "e\u0301", "x" * 180, "x" * 181, "x" * 200]
+TRICKY += ["http", "HTTP", "s3", "S3", "file", "File", "ftp", "masks", "_"]
+file_names = st.sampled_from(TRICKY) | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=8
+).filter(lambda name: name not in (".", ".."))
+paths = st.lists(file_names, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
+schemes = st.sampled_from(["http", "https", "s3", "HTTP", "S3", "ftp", "gs"])
+url_parts = st.sampled_from([*TRICKY, "", ".", "..", "a?q=1", "u:p@a"]) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=8
+)
+urls = st.builds("{}://{}".format, schemes, st.lists(url_parts, min_size=1, max_size=4).map("/".join))
+bases = st.sampled_from([None, "/", "/a", "/a/a_b", "/http", "/HTTP", "/file"])
+long_parts = st.integers(150, 220).flatmap(lambda n: st.sampled_from("aé漢😀?").map(lambda letter: letter * n))
+long_paths = st.lists(long_parts, min_size=4, max_size=12).map(lambda parts: "/" + "/".join(parts))
+
+
+def lookalikes(names: list[str]) -> list[str]:
+    """References whose mirrored paths look alike: local with and without the folder `a`, and as addresses."""
+    path, (first, *rest) = "/".join(names), names
+    found = [f"/{path}", f"/a/{path}", f"/a/{first.upper()}/{'/'.join(rest)}", f"/file/{path}", f"http://{path}"]
+    if first.isascii() and first.isalpha():
+        found += [f"{first}://{'/'.join(rest)}", f"{first.upper()}://{'/'.join(rest)}"]
+    return found
+
+
+# A reference has one key, and no two share it
+
+
+def assert_unique(uris: set[str], base: str | None) -> None:
+    owners: dict[str, str] = {}
+    for uri in uris:
+        assert owners.setdefault(keys.mask(uri, base), uri) == uri
+
+
+@given(st.sets(paths | urls, min_size=2, max_size=8), bases)
+def test_different_references_never_share_a_mask_key(uris: set[str], base: str | None) -> None:
+    assert_unique(uris, base)
+
+
+@given(st.lists(file_names, min_size=2, max_size=3).map(lookalikes).map(set), bases)
+def test_references_that_look_alike_never_share_a_mask_key(uris: set[str], base: str | None) -> None:
+    assert_unique(uris, base)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "s3", "HTTP", "S3", "ftp"])
+def test_a_folder_that_is_called_like_a_scheme_does_not_meet_addresses(scheme: str) -> None:
+    assert keys.mask(f"/data/{scheme}/host/a.jpg", "/data") != keys.mask(f"{scheme}://host/a.jpg", "/data")
+
+
+def test_a_folder_called_file_does_not_meet_paths_outside_the_base() -> None:
+    assert keys.mask("/data/file/other/a.jpg", "/data") != keys.mask("/other/a.jpg", "/data")
+
+
+def test_a_file_that_is_named_like_the_key_of_another_gets_its_own() -> None:
+    taken = keys.mask("/data/a?b.jpg", "/data")
+    twin = "/data/" + taken.removeprefix("masks/").removesuffix(".png")
+    assert keys.mask(twin, "/data") != taken
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/d/cat.jpg", "/d/cat.png"),
+        ("/d/a?b.jpg", "/d/a_b.jpg"),
+        ("/d/a b.jpg", "/d/a_b.jpg"),
+        ("http://h/a.jpg?v=1", "http://h/a.jpg?v=2"),
+        ("http://h/a//b.jpg", "http://h/a/b.jpg"),
+        ("http://h/a/", "http://h/a/_"),
+        ("http://h/../a.jpg", "http://h/_/a.jpg"),
+        ("/d/" + "x" * 200, "/d/" + "x" * 201),
+        ("/d/caf\u00e9.jpg", "/d/cafe\u0301.jpg"),
+    ],
+)
+def test_near_twins_have_two_keys(one: str, other: str) -> None:
+    assert keys.mask(one, "/d") != keys.mask(other, "/d")
+
+
+@given(paths | urls, bases)
+def test_a_reference_always_gets_the_same_key(uri: str, base: str | None) -> None:
+    assert keys.mask(uri, base) == keys.mask(uri, base)
+
+
+# Keys that every S3 server takes as they are
+
+
+@given(paths | urls | long_paths, bases)
+@example("http://h/a/../../../etc/passwd", None)
+@example("s3://b//a/./b//", None)
+@example("http://h/a\r\nb\x00c\x7fd\u202ee", None)
+@example("/" + "/".join(["...x"] * 300), "/")
+def test_keys_are_clean(uri: str, base: str | None) -> None:
+    key = keys.mask(uri, base)
+    assert key.startswith("masks/")
+    assert key.endswith(".png")
+    assert not {"", ".", ".."} & set(key.split("/"))
+    assert posixpath.normpath(key) == key
+    assert not [letter for letter in key if unicodedata.category(letter).startswith("C")]
+
+
+@given(paths | urls | long_paths, bases)
+@example("/" + "/".join(["x" * 150] * 10), "/")
+@example("/" + "/".join(["漢" * 50] * 10), "/")
+def test_keys_fit_into_s3_with_a_prefix_of_100_bytes(uri: str, base: str | None) -> None:
+    assert PREFIX_BYTES + len(keys.mask(uri, base).encode()) <= S3_MAX_KEY_BYTES
+
+
+@given(long_paths)
+def test_no_component_is_longer_than_a_file_name_may_be(uri: str) -> None:
+    assert max(len(part.encode()) for part in keys.mask(uri, "/").split("/")) <= 255
+
+
+# Keys that a person can guess
+
+
+@pytest.mark.parametrize(
+    ("uri", "base", "key"),
+    [
+        ("/home/me/photos/cat.jpg", "/home/me", "masks/photos/cat.jpg.png"),
+        ("/home/me/photos/cat.jpg", "/home/me/", "masks/photos/cat.jpg.png"),
+        ("/home/me/photos/my cat (1).jpg", "/home/me", "masks/photos/my cat (1).jpg.png"),
+        ("/home/me/фото/кот.jpg", "/home/me", "masks/фото/кот.jpg.png"),
+        ("/home/me/cat.jpg", None, "masks/file/home/me/cat.jpg.png"),
+        ("/home/you/cat.jpg", "/home/me", "masks/file/home/you/cat.jpg.png"),
+        ("/home/me2/cat.jpg", "/home/me", "masks/file/home/me2/cat.jpg.png"),
+        ("/home/me/s3/cat.jpg", "/home/me", "masks/file/home/me/s3/cat.jpg.png"),
+        ("/photos/cat.jpg", "/", "masks/photos/cat.jpg.png"),
+        ("s3://bucket/2026/cat.jpg", "/home/me", "masks/s3/bucket/2026/cat.jpg.png"),
+        ("https://example.org/a/cat.jpg", None, "masks/https/example.org/a/cat.jpg.png"),
+    ],
+)
+def test_a_plain_image_is_mirrored(uri: str, base: str | None, key: str) -> None:
+    assert keys.mask(uri, base) == key
+
+
+def test_an_odd_name_stays_recognisable_and_gets_a_hash() -> None:
+    key = keys.mask("https://example.org/cat.jpg?size=large", None)
+    assert key.startswith("masks/https/example.org/cat.jpg_size=large~")
+    assert len(key.rpartition("~")[2]) == 16 + len(".png")
+
+
+# Keys of a job
+
+
+def test_the_keys_of_a_shard_lead_back_to_its_number() -> None:
+    job = keys.new_job_id()
+    for index in (0, 17, 999_999, 1_234_567):
+        names = [keys.shard(job, index), keys.metadata(job, index), keys.report(job, index)]
+        assert [keys.shard_index(name) for name in names] == [index] * 3
+
+
+def test_all_keys_of_a_job_lie_in_its_folder() -> None:
+    job = keys.new_job_id()
+    names = [keys.job_record(job), keys.manifest(job), keys.shard(job, 0), keys.metadata(job, 0), keys.report(job, 0)]
+    assert len(set(names)) == 5
+    assert all(name.startswith(keys.job_folder(job)) for name in names)
+    assert keys.report(job, 0).startswith(keys.reports(job))
+
+
+def test_job_ids_are_well_formed_and_differ() -> None:
+    ids = {keys.new_job_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(keys.JOB_ID.fullmatch(each) for each in ids)
+
+
+# Addresses that may be shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://user:secret@example.org/a.jpg?sig=secret#secret", "https://example.org/a.jpg"),
+        ("https://secret@example.org:8443/a.jpg", "https://example.org:8443/a.jpg"),
+        ("s3://bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("/home/me/what?.jpg", "/home/me/what?.jpg"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
+    assert keys.without_query(uri) == shown
+
+
+secrets = st.text("abcXYZ019-._~!$&'()*+,;=%@:", max_size=12).map("SECRET{}".format)
+
+
+@given(secrets, secrets, secrets, secrets)
+def test_credentials_are_never_shown(user: str, password: str, query: str, fragment: str) -> None:
+    shown = keys.without_query(f"https://{user}:{password}@example.org/a.jpg?{query}#{fragment}")
+    assert shown == "https://example.org/a.jpg"

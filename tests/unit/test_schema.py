@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from maskmill.errors import InvalidRecord
+from maskmill.schema import (
+    Counts,
+    Dtype,
+    Execution,
+    JobRecord,
+    JobState,
+    JobStatus,
+    Manifest,
+    Outcome,
+    Record,
+    Reference,
+    Segment,
+    ShardMessage,
+    ShardReport,
+    Spec,
+    Status,
+    Subtask,
+)
+from maskmill.segment_map import MaskHeader
+
+JOB = "20261122-205301-9f86d081"
+NOW = datetime(2026, 11, 22, 20, 53, 1, 123456, tzinfo=UTC)
+SEGMENT = Segment(id=1, label="кот", label_id=17, score=0.987654321, area=12, box=(1, 2, 3, 4))
+STORED = Outcome(
+    uri="/photos/a\nb.jpg",
+    status=Status.STORED,
+    mask_key="masks/a.jpg.png",
+    fingerprint="f" * 32,
+    width=640,
+    height=480,
+    segments=(SEGMENT, Segment(id=2, label="sky", label_id=0, area=0, box=(0, 0, 0, 0))),
+    seconds={"fetch": 0.25},
+)
+FAILED = Outcome(uri="s3://bucket/b.jpg", status=Status.FAILED, code="not_found", reason="no such key")
+
+RECORDS: list[Record] = [
+    Spec(revision="abc", subtask=Subtask.INSTANCE, threshold=0.3, dtype=Dtype.BFLOAT16),
+    Execution(batch_size=8, num_workers=0, timeout=2.5),
+    Reference(uri="https://h/ü?q=1", mask_key="masks/https/h/x.png"),
+    JobRecord(
+        job=JOB, created=NOW, sources=("photos/",), spec=Spec(), execution=Execution(), images=3, shards=2, shard_size=2
+    ),
+    SEGMENT,
+    STORED,
+    FAILED,
+    Counts(stored=1, reused=2, failed=3, cancelled=4),
+    ShardReport(job=JOB, shard=17, attempt=2, worker="host:1:ab", finished=NOW, outcomes=(STORED, FAILED)),
+    Manifest(
+        job=JOB,
+        state=JobState.COMPLETED_WITH_FAILURES,
+        submitted=2,
+        counts=Counts(stored=1, failed=1),
+        failures={"not_found": 1},
+        spec=Spec(),
+        fingerprint="f" * 32,
+        created=NOW,
+        finished=NOW,
+    ),
+    ShardMessage(job=JOB, shard=17, out="s3://bucket/out"),
+    JobStatus(
+        job=JOB, out="s3://b/o", state=JobState.RUNNING, submitted=3, counts=Counts(stored=1), shards=2, shards_done=1
+    ),
+    MaskHeader(uri="/a.jpg", fingerprint="f" * 32, subtask=Subtask.PANOPTIC, segments=(SEGMENT,)),
+]
+each_record = pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+
+
+# Round trip
+
+
+@each_record
+def test_a_record_comes_back_equal(record: Record) -> None:
+    assert type(record).from_json(record.to_json()) == record
+
+
+@each_record
+def test_a_record_is_one_line(record: Record) -> None:
+    assert len(record.to_json().splitlines()) == 1
+
+
+@each_record
+def test_a_record_cannot_be_changed(record: Record) -> None:
+    with pytest.raises(ValidationError):
+        setattr(record, next(iter(type(record).model_fields)), None)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+outcomes = st.builds(
+    Outcome,
+    uri=texts,
+    status=st.sampled_from(Status),
+    code=st.none() | texts,
+    reason=st.none() | texts,
+    segments=st.none() | st.just((SEGMENT,)),
+    seconds=st.none() | st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False), max_size=3),
+)
+
+
+@given(outcomes)
+def test_any_outcome_is_one_line_that_comes_back_equal(outcome: Outcome) -> None:
+    (line,) = outcome.to_json().splitlines()
+    assert Outcome.from_json(line) == outcome
+
+
+# Foreign texts
+
+
+@each_record
+def test_an_unknown_field_is_refused_with_the_text_that_was_found(record: Record) -> None:
+    text = json.dumps({**json.loads(record.to_json()), "colour": "red"})
+    with pytest.raises(InvalidRecord, match="colour") as caught:
+        type(record).from_json(text)
+    assert caught.value.record == text
+    assert type(record).__name__ in str(caught.value)
+
+
+@each_record
+def test_a_record_of_another_version_is_refused(record: Record) -> None:
+    text = json.dumps({**json.loads(record.to_json()), "version": 2})
+    with pytest.raises(InvalidRecord, match="version"):
+        type(record).from_json(text)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"null", b"[]", b"\xff\xfe", b"<html>"])
+def test_what_is_no_record_at_all_is_refused_with_its_text(text: bytes) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        Reference.from_json(text)
+    assert caught.value.record == text.decode(errors="replace")
+
+
+@pytest.mark.parametrize("shard", [-1, 1.5, "seventeen", None])
+def test_a_message_without_a_shard_number_is_refused(shard: Any) -> None:
+    with pytest.raises(InvalidRecord):
+        ShardMessage.from_json(json.dumps({"job": JOB, "shard": shard, "out": "s3://b/o"}))
+
+
+# Fingerprint
+
+OTHER: dict[str, Any] = {
+    "model": "other/model",
+    "revision": "main",
+    "image_processor": "other/processor",
+    "subtask": Subtask.SEMANTIC,
+    "threshold": 0.91,
+    "mask_threshold": 0.51,
+    "overlap_mask_area_threshold": 0.81,
+    "dtype": Dtype.FLOAT16,
+}
+
+
+def test_every_field_of_the_spec_is_tried() -> None:
+    assert OTHER.keys() == Spec.model_fields.keys()
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_each_field_of_the_spec_changes_the_fingerprint(field: str) -> None:
+    assert Spec(**{field: OTHER[field]}).fingerprint() != Spec().fingerprint()
+
+
+def test_all_changes_give_different_fingerprints() -> None:
+    specs = [Spec(), Spec(**OTHER), *(Spec(**{field: value}) for field, value in OTHER.items())]
+    specs += [Spec(subtask=each) for each in (Subtask.PANOPTIC, Subtask.INSTANCE)]
+    specs += [Spec(revision="x"), Spec(image_processor="x")]
+    assert len({spec.fingerprint() for spec in specs}) == len(specs)
+
+
+def test_the_fingerprint_survives_the_bucket() -> None:
+    spec = Spec(**OTHER)
+    assert Spec.from_json(spec.to_json()).fingerprint() == spec.fingerprint()
+
+
+def test_naming_a_default_does_not_change_the_fingerprint() -> None:
+    assert Spec(threshold=0.9, dtype=Dtype.FLOAT32).fingerprint() == Spec().fingerprint()
+
+
+def test_the_fingerprint_is_the_same_in_another_process() -> None:
+    code = "from maskmill.schema import Spec; print(Spec(revision='abc', threshold=0.3).fingerprint())"
+    command, environment = [sys.executable, "-c", code], os.environ | {"PYTHONHASHSEED": "1234"}
+    there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert there == Spec(revision="abc", threshold=0.3).fingerprint()
+
+
+def test_the_fingerprint_is_32_hex_digits() -> None:
+    fingerprint = Spec().fingerprint()
+    assert len(fingerprint) == 32
+    assert int(fingerprint, 16)
+
+
+# Counts
+
+
+def test_a_report_counts_its_outcomes_by_status() -> None:
+    statuses = [Status.STORED, Status.STORED, Status.REUSED, Status.FAILED, Status.CANCELLED]
+    report = ShardReport(
+        job=JOB,
+        shard=0,
+        attempt=1,
+        worker="w",
+        finished=NOW,
+        outcomes=tuple(Outcome(uri=str(n), status=status) for n, status in enumerate(statuses)),
+    )
+    assert report.counts() == Counts(stored=2, reused=1, failed=1, cancelled=1)
+    assert report.counts().total == 5

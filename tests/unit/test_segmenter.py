@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maskmill.errors import DeviceLost, SegmentationFailed
+from maskmill.schema import Reference, Subtask
+from worker.loader import Sample
+from worker.predict import Prediction, predict
+from worker.segmenter import Segmentation, SegmentMapPipeline, SimpleOutputs, collate, image_outputs, shape_of
+
+PANOPTIC = Subtask.PANOPTIC
+
+
+@pytest.fixture
+def pipeline() -> SegmentMapPipeline:
+    """The pipeline's own arithmetic, without a model: all that it asks of one is the names of the labels."""
+    made = SegmentMapPipeline.__new__(SegmentMapPipeline)
+    made.model = SimpleNamespace(config=SimpleNamespace(id2label={0: "sky", 1: "cat", 2: "grass"}))
+    return made
+
+
+def info(segment_id: int, label_id: int, score: float = 0.5) -> dict[str, Any]:
+    return {"id": segment_id, "label_id": label_id, "score": score, "was_fused": False}
+
+
+# From the pipeline's segments to a segment map
+
+
+def test_segments_are_numbered_from_1_in_the_pipeline_s_order(pipeline: SegmentMapPipeline) -> None:
+    raw = np.array([[7, 7, 3], [3, 3, 0]])
+    result = pipeline._from_segments(raw, [info(7, 1, 0.9), info(3, 0, 0.8), info(0, 2, 0.7)], PANOPTIC)
+    assert result.ids.tolist() == [[1, 1, 2], [2, 2, 3]]
+    assert [(s.id, s.label, s.label_id, s.score) for s in result.segments] == [
+        (1, "cat", 1, 0.9),
+        (2, "sky", 0, 0.8),
+        (3, "grass", 2, 0.7),
+    ]
+
+
+def test_segments_know_their_area_and_box(pipeline: SegmentMapPipeline) -> None:
+    raw = np.array([[7, 7, 3], [3, 3, 0]])
+    result = pipeline._from_segments(raw, [info(7, 1), info(3, 0)], PANOPTIC)
+    assert [(s.area, s.box) for s in result.segments] == [(2, (0, 0, 2, 1)), (3, (0, 0, 3, 2))]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32])
+def test_pixels_of_no_segment_become_0(pipeline: SegmentMapPipeline, dtype: type) -> None:
+    raw = np.array([[-1, 5], [4, 0]], dtype)
+    assert pipeline._from_segments(raw, [info(5, 1)], PANOPTIC).ids.tolist() == [[0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("fill", [-1, 0, 9])
+def test_an_image_without_segments_is_all_0(pipeline: SegmentMapPipeline, fill: int) -> None:
+    result = pipeline._from_segments(np.full((2, 3), fill), [], Subtask.INSTANCE)
+    assert result.ids.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert result.segments == ()
+
+
+def test_a_segment_that_has_no_pixel_left_is_kept_with_area_0(pipeline: SegmentMapPipeline) -> None:
+    result = pipeline._from_segments(np.array([[1, 1]]), [info(1, 1), info(12, 2)], PANOPTIC)
+    assert [(s.id, s.area, s.box) for s in result.segments] == [(1, 2, (0, 0, 2, 1)), (2, 0, (0, 0, 0, 0))]
+
+
+@pytest.mark.parametrize(("number", "dtype"), [(255, np.uint8), (256, np.uint16)])
+def test_the_map_is_as_deep_as_its_segments_need(pipeline: SegmentMapPipeline, number: int, dtype: type) -> None:
+    raw = np.arange(number).reshape(1, -1)
+    result = pipeline._from_segments(raw, [info(n, 0) for n in range(number)], PANOPTIC)
+    assert result.ids.dtype == dtype
+    assert result.ids.tolist() == (raw + 1).tolist()
+
+
+def test_semantic_segments_have_the_label_plus_one_as_id_and_no_score(pipeline: SegmentMapPipeline) -> None:
+    result = pipeline._from_labels(np.array([[2, 2], [0, 2]]))
+    assert result.ids.tolist() == [[3, 3], [1, 3]]
+    assert [(s.id, s.label, s.score, s.area) for s in result.segments] == [(1, "sky", None, 1), (3, "grass", None, 3)]
+    assert result.subtask is Subtask.SEMANTIC
+
+
+# Batches of plain tensors
+
+
+def one(value: float, side: int = 2, **more: Any) -> dict[str, Any]:
+    return {"pixel_values": torch.full((1, 3, side, side), value), "target_size": [(value, side)], **more}
+
+
+def test_equal_tensors_have_equal_shapes_whatever_their_original_sizes() -> None:
+    assert shape_of(one(1)) == shape_of(one(2))
+
+
+def test_other_sizes_or_other_tensors_are_another_shape() -> None:
+    shapes = {shape_of(one(1)), shape_of(one(1, side=3)), shape_of(one(1, pixel_mask=torch.ones(1, 2, 2)))}
+    assert len(shapes) == 3
+
+
+def test_an_image_in_patches_runs_alone() -> None:
+    assert shape_of(one(1, patch_offsets=[[0, 0, 2]])) is None
+
+
+def test_collating_concatenates_tensors_and_joins_lists() -> None:
+    batch = collate([one(1), one(2), one(3)])
+    assert batch["pixel_values"].shape == (3, 3, 2, 2)
+    assert batch["pixel_values"][:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert batch["target_size"] == [(1, 2), (2, 2), (3, 2)]
+
+
+def test_collating_one_image_leaves_it_as_it_is() -> None:
+    image = one(1, odd="not a list")
+    assert collate([image]) == image
+
+
+def test_what_was_collated_comes_apart_again() -> None:
+    images = [one(1), one(2), one(3)]
+    batch = collate(images)
+    for index, image in enumerate(images):
+        rows = image_outputs(batch, index, 3)
+        assert torch.equal(rows["pixel_values"], image["pixel_values"])
+        assert rows["target_size"] == image["target_size"]
+
+
+def test_what_is_not_by_image_is_left_out_of_its_outputs() -> None:
+    outputs = {"logits": torch.zeros(2, 5), "loss": torch.tensor(1.0), "hidden_states": (torch.zeros(2, 1),) * 2}
+    assert image_outputs(outputs, 0, 2).keys() == {"logits"}
+
+
+def test_outputs_of_one_image_are_attributes_too() -> None:
+    outputs = SimpleOutputs(logits=1)
+    assert outputs.logits == 1
+    with pytest.raises(AttributeError, match="masks"):
+        _ = outputs.masks
+
+
+# Failures stay with the image that causes them
+
+
+class Fake:
+    """A segmenter without a model: fails for batches that are too large and for the samples it is told to."""
+
+    def __init__(
+        self, largest: int = 100, bad_forward: Sequence[int] = (), bad_postprocess: Sequence[int] = ()
+    ) -> None:
+        self.largest, self.bad_forward, self.bad_postprocess = largest, set(bad_forward), set(bad_postprocess)
+        self.batches: list[int] = []
+
+    def forward(self, inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        self.batches.append(len(inputs))
+        if len(inputs) > self.largest:
+            raise torch.OutOfMemoryError("out of\nmemory")
+        if self.bad_forward & {each["n"] for each in inputs}:
+            raise ValueError("cannot take this image")
+        return list(inputs)
+
+    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
+        if outputs["n"] in self.bad_postprocess:
+            raise KeyError("no such label")
+        return Segmentation(np.full((1, 1), outputs["n"], np.uint8), (), PANOPTIC)
+
+
+def samples(number: int) -> list[Sample]:
+    return [Sample(n, Reference(uri=f"/{n}.jpg", mask_key=f"masks/{n}.jpg.png"), {"n": n}) for n in range(number)]
+
+
+def run(segmenter: Any, batch: Sequence[Sample]) -> list[Prediction]:
+    return list(predict(segmenter, batch))
+
+
+def failed(predictions: Sequence[Prediction]) -> dict[int, str]:
+    return {p.sample.index: str(p.result) for p in predictions if isinstance(p.result, SegmentationFailed)}
+
+
+def assert_others_are_right(predictions: Sequence[Prediction]) -> None:
+    for prediction in predictions:
+        if isinstance(prediction.result, Segmentation):
+            assert prediction.result.ids.tolist() == [[prediction.sample.index]]
+
+
+def test_a_batch_is_predicted_in_one_forward_pass_and_in_order() -> None:
+    fake = Fake()
+    predictions = run(fake, samples(5))
+    assert fake.batches == [5]
+    assert [p.sample.index for p in predictions] == [0, 1, 2, 3, 4]
+    assert_others_are_right(predictions)
+
+
+@pytest.mark.parametrize("bad", range(5))
+def test_an_image_that_the_model_cannot_take_fails_alone(bad: int) -> None:
+    predictions = run(Fake(bad_forward=[bad]), samples(5))
+    assert failed(predictions) == {bad: "the model failed: ValueError: cannot take this image"}
+    assert [p.sample.index for p in predictions] == [0, 1, 2, 3, 4]
+    assert_others_are_right(predictions)
+
+
+def test_an_image_that_fails_in_postprocessing_fails_alone_without_a_second_pass() -> None:
+    fake = Fake(bad_postprocess=[2])
+    predictions = run(fake, samples(4))
+    assert failed(predictions) == {2: "postprocessing failed: KeyError: 'no such label'"}
+    assert fake.batches == [4]
+    assert_others_are_right(predictions)
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits() -> None:
+    fake = Fake(largest=2)
+    predictions = run(fake, samples(8))
+    assert fake.batches == [8, 4, 2, 2, 4, 2, 2]
+    assert failed(predictions) == {}
+    assert_others_are_right(predictions)
+
+
+def test_an_image_too_large_for_the_memory_by_itself_fails_on_one_line() -> None:
+    assert failed(run(Fake(largest=0), samples(1))) == {0: "the model failed: OutOfMemoryError: out of memory"}
+
+
+def test_all_images_failing_is_a_failure_of_each() -> None:
+    assert failed(run(Fake(bad_forward=range(3)), samples(3))).keys() == {0, 1, 2}
+
+
+def test_stages_are_timed_by_image() -> None:
+    for prediction in run(Fake(), samples(2)):
+        assert prediction.seconds.keys() == {"forward", "postprocess"}
+        assert all(seconds >= 0 for seconds in prediction.seconds.values())
+
+
+def test_a_lost_device_is_nobody_s_image() -> None:
+    class Lost(Fake):
+        def forward(self, inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    with pytest.raises(DeviceLost, match="unspecified launch failure"):
+        run(Lost(), samples(2))
+
+
+def test_an_interruption_is_not_taken_for_a_failed_image() -> None:
+    class Interrupted(Fake):
+        def forward(self, inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run(Interrupted(), samples(2))
+
+
+class Activations:
+    """Stands for the tensors of a forward pass that ran out of memory."""
+
+
+def test_the_memory_of_a_failed_batch_is_free_before_its_halves_run() -> None:
+    # https://docs.pytorch.org/docs/stable/notes/faq.html, 'My out of memory exception handler can't allocate memory'
+    class Tight(Fake):
+        activations: weakref.ref[Activations] | None = None
+        held_too_long = 0
+
+        def forward(self, inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+            self.held_too_long += self.activations is not None and self.activations() is not None
+            activations = Activations()
+            self.activations = weakref.ref(activations)
+            return super().forward(inputs)
+
+    tight = Tight(largest=2)
+    assert failed(run(tight, samples(8))) == {}
+    assert tight.held_too_long == 0
