@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -52,6 +53,8 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         retries={"mode": "standard", "total_max_attempts": 4},
         max_pool_connections=connections,
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
+        # No proxy stands between this machine and itself, whatever `http_proxy` says.
+        proxies={} if _is_loopback(settings.endpoint_url) else None,
     )
     secret, token = settings.secret_access_key, settings.session_token
     return boto3.Session().client(
@@ -63,6 +66,11 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         aws_session_token=token.get_secret_value() if token else None,
         config=config,
     )
+
+
+def _is_loopback(endpoint_url: str | None) -> bool:
+    host = urlsplit(endpoint_url or "").hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _error_code(error: ClientError) -> str:

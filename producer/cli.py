@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -342,4 +343,6 @@ def servers_stop(json: options.Json = False) -> None:
 
 def main() -> None:
     """The console script."""
+    # SIGTERM takes the way of Ctrl-C, so that what was started is stopped in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -34,25 +35,29 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Serve
         yield running
 
 
+def settings_of(servers: embedded.Servers, **changes: Any) -> Settings:
+    """Settings with short leases and with a queue and an output prefix that nobody else uses."""
+    name = f"t{os.getpid()}-{next(NUMBERS)}"
+    fields = {"lease_seconds": 3, "hint_seconds": 4, "drain_seconds": 1, "prefix": name, "queue": name} | changes
+    s3 = S3Settings(
+        endpoint_url=servers.s3_endpoint_url,
+        access_key_id=servers.access_key_id,
+        secret_access_key=servers.secret_access_key,
+        region=servers.region,
+    )
+    return Settings(broker_url=servers.broker_url, bucket=servers.bucket, s3=s3, **fields)
+
+
+def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, str]:
+    """The same settings for a child process."""
+    names = ("lease_seconds", "hint_seconds", "drain_seconds", "prefix", "queue", "shard_size", "window")
+    ours = {f"MASKMILL_{name.upper()}": str(getattr(settings, name)) for name in names}
+    return {**os.environ, **servers.environment(), **ours}
+
+
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
-    """Settings with short leases, a queue and an output prefix of this test alone."""
-    name = f"t{os.getpid()}-{next(NUMBERS)}"
-    return Settings(
-        broker_url=servers.broker_url,
-        bucket=servers.bucket,
-        prefix=name,
-        queue=name,
-        lease_seconds=3,
-        hint_seconds=4,
-        drain_seconds=1,
-        s3=S3Settings(
-            endpoint_url=servers.s3_endpoint_url,
-            access_key_id=servers.access_key_id,
-            secret_access_key=servers.secret_access_key,
-            region=servers.region,
-        ),
-    )
+    return settings_of(servers)
 
 
 @pytest.fixture
@@ -67,10 +72,7 @@ def client(settings: Settings) -> Client:
 
 @pytest.fixture
 def environment(settings: Settings, servers: embedded.Servers) -> dict[str, str]:
-    """The same settings for a child process."""
-    numbers = ("lease_seconds", "hint_seconds", "drain_seconds", "prefix", "queue", "shard_size", "window")
-    ours = {f"MASKMILL_{name.upper()}": str(getattr(settings, name)) for name in numbers}
-    return {**os.environ, **servers.environment(), **ours}
+    return environment_of(settings, servers)
 
 
 @dataclass
@@ -104,20 +106,24 @@ class Worker:
 StartWorker = Callable[..., Worker]
 
 
-@pytest.fixture
-def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartWorker]:
-    """Start real workers; they and their children are gone when the test ends."""
+@contextmanager
+def worker_starter(environment: dict[str, str], folder: Path) -> Iterator[StartWorker]:
+    """Starts real workers; they and their children are gone when the block ends."""
     with ExitStack() as stack:
 
         def start(*arguments: str, **variables: str) -> Worker:
-            log = tmp_path / f"worker-{next(NUMBERS)}.log"
+            log = folder / f"worker-{next(NUMBERS)}.log"
             command = [Path(sys.executable).parent / "maskmill-worker", "--device", "cpu", *arguments]
             with log.open("wb") as output:
-                process = subprocess.Popen(
-                    command, env=environment | variables, stdout=output, stderr=subprocess.STDOUT
-                )
+                process = subprocess.Popen(command, env=environment | variables, stdout=output, stderr=output)
             worker = Worker(process, log)
             stack.callback(worker.stop)
             return worker
 
+        yield start
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartWorker]:
+    with worker_starter(environment, tmp_path) as start:
         yield start

@@ -1,1 +1,1 @@
-"""Exactness: a job's masks, labels and scores against the stock `image-segmentation` pipeline, family by family."""
+"""Exactness: masks, labels and scores of real jobs against the stock pipeline, family by family."""

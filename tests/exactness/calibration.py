@@ -1,13 +1,13 @@
-"""Makes small random models say something: fits the heads to photographs, so that segments of several labels come out.
+"""Makes small random models say something: fits their heads to photographs, so that several labels come out.
 
-The stock initialisation (std 0.02) gives near-constant features, near-uniform class scores and masks that cover all or
-nothing. Here every matrix is drawn anew at a variance-keeping scale, and the heads' outputs are standardised over
-photographs, as layer-sequential unit-variance initialisation does (Mishkin and Matas, 2015, arXiv:1511.06422).
+The stock initialisation (std 0.02) gives near-constant features, near-uniform class scores and masks that cover
+all or nothing. Here every matrix is drawn anew at a variance-keeping scale, and the heads' outputs are
+standardised over photographs, as layer-sequential unit-variance initialisation does (Mishkin and Matas, 2015,
+arXiv:1511.06422).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ Runs = Sequence[Callable[[], object]]
 
 
 def enliven(model: nn.Module) -> None:
-    """Draws weights anew at a scale that keeps the signal's variance, and embeddings far apart from one another."""
+    """Draws weights anew at a scale that keeps the signal's variance, and embeddings far apart."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(module.weight, gain=1.2)
@@ -35,10 +35,10 @@ def enliven(model: nn.Module) -> None:
 
 @contextmanager
 def _last_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """A list whose one item is the module's newest output: decoders with auxiliary outputs call their heads often."""
+    """A list whose one item is the module's newest output; decoders call their heads after every layer."""
     newest: list[Tensor] = []
 
-    def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def record(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         newest[:] = [output.detach()]
 
     handle = module.register_forward_hook(record)
@@ -54,16 +54,16 @@ def observe(module: nn.Module, runs: Runs) -> Tensor:
     with _last_output(module) as newest:
         for run in runs:
             run()
-            rows.append(_channels_last(newest[0]).flatten(0, -2))
+            rows.append(_channels_last(module, newest[0]).flatten(0, -2))
     return torch.cat(rows)
 
 
-def _channels_last(output: Tensor) -> Tensor:
-    return output.movedim(1, -1) if output.ndim == 4 else output
+def _channels_last(module: nn.Module, output: Tensor) -> Tensor:
+    return output if isinstance(module, nn.Linear) else output.movedim(1, -1)
 
 
 def standardise(module: nn.Module, runs: Runs, std: float = 1.0) -> None:
-    """Gives every output channel of a module with weight and bias mean 0 and the given std over the photographs."""
+    """Gives every output channel of a module with weight and bias mean 0 and the given std over the runs."""
     rows = observe(module, runs)
     factor = std / rows.std(dim=0)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def fit_semantic(classifier: nn.Module, runs: Runs) -> None:
 
 
 def fit_classes(classifier: nn.Linear, runs: Runs) -> None:
-    """Standardises the class logits, then biases "no object" so that only a part of the queries passes the threshold."""
+    """Standardises the class logits, then biases "no object" so that only some queries pass the threshold."""
     standardise(classifier, runs, CLASS_LOGIT_STD)
     bias = _no_object_bias(observe(classifier, runs))
     with torch.no_grad():

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from transformers import ImageSegmentationPipeline, pipeline
 
 Segment = dict[str, Any]
-"""What the stock pipeline gives for a segment: `score` (float or None), `label`, `mask` (an "L" image, 0 and 255)."""
+"""What the stock pipeline gives for a segment: `score` (float or None), `label`, `mask` ("L" image, 0 and 255)."""
 
 SCORE_TOLERANCE = 1e-4
 MASK_AGREEMENT = 0.999
@@ -21,20 +22,22 @@ def stock_pipeline(folder: Path) -> ImageSegmentationPipeline:
     return pipeline("image-segmentation", model=str(folder), device="cpu")
 
 
-def stock_output(folder: Path, image: Path, subtask: str | None = None, **parameters: Any) -> list[Segment]:
+def stock_output(
+    folder: Path, photograph: Path, subtask: str | None = None, **parameters: Any
+) -> list[Segment]:
     """What `transformers.pipeline` gives for the image file alone (batch size 1), with one thread."""
     if subtask is not None:
         parameters["subtask"] = subtask
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return stock_pipeline(folder)(str(image), **parameters)
+        return stock_pipeline(folder)(str(photograph), **parameters)
     finally:
         torch.set_num_threads(threads)
 
 
 def assert_same_output(ours: list[Segment], stock: list[Segment], where: str) -> None:
-    """Asserts the same labels in the same order, scores to 1e-4 and masks equal on 99.9 % of the image's pixels."""
+    """Asserts the same labels in the same order, scores to 1e-4 and masks equal on 99.9 % of the pixels."""
     labels, stock_labels = [s["label"] for s in ours], [s["label"] for s in stock]
     assert labels == stock_labels, f"{where}: labels {labels}, the stock pipeline has {stock_labels}"
     for index, (segment, stock_segment) in enumerate(zip(ours, stock, strict=True)):
@@ -51,13 +54,13 @@ def _assert_same_score(score: float | None, stock_score: float | None, place: st
     assert difference <= SCORE_TOLERANCE, f"{place}: score {score}, the stock pipeline has {stock_score}"
 
 
-def _assert_same_mask(mask: Any, stock_mask: Any, place: str) -> None:
+def _assert_same_mask(mask: Image, stock_mask: Image, place: str) -> None:
     assert mask.mode == stock_mask.mode, f"{place}: mask of mode {mask.mode}, not {stock_mask.mode}"
     assert mask.size == stock_mask.size, f"{place}: mask of size {mask.size}, not {stock_mask.size}"
     agreement = mask_agreement(mask, stock_mask)
     assert agreement >= MASK_AGREEMENT, f"{place}: masks agree on {agreement:.4%} of the pixels only"
 
 
-def mask_agreement(mask: Any, stock_mask: Any) -> float:
+def mask_agreement(mask: Image, stock_mask: Image) -> float:
     """The part of the pixels that are equal, between 0 and 1, of two mask images of one size."""
     return float(np.mean(np.asarray(mask) == np.asarray(stock_mask)))

@@ -33,7 +33,7 @@ class Family:
     parameters: dict[str, Any] = field(default_factory=dict)
     """Pipeline parameters other than the defaults, for both sides."""
     seed: int = 20
-    """Chosen so that inputs moved by 1e-5 leave every segment where it was, and most photographs have several."""
+    """Chosen so that inputs moved by 1e-5 leave every segment in place, and most photographs have several."""
 
     def write(self, folder: Path) -> Path:
         """Writes config, safetensors weights, image processor and, where needed, tokenizer into `folder`."""

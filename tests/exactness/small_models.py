@@ -1,6 +1,6 @@
 """Small seeded models with their own image processors, one function per family.
 
-Every image processor keeps its family's behaviour (resize rule, padding, crop, channel order) at a smaller size.
+Every image processor keeps its family's behaviour (resizing, padding, crop, channel order) at a smaller size.
 """
 
 import json
@@ -33,7 +33,7 @@ NAMED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SmallModel:
-    """A model, what the pipeline needs beside it, and how to fit its heads once photographs can be run through it."""
+    """A model, what the pipeline needs beside it, and how to fit its heads given runs on photographs."""
 
     model: hf.PreTrainedModel
     image_processor: Any
@@ -62,7 +62,7 @@ def _swin() -> hf.SwinConfig:
 
 
 def detr(_folder: Path) -> SmallModel:
-    """DETR on a timm ResNet, as the released checkpoints; edges resized in proportion, padded to the batch's largest."""
+    """DETR on a timm ResNet, as released; resized in proportion, padded to the batch's largest."""
     backbone = {
         "model_type": "timm_backbone",
         "backbone": "test_resnet",
@@ -87,7 +87,7 @@ def detr(_folder: Path) -> SmallModel:
 
 
 def _fit_detr(model: hf.DetrForSegmentation, runs: Runs) -> None:
-    """DETR's masks differ between queries only by their attention maps, which must be sharp and weigh in the head."""
+    """DETR's masks differ between queries only by attention maps, which must be sharp and weigh in the head."""
     attention_columns = model.config.d_model
     with torch.no_grad():
         model.bbox_attention.q_proj.weight.mul_(ATTENTION_GAIN)
@@ -97,7 +97,7 @@ def _fit_detr(model: hf.DetrForSegmentation, runs: Runs) -> None:
 
 
 def maskformer(_folder: Path) -> SmallModel:
-    """MaskFormer on a Swin; edges resized in proportion, then to multiples of 32, padded to the batch's largest."""
+    """MaskFormer on a Swin; resized in proportion, then to multiples of 32, padded to the batch's largest."""
     decoder = hf.DetrConfig(
         num_queries=QUERIES,
         d_model=32,
@@ -144,7 +144,7 @@ def mask2former(_folder: Path) -> SmallModel:
 
 
 def oneformer(folder: Path) -> SmallModel:
-    """OneFormer on a Swin; the task is a sentence for its tokenizer, and its classes are a file beside the model."""
+    """OneFormer on a Swin; the task is a sentence for its tokenizer, its classes are a file beside the model."""
     config = hf.OneFormerConfig(
         backbone_config=_swin(),
         num_queries=QUERIES,
@@ -181,7 +181,7 @@ def oneformer(folder: Path) -> SmallModel:
 
 
 def _write_class_info(folder: Path) -> None:
-    """Names and kinds of the classes; instance segmentation fails without it, a `None` file name being searched."""
+    """Names and kinds of the classes; without it instance segmentation fails (`"ade20k" in None`)."""
     info = {str(index): {"name": label, "isthing": label in THINGS} for index, label in enumerate(LABELS)}
     (folder / CLASS_INFO).write_text(json.dumps(info), encoding="utf-8")
 
@@ -200,7 +200,7 @@ def _eomt(image_processor: hf.EomtImageProcessor) -> SmallModel:
         **NAMED,
     )
     model = hf.EomtForUniversalSegmentation(config)
-    # Training anneals masked attention away (Kerssies et al., 2025, arXiv:2503.19108), so released weights have none.
+    # Training anneals masked attention away (Kerssies et al., 2025, arXiv:2503.19108): released weights have none.
     model.attn_mask_probs.zero_()
     return SmallModel(
         model,
@@ -216,7 +216,7 @@ def eomt(_folder: Path) -> SmallModel:
 
 
 def eomt_semantic(_folder: Path) -> SmallModel:
-    """EoMT as released for semantic segmentation: each image is split into overlapping squares, a forward row each."""
+    """EoMT as released for semantic segmentation: an image is split into overlapping squares, a row each."""
     size = {"shortest_edge": 96, "longest_edge": None}
     return _eomt(hf.EomtImageProcessor(size=size, do_pad=False, do_split_image=True))
 

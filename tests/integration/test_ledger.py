@@ -512,5 +512,5 @@ def test_any_interleaving_keeps_the_counters_true(services: Services) -> None:
     class OfThisTest(Interleaving):
         ledger = services.ledger
 
-    bounded = hypothesis_settings(max_examples=50, stateful_step_count=25, deadline=None)
+    bounded = hypothesis_settings(max_examples=30, stateful_step_count=25, deadline=None)
     run_state_machine_as_test(OfThisTest, settings=bounded)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.batching import by_shape
+
+unhurried = settings(deadline=None)  # the tests' machine may be busy
 
 Item = tuple[int, str | None]
 """Its place in the stream, and its shape."""
@@ -27,12 +29,14 @@ def of_shapes(shapes: str) -> list[Item]:
 # For every stream
 
 
+@unhurried
 @given(items, sizes, look_aheads)
 def test_nothing_is_lost_or_repeated(stream: list[Item], batch_size: int, look_ahead: int) -> None:
     batches = batches_of(stream, batch_size, look_ahead)
     assert sorted(item[0] for batch in batches for item in batch) == list(range(len(stream)))
 
 
+@unhurried
 @given(items, sizes, look_aheads)
 def test_every_batch_is_of_one_shape_and_bounded(stream: list[Item], batch_size: int, look_ahead: int) -> None:
     for batch in batches_of(stream, batch_size, look_ahead):
@@ -40,12 +44,14 @@ def test_every_batch_is_of_one_shape_and_bounded(stream: list[Item], batch_size:
         assert 1 <= len(batch) <= batch_size
 
 
+@unhurried
 @given(items, sizes, look_aheads)
 def test_what_has_no_shape_runs_alone(stream: list[Item], batch_size: int, look_ahead: int) -> None:
     batches = batches_of(stream, batch_size, look_ahead)
     assert all(len(batch) == 1 for batch in batches if batch[0][1] is None)
 
 
+@unhurried
 @given(items, sizes, look_aheads)
 def test_items_of_one_shape_keep_their_order(stream: list[Item], batch_size: int, look_ahead: int) -> None:
     batched = [item for batch in batches_of(stream, batch_size, look_ahead) for item in batch]
@@ -53,6 +59,7 @@ def test_items_of_one_shape_keep_their_order(stream: list[Item], batch_size: int
         assert [item for item in batched if item[1] == shape] == [item for item in stream if item[1] == shape]
 
 
+@unhurried
 @given(items, sizes, look_aheads)
 def test_no_more_than_look_ahead_items_are_held_back(stream: list[Item], batch_size: int, look_ahead: int) -> None:
     taken = 0

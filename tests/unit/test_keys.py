@@ -4,10 +4,12 @@ import posixpath
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from maskmill import keys
+
+unhurried = settings(deadline=None)  # the tests' machine may be busy
 
 S3_MAX_KEY_BYTES = 1024
 PREFIX_BYTES = 100
@@ -47,11 +49,13 @@ def assert_unique(uris: set[str], base: str | None) -> None:
         assert owners.setdefault(keys.mask(uri, base), uri) == uri
 
 
+@unhurried
 @given(st.sets(paths | urls, min_size=2, max_size=8), bases)
 def test_different_references_never_share_a_mask_key(uris: set[str], base: str | None) -> None:
     assert_unique(uris, base)
 
 
+@unhurried
 @given(st.lists(file_names, min_size=2, max_size=3).map(lookalikes).map(set), bases)
 def test_references_that_look_alike_never_share_a_mask_key(uris: set[str], base: str | None) -> None:
     assert_unique(uris, base)
@@ -90,6 +94,7 @@ def test_near_twins_have_two_keys(one: str, other: str) -> None:
     assert keys.mask(one, "/d") != keys.mask(other, "/d")
 
 
+@unhurried
 @given(paths | urls, bases)
 def test_a_reference_always_gets_the_same_key(uri: str, base: str | None) -> None:
     assert keys.mask(uri, base) == keys.mask(uri, base)
@@ -98,6 +103,7 @@ def test_a_reference_always_gets_the_same_key(uri: str, base: str | None) -> Non
 # Keys that every S3 server takes as they are
 
 
+@unhurried
 @given(paths | urls | long_paths, bases)
 @example("http://h/a/../../../etc/passwd", None)
 @example("s3://b//a/./b//", None)
@@ -112,6 +118,7 @@ def test_keys_are_clean(uri: str, base: str | None) -> None:
     assert not [letter for letter in key if unicodedata.category(letter).startswith("C")]
 
 
+@unhurried
 @given(paths | urls | long_paths, bases)
 @example("/" + "/".join(["x" * 150] * 10), "/")
 @example("/" + "/".join(["漢" * 50] * 10), "/")
@@ -119,6 +126,7 @@ def test_keys_fit_into_s3_with_a_prefix_of_100_bytes(uri: str, base: str | None)
     assert PREFIX_BYTES + len(keys.mask(uri, base).encode()) <= S3_MAX_KEY_BYTES
 
 
+@unhurried
 @given(long_paths)
 def test_no_component_is_longer_than_a_file_name_may_be(uri: str) -> None:
     assert max(len(part.encode()) for part in keys.mask(uri, "/").split("/")) <= 255
@@ -196,6 +204,7 @@ def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
 secrets = st.text("abcXYZ019-._~!$&'()*+,;=%@:", max_size=12).map("SECRET{}".format)
 
 
+@unhurried
 @given(secrets, secrets, secrets, secrets)
 def test_credentials_are_never_shown(user: str, password: str, query: str, fragment: str) -> None:
     shown = keys.without_query(f"https://{user}:{password}@example.org/a.jpg?{query}#{fragment}")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from maskmill.errors import InvalidRecord
 from maskmill.schema import Segment, Subtask
@@ -98,8 +98,6 @@ def test_a_foreign_png_is_refused(mode: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 2}', "hello"])
 def test_a_png_whose_text_is_not_a_header_is_refused_with_the_text(text: str) -> None:
-    from PIL import PngImagePlugin
-
     info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
     info.add_itxt("maskmill", text)
     Image.new("L", (2, 2)).save(buffer, "PNG", pnginfo=info)
