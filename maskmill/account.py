@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from maskmill import keys
-from maskmill.errors import ObjectNotFound
+from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
 from maskmill.ledger import Progress
 from maskmill.schema import JobRecord, JobState, Manifest, Outcome, ShardReport, Status, utc_now
 from maskmill.services import Services
@@ -44,7 +44,10 @@ def commit_shard(services: Services, out: str, report: ShardReport) -> ShardRepo
     """Decide the shard and book it; returns the report that counts, which may be another worker's."""
     store = services.store(out)
     if not store.put_if_absent(keys.report(report.job, report.shard), report.to_json()):
-        report = read_report(store, report.job, report.shard) or report
+        decided = read_report(store, report.job, report.shard)
+        if decided is None:
+            raise StoreUnavailable(f"shard {report.shard} of job {report.job}: its report is there, but cannot be read")
+        report = decided
     book_shard(services, store, report)
     return report
 
@@ -74,7 +77,7 @@ def close_job(services: Services, job: str) -> Manifest:
 
 def _manifest(record: JobRecord, progress: Progress) -> Manifest:
     if progress.counts.total != record.images:
-        raise AssertionError(f"job {record.job}: {progress.counts} do not add up to {record.images}")
+        raise AccountMismatch(f"job {record.job}: {progress.counts} do not add up to {record.images} images")
     return Manifest(
         job=record.job,
         state=final_state(progress),

@@ -177,6 +177,12 @@ class JobNotFound(UsageError):
     code = "job_not_found"
 
 
+class AccountMismatch(MaskmillError):
+    """A job's outcomes do not add up to its images: a bug of ours, so the job stays open rather than closed wrongly."""
+
+    code = "account_mismatch"
+
+
 class JobFailed(MaskmillError):
     """A job that was waited for cannot go on (no worker, model not to be had); `str(error)` says why."""
 

@@ -219,11 +219,7 @@ def _read_object(read: ReadObject, uri: str, max_bytes: int) -> bytes:
 
 def _shown(uri: str) -> str:
     """The reference on one short line and without credentials."""
-    try:
-        shown = without_query(uri)
-    except ValueError:  # such as a broken IPv6 address
-        shown = uri.partition("://")[0] + "://…"
-    shown = "".join(letter if letter.isprintable() else "?" for letter in shown[:MAX_SHOWN])
+    shown = "".join(letter if letter.isprintable() else "?" for letter in without_query(uri)[:MAX_SHOWN])
     return shown if len(shown) < MAX_SHOWN else shown[:-1] + "…"
 
 

@@ -6,13 +6,15 @@ import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 SCHEMES = ("file", "http", "https", "s3")
 MAX_PART_BYTES = 180
-MAX_KEY_BYTES = 900
+MAX_KEY_BYTES = 880
 """S3 allows 1,024 bytes for a key; the output prefix needs some of them."""
+
+LIKE_A_HASH = re.compile(r"~[0-9a-f]{16}$")
+"""A name that ends like ours gets a hash of its own, so that nobody can claim another image's key."""
 
 _UNSAFE = re.compile(r"[^\w.,;=()!'&$@+ ~-]")
 
@@ -71,22 +73,23 @@ def mask(uri: str, base: str | None = None) -> str:
     `cat.png` have two masks. Whatever could make two references share a key (a query, an odd character, an
     overlong name) adds the first 16 hex digits of the reference's SHA-256.
     """
-    path = _mirrored(uri, base)
-    parts = [_clean(part) for part in path.split("/")]
-    clean = "/".join(parts)
-    if clean != path or len(clean.encode()) > MAX_KEY_BYTES:
+    path = _mirrored(without_query(uri), base)
+    clean = "/".join(_clean(part) for part in path.split("/"))
+    exact = clean == path and without_query(uri) == uri and len(clean.encode()) <= MAX_KEY_BYTES
+    if not exact or LIKE_A_HASH.search(clean):
         clean = f"{_shorten(clean)}~{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
     return f"masks/{clean}.png"
 
 
 def _mirrored(uri: str, base: str | None) -> str:
+    """The reference as a path: below `base` relative to it, else with its scheme as the first folder."""
     if "://" in uri:
         scheme, rest = uri.split("://", 1)
-        return f"{scheme}/{rest}"
-    if base is not None and uri.startswith(base.rstrip("/") + "/"):
-        inside = uri[len(base.rstrip("/")) + 1 :]
-        # A folder that is called like a scheme would meet the mirrored addresses: keep the two apart.
-        return f"file/{uri.lstrip('/')}" if inside.split("/")[0] in SCHEMES else inside
+        # Only lower-case schemes of ours are kept apart from folders below: any other gets an odd letter, hence a hash.
+        return f"{scheme}/{rest}" if scheme in SCHEMES else f"?{scheme}/{rest}"
+    root = (base or "").rstrip("/") + "/"
+    if base is not None and uri.startswith(root) and uri[len(root) :].split("/")[0] not in SCHEMES:
+        return uri[len(root) :]
     return f"file/{uri.lstrip('/')}"
 
 
@@ -103,8 +106,9 @@ def _shorten(path: str) -> str:
 
 
 def without_query(uri: str) -> str:
-    """An address that may be shown: no user, password, query or fragment."""
-    if "://" not in uri:
+    """An address that may be shown: no user, password, query or fragment. Takes whatever a list file holds."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
         return uri
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

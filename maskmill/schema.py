@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=0)]
 class Record(BaseModel):
     """Base of all records: immutable, and strict about unknown fields so that a foreign text is noticed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def to_json(self) -> bytes:
         """The record as one line of UTF-8 JSON, without the fields that are unset."""
@@ -59,7 +59,7 @@ class Spec(Record):
     `subtask` None means the first that the image processor supports, in the order panoptic, instance, semantic.
     """
 
-    model: str = "facebook/detr-resnet-50-panoptic"
+    model: Annotated[str, Field(min_length=1)] = "facebook/detr-resnet-50-panoptic"
     revision: str | None = None
     image_processor: str | None = None
     subtask: Subtask | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from maskmill.errors import InvalidRecord
+from maskmill.errors import InvalidRecord, one_line
 from maskmill.schema import VERSION, Record, Segment, Subtask
 
 TEXT_KEY = "maskmill"
@@ -37,18 +37,23 @@ class MaskHeader(Record):
 def encode(ids: SegmentMap, header: MaskHeader, compress_level: int = 3) -> bytes:
     """A greyscale PNG of 8 or 16 bits with the header as an international text chunk (PNG, 3rd edition, 11.3.3.4)."""
     info = PngImagePlugin.PngInfo()
-    info.add_itxt(TEXT_KEY, header.to_json().decode(), zip=True)
+    text = header.to_json().decode()
+    # Pillow refuses to inflate a text above `MAX_TEXT_CHUNK`, but reads a plain one.
+    info.add_itxt(TEXT_KEY, text, zip=len(text) < PngImagePlugin.MAX_TEXT_CHUNK // 4)
     buffer = io.BytesIO()
     Image.fromarray(ids).save(buffer, "PNG", pnginfo=info, compress_level=compress_level)
     return buffer.getvalue()
 
 
 def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:
-    """The segment map and header of a stored mask; raises `InvalidRecord` for any other PNG."""
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-        image.load()
-        text = getattr(image, "text", {}).get(TEXT_KEY)
-        pixels = np.asarray(image)
+    """The segment map and header of a stored mask; raises `InvalidRecord` for any other bytes."""
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            image.load()
+            text = getattr(image, "text", {}).get(TEXT_KEY)
+            pixels = np.asarray(image)
+    except Exception as error:  # what Pillow raises for broken files is no closed set
+        raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
     if text is None:
         raise InvalidRecord("a PNG without the maskmill text is not a mask of ours", "")
     ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)

@@ -4,7 +4,7 @@ A source is a file, a folder, a glob, an `http(s)://` or `s3://` address, a list
 """
 
 # Paths stay strings, as a Path apiece is several times slower and there may be millions.
-# ruff: noqa: PTH100, PTH109, PTH110, PTH112, PTH116, PTH118, PTH120, PTH122, PTH123
+# ruff: noqa: PTH100, PTH109, PTH110, PTH112, PTH116, PTH118, PTH120, PTH122
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import csv
 import fnmatch
 import glob
 import itertools
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 from urllib.parse import unquote
 
 from maskmill.errors import SourceError
+from maskmill.lists import lines_of, read_list
 
 Lister = Callable[[str], Iterator[str]]
 """Gives every object below an `s3://bucket/prefix` as a full `s3://` address."""
@@ -32,9 +32,6 @@ IMAGE_EXTENSIONS = frozenset(
 """What counts as an image in a folder, a glob or an S3 prefix: the extensions of `maskmill.decode.FORMATS`."""
 
 LIST_EXTENSIONS = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
-COLUMNS = ("uri", "url", "image", "path", "file", "file_name")
-"""Columns of a list that are looked for, in this order and in any case, when the user names none."""
-
 STDIN = "-"
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -86,7 +83,7 @@ def _expand(source: str, column: str | None, list_objects: Lister, stdin: TextIO
     if path := _local_path(source):
         return _expand_path(path, column)
     if source == STDIN:
-        lines = _resolved(_lines(stdin or sys.stdin), os.getcwd())
+        lines = _resolved(lines_of(stdin or sys.stdin), os.getcwd())
         return _some(lines, "standard input is empty: pipe one image a line into it")
     scheme = _scheme(source)
     if scheme == "s3":
@@ -109,7 +106,7 @@ def _expand_path(path: str, column: str | None) -> Iterator[str]:
 def _expand_file(path: str, column: str | None) -> Iterator[str]:
     if _extension(path) not in LIST_EXTENSIONS:
         return iter([path])
-    references = _resolved(_read_list(path, column), os.path.dirname(path))
+    references = _resolved(read_list(path, column), os.path.dirname(path))
     return _some(references, f"{path} lists no images: put one into each line or row")
 
 
@@ -197,55 +194,6 @@ def _matches(folder: str, part: str) -> list[str]:
         return [path] if os.path.lexists(path) else []
     files, folders = _scan(folder)
     return [os.path.join(folder, name) for name in sorted(fnmatch.filter(files + folders, part))]
-
-
-def _read_list(path: str, column: str | None) -> Iterator[str]:
-    if _extension(path) == ".parquet":
-        yield from _cells(_parquet_rows(path, column), path, column)
-        return
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        if _extension(path) == ".txt":
-            yield from _lines(file)
-        else:
-            lines = (json.loads(line) for line in file if line.strip())
-            yield from _cells(csv.DictReader(file) if _extension(path) == ".csv" else lines, path, column)
-
-
-def _lines(file: Iterable[str]) -> Iterator[str]:
-    return (line for line in map(str.strip, file) if line and not line.startswith("#"))
-
-
-def _parquet_rows(path: str, column: str | None) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq  # takes long to import, and few lists are parquet
-
-    with pq.ParquetFile(path) as table:
-        chosen = _choose(table.schema_arrow.names, path, column)
-        for batch in table.iter_batches(batch_size=8192, columns=[chosen]):
-            yield from batch.to_pylist()
-
-
-def _cells(rows: Iterable[Any], path: str, column: str | None) -> Iterator[str]:
-    """The texts of one column, without the empty ones; the first row's names decide which column it is."""
-    chosen = None
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise SourceError(f"{path}: row {number} is not a JSON object")
-        chosen = chosen or _choose([name for name in row if name], path, column)
-        cell = row.get(chosen, ...)
-        if cell is not None and not isinstance(cell, str):
-            raise ValueError(f"row {number} has no text in column '{chosen}': name another with --column")
-        if cell and cell.strip():
-            yield cell.strip()
-
-
-def _choose(names: list[str], path: str, column: str | None) -> str:
-    """The column to read; raises `SourceError` naming the columns that there are."""
-    lower = {name.lower(): name for name in reversed(names)}
-    chosen = column or next((lower[name] for name in COLUMNS if name in lower), None)
-    if chosen not in names:
-        wanted = f"column '{column}'" if column else f"column {', '.join(COLUMNS)}"
-        raise SourceError(f"{path} has no {wanted}, but {', '.join(names)}: name one with --column")
-    return chosen
 
 
 def _resolved(references: Iterable[str], folder: str) -> Iterator[str]:

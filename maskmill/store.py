@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-LOST_RACE = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+LOST_RACE = {"412", "PreconditionFailed"}
 ALREADY_MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
@@ -45,6 +47,15 @@ def split_url(url: str) -> tuple[str, str]:
     return bucket, key
 
 
+_SESSION_LOCK = Lock()
+
+
+@cache
+def _session() -> boto3.Session:
+    """One for all clients: reading the service's model anew costs 0.1 s each time."""
+    return boto3.Session()
+
+
 def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
     """A client with bounded waits; `connections` is how many threads will use it at once."""
     config = Config(
@@ -57,15 +68,16 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         proxies={} if _is_loopback(settings.endpoint_url) else None,
     )
     secret, token = settings.secret_access_key, settings.session_token
-    return boto3.Session().client(
-        "s3",
-        endpoint_url=settings.endpoint_url,
-        region_name=settings.region,
-        aws_access_key_id=settings.access_key_id,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-        aws_session_token=token.get_secret_value() if token else None,
-        config=config,
-    )
+    with _SESSION_LOCK:  # clients may be shared by threads, a session may not
+        return _session().client(
+            "s3",
+            endpoint_url=settings.endpoint_url,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            aws_session_token=token.get_secret_value() if token else None,
+            config=config,
+        )
 
 
 def _is_loopback(endpoint_url: str | None) -> bool:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from maskmill.client import Client, Job
-from maskmill.errors import BrokerUnavailable, JobFailed, MaskmillError, ModelUnavailable, StoreUnavailable
-from maskmill.schema import JobState, JobStatus
-from maskmill.settings import Settings
-from producer import display, options
+from maskmill.schema import Execution, JobStatus, Spec
+from producer import display, exits, options
 from producer.display import console, errors
+from producer.exits import failing_plainly
 
-EXIT_ERROR, EXIT_USAGE, EXIT_MODEL, EXIT_FAILURES, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
-
-EXIT_CODES = """
-**Exit codes**: 0 completed · 2 wrong use · 3 model not to be had · 4 completed with failures ·
-5 broker, store or worker not there · 130 interrupted
-"""
+DEMO = "demo"
+"""The model that ships with the worker; never a folder, even where there is one of that name."""
 
 app = typer.Typer(
     name="maskmill",
@@ -41,27 +34,8 @@ servers_app = typer.Typer(
 app.add_typer(servers_app, name="servers")
 
 
-@contextmanager
-def failing_plainly(as_json: bool) -> Iterator[None]:
-    """Errors as one line and an exit code; a traceback is for our own bugs."""
-    try:
-        yield
-    except MaskmillError as error:
-        display.print_error(error.code, str(error), as_json=as_json)
-        raise typer.Exit(_exit_code(error)) from None
-    except KeyboardInterrupt:
-        display.print_error("interrupted", "stopped; the same command goes on where this one was", as_json=as_json)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-def _exit_code(error: MaskmillError) -> int:
-    if isinstance(error, ModelUnavailable):
-        return EXIT_MODEL
-    return EXIT_UNAVAILABLE if isinstance(error, BrokerUnavailable | StoreUnavailable | JobFailed) else EXIT_USAGE
-
-
 @app.command(
-    epilog="**Example**: `maskmill run photos/ --out masks/ --model demo`\n\n" + EXIT_CODES,
+    epilog="**Example**: `maskmill run photos/ --out masks/ --model demo`\n\n" + exits.HELP,
 )
 def run(
     sources: options.Sources,
@@ -90,19 +64,7 @@ def run(
     from producer.run import run as run_plan
 
     with failing_plainly(json):
-        parameters = _parameters(
-            model=model,
-            revision=revision,
-            image_processor=image_processor,
-            subtask=subtask,
-            threshold=threshold,
-            mask_threshold=mask_threshold,
-            overlap_mask_area_threshold=overlap_mask_area_threshold,
-            dtype=dtype,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            timeout=timeout,
-        )
+        parameters = pipeline_parameters(locals())
         plan = Plan(tuple(sources), column, parameters, device, out)
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
             result = run_plan(plan, Events(_note_unless(json), _say_submitted(json), show))
@@ -114,15 +76,16 @@ def run(
             console.print(f"{result.masks:,} masks, metadata.jsonl and manifest.json in {out}", soft_wrap=True)
             if result.sheet:
                 console.print(f"contact sheet: {result.sheet}", soft_wrap=True)
-    _exit_by_state(result.status)
+    exits.exit_by_state(result.status)
 
 
-def _parameters(**given: Any) -> dict[str, Any]:
-    """The parameters that were given; a model that is a folder becomes an absolute path."""
-    model = given.get("model")
-    if model and model != "demo" and Path(model).is_dir():
-        given["model"] = str(Path(model).resolve())
-    return {name: value for name, value in given.items() if value is not None}
+def pipeline_parameters(options_given: dict[str, Any]) -> dict[str, Any]:
+    """Those options that are the pipeline's and were given; a model that is a folder becomes an absolute path."""
+    names = (*Spec.model_fields, *Execution.model_fields)
+    given = {name: options_given[name] for name in names if options_given.get(name) is not None}
+    if Path(given.get("model", "")).is_dir() and given.get("model", DEMO) != DEMO:
+        given["model"] = str(Path(given["model"]).resolve())
+    return given
 
 
 def _note_unless(json: bool) -> Any:
@@ -162,19 +125,7 @@ def submit(
     Local paths must be readable by the workers too.
     """
     with failing_plainly(json):
-        parameters = _parameters(
-            model=model,
-            revision=revision,
-            image_processor=image_processor,
-            subtask=subtask,
-            threshold=threshold,
-            mask_threshold=mask_threshold,
-            overlap_mask_area_threshold=overlap_mask_area_threshold,
-            dtype=dtype,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            timeout=timeout,
-        )
+        parameters = pipeline_parameters(locals())
         job = Client().submit(sources, out=out, column=column, stdin=sys.stdin, **parameters)
         record = job.record()
         if json:
@@ -184,7 +135,7 @@ def submit(
             errors.print(f"[dim]{record.images:,} images to {job.out}; follow with: maskmill watch {job.id}")
 
 
-@app.command(epilog="**Example**: `maskmill status 20261122-205301-9f86d081 --json`\n\n" + EXIT_CODES)
+@app.command(epilog="**Example**: `maskmill status 20261122-205301-9f86d081 --json`\n\n" + exits.HELP)
 def status(
     job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id; without it, the latest jobs.")] = None,
     out: options.Out = None,
@@ -209,10 +160,10 @@ def status(
             display.print_json(_status_json(state) | {"failed_images": failed})
         else:
             _print_end(state)
-    _exit_by_state(state)
+    exits.exit_by_state(state)
 
 
-@app.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + EXIT_CODES)
+@app.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + exits.HELP)
 def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
     with failing_plainly(json):
@@ -222,7 +173,7 @@ def watch(job: options.JobId, out: options.Out = None, json: options.Json = Fals
         state = found.status()
         if not json:
             _print_end(state)
-    _exit_by_state(state)
+    exits.exit_by_state(state)
 
 
 def _json_changes() -> Any:
@@ -281,64 +232,6 @@ def _print_end(status: JobStatus) -> None:
     console.print(display.summary(status), soft_wrap=True)
     if status.failures:
         console.print(display.failures_table(status.failures))
-
-
-def _exit_by_state(status: JobStatus) -> None:
-    if status.state is JobState.COMPLETED_WITH_FAILURES:
-        raise typer.Exit(EXIT_FAILURES)
-
-
-@servers_app.command("start", epilog='**Example**: `maskmill servers start && eval "$(maskmill servers env)"`')
-def servers_start(json: options.Json = False) -> None:
-    """Start the embedded broker and object store on 127.0.0.1 and leave them running."""
-    with failing_plainly(json):
-        from producer import embedded
-
-        started = embedded.start(Settings().state_dir)
-        if json:
-            display.print_json({"broker": started.broker_url.rpartition("@")[2], "s3": started.s3_endpoint_url})
-        else:
-            console.print(f"broker and object store are up; their data is in {started.state_dir}", soft_wrap=True)
-            errors.print('[dim]for workers and clients in this shell: eval "$(maskmill servers env)"')
-
-
-@servers_app.command("env", epilog='**Example**: `eval "$(maskmill servers env)"`')
-def servers_env(json: options.Json = False) -> None:
-    """Print the settings of the running servers as shell exports (they contain the credentials)."""
-    with failing_plainly(json):
-        from producer import embedded
-
-        environment = embedded.start(Settings().state_dir).environment()
-        if json:
-            display.print_json(environment)
-        else:
-            for name, value in environment.items():
-                print(f"export {name}={shlex.quote(value)}")
-
-
-@servers_app.command("status", epilog="**Example**: `maskmill servers status --json`")
-def servers_status(json: options.Json = False) -> None:
-    """Say whether the embedded servers run."""
-    with failing_plainly(json):
-        from producer import embedded
-
-        found = embedded.status(Settings().state_dir)
-        if json:
-            display.print_json({"running": found.running})
-        else:
-            console.print("running" if found.running else "not running: maskmill servers start")
-
-
-@servers_app.command("stop", epilog="**Example**: `maskmill servers stop`")
-def servers_stop(json: options.Json = False) -> None:
-    """Stop the embedded servers; their data stays."""
-    with failing_plainly(json):
-        from producer import embedded
-
-        stopped = embedded.stop(Settings().state_dir)
-        display.print_json({"stopped": stopped}) if json else console.print(
-            "stopped" if stopped else "were not running"
-        )
 
 
 def main() -> None:

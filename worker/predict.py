@@ -33,25 +33,28 @@ def predict(segmenter: Segmenter, batch: Sequence[Sample]) -> Iterator[Predictio
     image fails.
     """
     started = time.perf_counter()
+    failure: str | None = None
     try:
         outputs = segmenter.forward([sample.inputs for sample in batch])
-    except Exception as error:
-        if isinstance(error, torch.AcceleratorError):
-            raise DeviceLost(one_line(error)) from error
-        yield from _predict_halves(segmenter, batch, error)
+    except torch.AcceleratorError as error:
+        raise DeviceLost(one_line(error)) from error
+    except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
+        failure = one_line(error)
+    if failure is not None:
+        # Outside of `except`: there the traceback still holds the failed batch's memory (PyTorch FAQ on out-of-memory).
+        yield from _predict_halves(segmenter, batch, failure)
         return
     forward_seconds = (time.perf_counter() - started) / len(batch)
     for sample, each in zip(batch, outputs, strict=True):
         yield _postprocess(segmenter, sample, each, forward_seconds)
 
 
-def _predict_halves(segmenter: Segmenter, batch: Sequence[Sample], error: Exception) -> Iterator[Prediction]:
+def _predict_halves(segmenter: Segmenter, batch: Sequence[Sample], failure: str) -> Iterator[Prediction]:
     if len(batch) == 1:
-        yield Prediction(batch[0], SegmentationFailed(f"the model failed: {one_line(error)}"), {})
+        yield Prediction(batch[0], SegmentationFailed(f"the model failed: {failure}"), {})
         return
-    log.warning("batch_halved", images=len(batch), reason=one_line(error))
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
+    log.warning("batch_halved", images=len(batch), reason=failure)
+    torch.cuda.empty_cache()  # does nothing where CUDA was never used
     middle = len(batch) // 2
     yield from predict(segmenter, batch[:middle])
     yield from predict(segmenter, batch[middle:])

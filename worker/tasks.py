@@ -6,6 +6,7 @@ The signal handlers stand beside the task because a spawned pool process loads o
 from __future__ import annotations
 
 import multiprocessing
+import os
 from threading import Event, Thread
 from typing import Any
 
@@ -72,6 +73,7 @@ def start_process(**_: object) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def start_tending(**_: object) -> None:
     """Tend the open jobs from a thread of the worker's main process, so that no other process is needed."""
+    log.info("worker_ready", queue=settings.queue, device=settings.device, pid=os.getpid())
     Thread(target=_tend, name="tend", daemon=True).start()
 
 

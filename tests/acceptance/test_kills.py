@@ -66,7 +66,7 @@ def test_killing_the_worker_and_starting_another_loses_nothing(
     family = psutil.Process(worker.process.pid).children(recursive=True)
 
     os.kill(worker.process.pid, signal.SIGKILL)
-    gone, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=20)
     start_worker()
     job.wait(timeout=WAIT_SECONDS)
 

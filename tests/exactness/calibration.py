@@ -1,7 +1,7 @@
 """Makes small random models say something: fits their heads to photographs, so that several labels come out.
 
-The stock initialisation (std 0.02) gives near-constant features, near-uniform class scores and masks that cover
-all or nothing. Here every matrix is drawn anew at a variance-keeping scale, and the heads' outputs are
+The stock initialisation (std 0.02) gives near-constant features, near-uniform class scores and masks that
+cover all or nothing. Here every matrix is drawn anew at a variance-keeping scale, and the heads' outputs are
 standardised over photographs, as layer-sequential unit-variance initialisation does (Mishkin and Matas, 2015,
 arXiv:1511.06422).
 """
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 EMBEDDING_STD = 2.0
-CLASS_LOGIT_STD = 5.0
+CLASS_LOGIT_STD = 6.0
 MASK_LOGIT_STD = 20.0
 MASK_LOGIT_MEAN = -8.0
-KEPT_QUERIES = 0.4
+KEPT_QUERIES = 0.25
 """The part of all queries that must pass the pipeline's default threshold."""
 DEFAULT_THRESHOLD = 0.9
 

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from transformers import ImageSegmentationPipeline, pipeline
 
 Segment = dict[str, Any]
-"""What the stock pipeline gives for a segment: `score` (float or None), `label`, `mask` ("L" image, 0 and 255)."""
+"""What the stock pipeline gives for a segment: `score` (float or None), `label`, `mask` ("L" image)."""
 
 SCORE_TOLERANCE = 1e-4
 MASK_AGREEMENT = 0.999
@@ -22,9 +22,7 @@ def stock_pipeline(folder: Path) -> ImageSegmentationPipeline:
     return pipeline("image-segmentation", model=str(folder), device="cpu")
 
 
-def stock_output(
-    folder: Path, photograph: Path, subtask: str | None = None, **parameters: Any
-) -> list[Segment]:
+def stock_output(folder: Path, photograph: Path, subtask: str | None = None, **parameters: Any) -> list[Segment]:
     """What `transformers.pipeline` gives for the image file alone (batch size 1), with one thread."""
     if subtask is not None:
         parameters["subtask"] = subtask

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "HF_HUB_OFFLINE", "1"
-)  # before the imports below: huggingface_hub reads it when imported
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the imports below: huggingface_hub reads it when imported
 
 import torch
 

@@ -60,8 +60,8 @@ NAMES = tuple(_PHOTOGRAPHS)
 def photographs(folder: Path) -> dict[str, Path]:
     """Writes the eight photographs into `folder`; returns name -> path, in a fixed order.
 
-    Sizes (width by height, as shown): four of 640x427, 512x512 (mode L), 300x451 (a 451x300 JPEG turned by its
-    EXIF orientation), 360x450 (mode RGBA), 480x324.
+    Sizes (width by height, as shown): four of 640x427, 512x512 (mode L), 300x451 (a 451x300 JPEG turned by
+    its EXIF orientation), 360x450 (mode RGBA), 480x324.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / name for name in _PHOTOGRAPHS}

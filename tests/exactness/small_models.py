@@ -56,9 +56,7 @@ def _semantic_fit(model: nn.Module, classifier: str) -> Callable[[Runs], None]:
 
 
 def _swin() -> hf.SwinConfig:
-    return hf.SwinConfig(
-        embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 4], window_size=4, out_features=STAGES
-    )
+    return hf.SwinConfig(embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 4], window_size=4, out_features=STAGES)
 
 
 def detr(_folder: Path) -> SmallModel:
@@ -87,7 +85,7 @@ def detr(_folder: Path) -> SmallModel:
 
 
 def _fit_detr(model: hf.DetrForSegmentation, runs: Runs) -> None:
-    """DETR's masks differ between queries only by attention maps, which must be sharp and weigh in the head."""
+    """DETR's masks differ between queries only by attention maps, which must be sharp and count in it."""
     attention_columns = model.config.d_model
     with torch.no_grad():
         model.bbox_attention.q_proj.weight.mul_(ATTENTION_GAIN)
@@ -112,9 +110,7 @@ def maskformer(_folder: Path) -> SmallModel:
         backbone_config=_swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **NAMED
     )
     model = hf.MaskFormerForInstanceSegmentation(config)
-    fit = _query_fit(
-        model, "model.pixel_level_module.decoder.mask_projection", "mask_embedder", "class_predictor"
-    )
+    fit = _query_fit(model, "model.pixel_level_module.decoder.mask_projection", "mask_embedder", "class_predictor")
     return SmallModel(model, hf.MaskFormerImageProcessor(size=ASPECT_KEEPING), fit)
 
 
@@ -144,7 +140,7 @@ def mask2former(_folder: Path) -> SmallModel:
 
 
 def oneformer(folder: Path) -> SmallModel:
-    """OneFormer on a Swin; the task is a sentence for its tokenizer, its classes are a file beside the model."""
+    """OneFormer on a Swin; the task is a sentence for its tokenizer, its classes are a file beside it."""
     config = hf.OneFormerConfig(
         backbone_config=_swin(),
         num_queries=QUERIES,
@@ -200,7 +196,7 @@ def _eomt(image_processor: hf.EomtImageProcessor) -> SmallModel:
         **NAMED,
     )
     model = hf.EomtForUniversalSegmentation(config)
-    # Training anneals masked attention away (Kerssies et al., 2025, arXiv:2503.19108): released weights have none.
+    # Training anneals masked attention away, so released weights have none (Kerssies et al., arXiv:2503.19108).
     model.attn_mask_probs.zero_()
     return SmallModel(
         model,

@@ -1,4 +1,4 @@
-"""The suite's own ground: its models find several segments, firmly, and its comparison tells outputs apart."""
+"""The suite's own ground: its models find several segments, firmly; its comparison tells outputs apart."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +41,7 @@ def test_the_default_subtask_is_the_first_that_is_served(
 
     default = stock_output(folder, photograph, **FAMILIES[family].parameters)
 
-    assert_same_output(
-        default, stock_output(folder, photograph, first, **FAMILIES[family].parameters), family
-    )
+    assert_same_output(default, stock_output(folder, photograph, first, **FAMILIES[family].parameters), family)
 
 
 def _visible(output: list[Segment]) -> int:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from maskmill import Client, keys
 from maskmill.account import close_job, commit_shard, read_job, read_manifest, read_report
 from maskmill.admission import tend
-from maskmill.errors import BrokerUnavailable, ObjectNotFound, SourceError
+from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError
 from maskmill.ledger import ClaimState
 from maskmill.schema import (
     Counts,
@@ -255,7 +255,7 @@ def test_a_job_that_is_closed_twice_keeps_its_first_manifest(job: JobRecord, ser
 
 def test_a_job_with_open_shards_is_not_closed(job: JobRecord, services: Services, store: Store) -> None:
     commit(services, job, 0, 1, 2)
-    with pytest.raises(AssertionError, match="do not add up"):
+    with pytest.raises(AccountMismatch, match="do not add up"):
         close_job(services, job.job)
     assert read_manifest(store, job.job) is None
 

@@ -1,0 +1,39 @@
+"""`pip install .` without extras: a producer that can submit and watch, and has no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.images import write_good
+from tests.conftest import StartWorker
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_base_install_submits_and_watches_without_torch(
+    environment: dict[str, str], start_worker: StartWorker, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "pictures", 2)
+    start_worker()
+    bare = tmp_path / "venv" / "bin"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=120)
+    subprocess.run([bare / "pip", "install", "-q", ROOT], check=True, timeout=280, capture_output=True)
+
+    def run(*command: object) -> subprocess.CompletedProcess[str]:
+        arguments = [str(each) for each in command]
+        return subprocess.run(arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+
+    torch = run(bare / "python", "-c", "import torch")
+    submitted = run(bare / "maskmill", "submit", "pictures", "--model", "demo")
+    watched = run(bare / "maskmill", "watch", submitted.stdout.strip())
+    here = run(bare / "maskmill", "run", "pictures", "--out", "out", "--model", "demo")
+
+    assert "No module named 'torch'" in torch.stderr
+    assert "completed: 2 submitted = 2 stored" in watched.stdout, submitted.stderr + watched.stderr
+    assert here.returncode == 2
+    assert "maskmill[worker,embedded]" in here.stderr

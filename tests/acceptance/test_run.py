@@ -1,0 +1,191 @@
+"""`maskmill run` as a person uses it: to the end, interrupted, killed, twice at once, and asked for the impossible."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from maskmill.segment_map import decode
+from producer import embedded
+from tests.acceptance.images import write_broken, write_good
+
+RUN_SECONDS = 200
+MASKMILL = str(Path(sys.executable).parent / "maskmill")
+EXIT_FAILURES, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 4, 2, 3, 130
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """A state folder of this test; whatever a test leaves running there is stopped."""
+    folder = tmp_path / "state"
+    yield folder
+    embedded.stop(folder)
+
+
+@pytest.fixture
+def environment(state_dir: Path) -> dict[str, str]:
+    small = {"MASKMILL_STATE_DIR": str(state_dir), "MASKMILL_SHARD_SIZE": "5", "MASKMILL_LEASE_SECONDS": "5"}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MASKMILL_", "AWS_"))}
+    return ours | small
+
+
+def maskmill(*arguments: object, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [MASKMILL, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS)
+
+
+def start_run(folder: Path, out: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [MASKMILL, "run", str(folder), "--out", str(out), "--model", "demo", "--json"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_a_worker_with_work(state_dir: Path, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """All processes of the run once its worker has committed a shard."""
+    deadline = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        logs = [log.read_text() for log in state_dir.glob("worker-*.log")]
+        if any("shard_committed" in log for log in logs):
+            return psutil.Process(process.pid).children(recursive=True)
+        time.sleep(0.05)
+    raise AssertionError("no shard was committed")
+
+
+def assert_nothing_left(processes: list[psutil.Process], state_dir: Path) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive
+    assert not embedded.status(state_dir).running
+
+
+def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
+    environment: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "pictures", 7)
+    write_broken(tmp_path / "pictures")
+
+    result = maskmill(
+        "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
+    )
+
+    assert result.returncode == EXIT_FAILURES, result.stderr
+    assert "16 submitted = 7 stored + 9 failed" in result.stdout
+    for image in images:
+        ids, header = decode((tmp_path / "out" / "masks" / "pictures" / f"{image.name}.png").read_bytes())
+        assert header.uri == str(image)
+        assert set(range(1, int(ids.max()) + 1)) <= {segment.id for segment in header.segments}
+    lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
+    assert {json.loads(line)["uri"] for line in lines} == {str(image) for image in images}
+    assert len((tmp_path / "out" / "failures.jsonl").read_text().splitlines()) == 9
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"] == {"stored": 7, "reused": 0, "failed": 9, "cancelled": 0}
+    with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
+        assert min(sheet.size) > 400
+    assert not embedded.status(state_dir).running
+
+
+def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
+    environment: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "pictures", 60)
+    first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
+    processes = wait_for_a_worker_with_work(state_dir, first)
+
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    second = maskmill(
+        "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
+    )
+
+    assert first.returncode == EXIT_INTERRUPTED, said
+    assert_nothing_left(processes, state_dir)
+    assert second.returncode == 0, second.stderr
+    assert "continuing job" in second.stderr
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == len(images)
+
+
+def test_after_sigkill_of_a_run_the_next_one_clears_up_and_finishes(
+    environment: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "pictures", 60)
+    first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
+    processes = wait_for_a_worker_with_work(state_dir, first)
+
+    first.kill()
+    first.communicate()
+    second = maskmill(
+        "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
+    )
+
+    assert second.returncode == 0, second.stderr
+    assert "continuing job" in second.stderr
+    assert f"{len(images)} submitted = {len(images)} stored" in second.stdout
+    assert_nothing_left(processes, state_dir)
+
+
+def test_two_runs_at_once_share_the_servers_and_keep_their_images_apart(
+    environment: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "one", 6)
+    write_good(tmp_path / "two", 9, first_seed=6_000_000)
+
+    runs = [start_run(tmp_path / name, tmp_path / f"out-{name}", environment) for name in ("one", "two")]
+    answers = [run.communicate(timeout=RUN_SECONDS) for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0], answers
+    assert [json.loads(out)["counts"]["stored"] for out, _ in answers] == [6, 9]
+    for name, number in (("one", 6), ("two", 9)):
+        assert len(list((tmp_path / f"out-{name}" / "masks").rglob("*.png"))) == number
+    assert not embedded.status(state_dir).running
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_on(
+    environment: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "pictures", 1)
+    unreachable = environment | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+
+    result = maskmill("run", tmp_path / "pictures", "--out", tmp_path / "out", environment=unreachable)
+
+    assert result.returncode == EXIT_MODEL
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    for way in ("facebook/detr-resnet-50-panoptic", "--model demo", "HF_ENDPOINT"):
+        assert way in line
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not embedded.status(state_dir).running
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no/such/folder", "--model", "demo"], "no such"),
+        ([".", "--model", "demo", "--threshold", "2"], "threshold"),
+        ([".", "--model", "demo", "--device", "tpu"], "tpu"),
+        (["-", "--model", "demo"], "list"),
+    ],
+)
+def test_wrong_use_is_one_line_that_names_the_cure(
+    arguments: list[str], words: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    write_good(tmp_path, 1)
+    result = subprocess.run(
+        [MASKMILL, "run", *arguments, "--out", str(tmp_path / "out")],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+    )
+
+    assert result.returncode == EXIT_USAGE
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr

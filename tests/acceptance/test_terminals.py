@@ -1,0 +1,100 @@
+"""Three terminals: servers, worker, producer; each a process of its own that knows the others by settings alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from maskmill import Settings
+from maskmill.segment_map import decode
+from tests.acceptance.images import write_good
+from tests.conftest import StartWorker
+
+MASKMILL = str(Path(sys.executable).parent / "maskmill")
+EXIT_FAILURES, EXIT_USAGE, EXIT_UNAVAILABLE = 4, 2, 5
+
+
+def maskmill(*arguments: object, environment: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [MASKMILL, *map(str, arguments)]
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=240)
+
+
+def test_submit_watch_status_and_results(
+    environment: dict[str, str], settings: Settings, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    images = write_good(tmp_path / "pictures", 8)
+    start_worker()
+    listed = "\n".join([*map(str, images), str(tmp_path / "gone.jpg")])
+
+    submitted = maskmill("submit", "-", "--model", "demo", environment=environment, stdin=listed)
+    job = submitted.stdout.strip()
+    watched = maskmill("watch", job, "--json", environment=environment)
+    told = maskmill("status", job, "--json", environment=environment)
+    everything = maskmill("status", "--json", environment=environment)
+    listing = maskmill("results", job, "--json", environment=environment)
+    downloaded = maskmill("results", job, "--download", tmp_path / "masks", environment=environment)
+
+    assert submitted.returncode == 0, submitted.stderr
+    assert watched.returncode == told.returncode == EXIT_FAILURES, watched.stderr
+    last = json.loads(watched.stdout.splitlines()[-1])
+    assert (last["state"], last["counts"]["stored"]) == ("completed with failures", 8)
+    status = json.loads(told.stdout)
+    assert status["failed_images"] == [
+        {"uri": str(tmp_path / "gone.jpg"), "code": "not_found", "reason": status["failed_images"][0]["reason"]}
+    ]
+    assert [each["job"] for each in json.loads(everything.stdout)] == [job]
+    keys = [json.loads(line)["mask_key"] for line in listing.stdout.splitlines()]
+    assert len(keys) == 8
+    assert downloaded.returncode == 0
+    for key in keys:
+        decode((tmp_path / "masks" / key).read_bytes())
+
+
+def test_a_job_can_be_watched_by_people_too(
+    environment: dict[str, str], start_worker: StartWorker, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "pictures", 3)
+    start_worker()
+
+    job = maskmill("submit", tmp_path / "pictures", "--model", "demo", environment=environment).stdout.strip()
+    watched = maskmill("watch", job, environment=environment)
+    table = maskmill("status", environment=environment)
+
+    assert watched.returncode == 0, watched.stderr
+    assert "completed: 3 submitted = 3 stored" in watched.stdout
+    assert job in table.stdout
+
+
+def test_servers_that_are_not_there_are_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    write_good(tmp_path / "pictures", 1)
+    nobody = environment | {"MASKMILL_BROKER_URL": "redis://:hunter2@127.0.0.1:9/0"}
+    no_store = environment | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+
+    for broken in (nobody, no_store):
+        result = maskmill("submit", tmp_path / "pictures", environment=broken)
+
+        assert result.returncode == EXIT_UNAVAILABLE
+        assert result.stderr.startswith("error: ")
+        assert "hunter2" not in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_job_is_one_line(environment: dict[str, str]) -> None:
+    for job in ("20200101-000000-00000000", "../../etc/passwd"):
+        result = maskmill("status", job, environment=environment)
+
+        assert result.returncode == EXIT_USAGE
+        assert "maskmill status" in result.stderr or "--out" in result.stderr
+
+
+def test_every_command_explains_itself_with_an_example(environment: dict[str, str]) -> None:
+    commands = [[], ["run"], ["submit"], ["status"], ["watch"], ["results"], ["resume"], ["servers"]]
+    commands += [["servers", name] for name in ("start", "env", "status", "stop")]
+
+    for command in commands:
+        shown = maskmill(*command, "--help", environment=environment | {"COLUMNS": "120"})
+        assert shown.returncode == 0
+        assert "maskmill" in shown.stdout
+        assert command[:1] in ([], ["servers"]) or "Example" in shown.stdout, command
