@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 OUT ?= out
+# Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
+PARALLEL ?= -n 2 --dist loadfile
 
 .PHONY: help run test quick lint format train clean
 
@@ -15,10 +17,10 @@ run: $(RUN_STAMP) ## Segment the sample images with the demo model: masks and a 
 	$(BIN)/maskmill run demo/samples --out $(OUT) --model demo
 
 test: lint ## Lint, types, import rules and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 quick: $(DEV_STAMP) ## The tests that take no minutes
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 lint: $(DEV_STAMP) ## Ruff, mypy, import-linter
 	$(BIN)/ruff check .

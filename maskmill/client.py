@@ -47,12 +47,14 @@ class Client:
         out: str | None = None,
         column: str | None = None,
         stdin: TextIO | None = None,
+        exclude: str | None = None,
         on_images: Callable[[int], None] | None = None,
         **pipeline_parameters: Any,
     ) -> Job:
         """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, list files (see `maskmill.sources`).
 
-        `out` is `s3://bucket/prefix` (default: the settings'), `column` names the column of list files;
+        `out` is `s3://bucket/prefix` (default: the settings'), `column` names the column of list files,
+        images below the local folder `exclude` are left out;
         `pipeline_parameters` are those of the transformers pipeline: model, revision, image_processor, subtask,
         threshold, mask_threshold, overlap_mask_area_threshold, dtype, batch_size, num_workers, timeout.
         Raises `SourceError`, `InvalidSpec`, `StoreUnavailable` or `BrokerUnavailable`.
@@ -67,6 +69,7 @@ class Client:
             execution=execution,
             column=column,
             stdin=stdin,
+            exclude=exclude,
             on_images=on_images,
         )
         return Job(record.job, where, self.services)

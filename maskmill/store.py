@@ -96,8 +96,10 @@ def _translate(error: Exception, what: str) -> MaskmillError:
         return UsageError(f"{what}: not a valid S3 address")
     if isinstance(error, ClientError):
         code = _error_code(error)
+        if code == "NoSuchBucket":
+            return ObjectNotFound(f"{what}: there is no such bucket; make it first, or name another with --out")
         if code in NOT_FOUND:
-            return ObjectNotFound(f"{what}: no such object or bucket ({code})")
+            return ObjectNotFound(f"{what}: no such object ({code})")
         if code in FORBIDDEN:
             return ObjectForbidden(f"{what}: access denied by the object store ({code})")
         return StoreUnavailable(f"{what}: the object store answered {code}")

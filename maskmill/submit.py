@@ -11,6 +11,7 @@ from typing import TextIO
 
 from maskmill import admission, keys, sources
 from maskmill.account import JSON_LINES, enter_job
+from maskmill.errors import SourceError
 from maskmill.schema import Execution, JobRecord, Reference, Spec, utc_now
 from maskmill.services import Services
 from maskmill.store import Store, split_url
@@ -25,18 +26,22 @@ def submit(
     execution: Execution,
     column: str | None = None,
     stdin: TextIO | None = None,
+    exclude: str | None = None,
     on_images: Callable[[int], None] | None = None,
 ) -> JobRecord:
     """Submit a job and announce its first shards.
 
+    Images below the local folder `exclude` are left out: the masks of the last run are no sources of this one.
     `on_images` is told how many references are in the bucket so far. Raises `SourceError` when a source names
     nothing, `StoreUnavailable` or `BrokerUnavailable` when a server cannot be reached; a job whose submission broke
     off has no `job.json` and is never run.
     """
     job, store = keys.new_job_id(), services.store(out)
     uris = sources.expand(source_names, column=column, list_objects=_lister(services), stdin=stdin)
-    references = _references(uris, sources.local_base(source_names))
+    references = _references(uris, sources.local_base(source_names), exclude)
     images, shards = _write_shards(store, job, references, services.settings.shard_size, on_images)
+    if not images:
+        raise SourceError(f"all images lie below {exclude}, where the masks go: choose another folder for them")
     record = JobRecord(
         job=job,
         created=utc_now(),
@@ -60,9 +65,11 @@ def start(services: Services, out: str, job: str) -> JobRecord:
     return record
 
 
-def _references(uris: Iterable[str], base: str | None) -> Iterator[Reference]:
+def _references(uris: Iterable[str], base: str | None, exclude: str | None) -> Iterator[Reference]:
+    below = f"{exclude.rstrip('/')}/" if exclude else None
     for uri in uris:
-        yield Reference(uri=uri, mask_key=keys.mask(uri, base))
+        if below is None or not uri.startswith(below):
+            yield Reference(uri=uri, mask_key=keys.mask(uri, base))
 
 
 def _lister(services: Services) -> Callable[[str], Iterator[str]]:

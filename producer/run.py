@@ -46,6 +46,8 @@ class Plan:
             raise UsageError("run writes to a local folder: for an s3:// prefix use `maskmill submit`")
         if "-" in self.source_names:
             raise UsageError("run cannot be continued from standard input: write the list to a .txt file")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"--out {self.folder} is a file: name a folder")
         parameters.parse(**self.parameters)
 
     @property
@@ -122,7 +124,9 @@ def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
             job = Job(record.job, client.settings.out, client.services)
             job.resume()
             return job, True
-    return client.submit(plan.source_names, column=plan.column, **plan.parameters), False
+    return client.submit(
+        plan.source_names, column=plan.column, exclude=str(plan.folder.resolve()), **plan.parameters
+    ), False
 
 
 def wait(job: Job, worker: WorkerProcess, events: Events) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from maskmill.errors import MaskmillError, ModelUnavailable
-from worker.device import pin
+from worker.device import check, pin
 from worker.parent import die_with_parent
 
 EXIT_USAGE, EXIT_MODEL = 2, 3
@@ -72,7 +72,9 @@ def worker(
 def _prepare(device: str, model: str, revision: str | None) -> None:
     from maskmill.settings import Settings
 
-    pin(device or Settings().device)
+    chosen = device or Settings().device
+    pin(chosen)
+    check(chosen)
     if model:
         from worker.model_files import check_reachable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import MutableMapping
@@ -33,6 +34,24 @@ def _visible(index: int, environment: MutableMapping[str, str]) -> str:
     if index >= len(devices):
         raise UsageError(f"cuda:{index} does not exist: CUDA_VISIBLE_DEVICES lists {len(devices)} device(s)")
     return devices[index]
+
+
+def check(device: str) -> None:
+    """Fail early, without torch: raises `UsageError` when CUDA was asked for and the pinned process has none."""
+    if device.startswith("cuda") and not _cuda_devices():
+        raise UsageError(f"--device {device}: no CUDA device can be seen here; use --device cpu or auto")
+
+
+def _cuda_devices() -> int:
+    """Devices that the CUDA driver shows to this process (CUDA driver API, `cuDeviceGetCount`)."""
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
 
 
 def torch_device(device: str) -> str:

@@ -93,6 +93,15 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     assert not embedded.status(state_dir).running
 
 
+def test_masks_of_the_last_run_are_no_sources_of_the_next(environment: dict[str, str], tmp_path: Path) -> None:
+    write_good(tmp_path / "here", 3)
+    command = ("run", tmp_path / "here", "--out", tmp_path / "here" / "masks-go-here", "--model", "demo", "--json")
+
+    answers = [maskmill(*command, environment=environment) for _ in range(2)]
+
+    assert [json.loads(answer.stdout)["submitted"] for answer in answers] == [3, 3]
+
+
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
@@ -170,6 +179,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_on(
         (["no/such/folder", "--model", "demo"], "no such"),
         ([".", "--model", "demo", "--threshold", "2"], "threshold"),
         ([".", "--model", "demo", "--device", "tpu"], "tpu"),
+        ([".", "--model", "demo", "--device", "cuda:7"], "CUDA"),
         (["-", "--model", "demo"], "list"),
     ],
 )

@@ -85,19 +85,19 @@ def fit_classes(classifier: nn.Linear, runs: Runs) -> None:
 
 
 def _no_object_bias(logits: Tensor) -> float:
-    """Bisects for the bias at which `KEPT_QUERIES` of the rows have a score above the threshold."""
-    low, high = -50.0, 50.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _kept_part(logits, middle) > KEPT_QUERIES else (low, middle)
-    return low
+    """The bias in the middle of the widest gap near which `KEPT_QUERIES` of the rows pass the threshold."""
+    limits = _limits(logits).sort(descending=True).values
+    kept = int(len(limits) * KEPT_QUERIES)
+    window = limits[kept - kept // 4 : kept + kept // 4]
+    widest = int((window[:-1] - window[1:]).argmax())
+    return window[widest : widest + 2].mean().item()
 
 
-def _kept_part(logits: Tensor, bias: float) -> float:
-    biased = logits.clone()
-    biased[:, -1] += bias
-    best = biased.softmax(dim=-1)[:, :-1].amax(dim=-1)
-    return (best > DEFAULT_THRESHOLD).float().mean().item()
+def _limits(logits: Tensor) -> Tensor:
+    """For each row the greatest "no object" bias with which its best class still has a score above the threshold."""
+    classes, no_object = logits[:, :-1], logits[:, -1]
+    room = classes.amax(dim=-1).exp() / DEFAULT_THRESHOLD - classes.exp().sum(dim=-1)
+    return room.clamp(min=1e-12).log() - no_object
 
 
 def fit_flat_masks(output: nn.Module, runs: Runs) -> None:

@@ -74,6 +74,17 @@ def test_pinning_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.parametrize(("device", "refused"), [("cuda", True), ("cuda:0", True), ("cpu", False), ("auto", False)])
+def test_cuda_without_a_device_is_refused_before_torch_is_loaded(device: str, refused: bool) -> None:
+    code = f"import sys; from worker.device import check; check({device!r}); sys.exit('torch' in sys.modules)"
+    nothing_visible = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+
+    result = subprocess.run([sys.executable, "-c", code], env=nothing_visible, capture_output=True, text=True)
+
+    assert result.returncode == int(refused)
+    assert ("no CUDA device" in result.stderr) == refused
+
+
 def test_the_cpu_is_the_cpu_for_torch_too() -> None:
     assert torch_device("cpu") == "cpu"
 
