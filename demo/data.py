@@ -64,7 +64,7 @@ def example_of(scene: Scene, side: int) -> Example:
         inside = scene.segment_map == segment.id
         labels[place], boxes[place] = segment.label_id, _box(inside)
         solid = Image.fromarray(inside.astype(np.uint8) * 255)
-        masks[place] = solid.resize((cells, cells), Image.Resampling.BOX)
+        masks[place] = np.asarray(solid.resize((cells, cells), Image.Resampling.BOX))
     return Example(np.asarray(image), labels, boxes, masks)
 
 
@@ -91,7 +91,7 @@ def draw_examples(seeds: range, side: int, processes: int) -> list[Example]:
 def store_examples(examples: list[Example], path: Path) -> None:
     """Keep drawn examples in one uncompressed .npz file."""
     columns = {name: np.stack([getattr(example, name) for example in examples]) for name in _NAMES}
-    np.savez(path, **columns)
+    np.savez(path, allow_pickle=False, **columns)
 
 
 def stored_examples(path: Path) -> list[Example]:

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn import functional
-from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
+from torchvision.ops import (  # type: ignore[import-untyped]
+    box_convert,
+    generalized_box_iou,
+    generalized_box_iou_loss,
+)
 
 from demo.data import Batch
 from demo.model import ANCHORS, THING_COUNT
@@ -134,7 +138,8 @@ def _costs(prediction: Prediction, batch: Batch, anchor_weight: float) -> Any:
 
 
 def _corners(boxes: torch.Tensor) -> torch.Tensor:
-    return box_convert(boxes, "cxcywh", "xyxy")
+    corners: torch.Tensor = box_convert(boxes, "cxcywh", "xyxy")
+    return corners
 
 
 def total_loss(
@@ -194,8 +199,10 @@ def _mask_loss(
 def _dense_loss(dense: DenseHead, prediction: Prediction, batch: Batch) -> torch.Tensor:
     """At every cell of the encoder's output: the class and the box of the segment that covers most of it."""
     logits, boxes = dense(prediction.memory)
-    owner = functional.adaptive_avg_pool2d(batch.masks, prediction.memory.shape[-2:]).flatten(2).argmax(1)
+    height, width = prediction.memory.shape[-2:]
+    owner = functional.adaptive_avg_pool2d(batch.masks, (height, width)).flatten(2).argmax(1)
     labels = batch.labels.gather(1, owner)
     targets = batch.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
     entropy = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-    return entropy + BOX_WEIGHT * (boxes - targets).abs().sum(-1).mean()
+    distance: torch.Tensor = (boxes - targets).abs().sum(-1).mean()
+    return entropy + BOX_WEIGHT * distance

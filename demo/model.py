@@ -128,14 +128,9 @@ def save_folder(model: Any, side: int, folder: Path) -> None:
     frozen_copy(model).save_pretrained(fresh)
     build_processor(side).save_pretrained(fresh)
     for path in fresh.iterdir():
+        path.chmod(0o644)  # safetensors writes for its owner alone
         path.replace(folder / path.name)
     fresh.rmdir()
-
-
-def load_weights(model: Any, folder: Path) -> None:
-    """Go on from a saved folder: its weights and, as the norms' statistics so far, its frozen ones."""
-    saved = DetrForSegmentation.from_pretrained(folder, local_files_only=True)
-    model.load_state_dict(saved.state_dict(), strict=False)
 
 
 THING_COUNT = len(THINGS)

@@ -124,7 +124,7 @@ def shape_alpha(kind: str, radius: float, angle: float) -> Floats:
     canvas = Image.new("L", (large, large), 0)
     _DRAW[kind](ImageDraw.Draw(canvas), large / 2, angle)
     reduced = canvas.resize((side, side), Image.Resampling.BOX)
-    return np.asarray(reduced, dtype=np.float32) / 255
+    return np.asarray(reduced, dtype=np.float32) / np.float32(255)
 
 
 def shape_colours(rng: Rng, colour: tuple[int, int, int], side: int) -> Floats:
@@ -132,4 +132,4 @@ def shape_colours(rng: Rng, colour: tuple[int, int, int], side: int) -> Floats:
     base = _jitter(rng, colour, 16)
     across = np.linspace(-1, 1, side, dtype=np.float32)
     light = 1.0 - 0.16 * (across[None, :] + across[:, None])
-    return np.clip(base * light[..., None], 0, 255)
+    return np.clip(base * light[..., None], 0, 255).astype(np.float32)

@@ -113,7 +113,7 @@ class _Canvas:
 
     @property
     def short_side(self) -> int:
-        return min(self.segment_map.shape)
+        return int(min(self.segment_map.shape))
 
 
 def generate_scene(seed: int, size: tuple[int, int] | None = None) -> Scene:
@@ -136,7 +136,7 @@ def draw_size(rng: paint.Rng) -> tuple[int, int]:
 
 
 def _within(side: float) -> int:
-    return int(np.clip(round(side), MIN_SIDE, MAX_SIDE))
+    return min(max(round(side), MIN_SIDE), MAX_SIDE)
 
 
 def _paint_landscape(rng: paint.Rng, landscape: str, width: int, height: int) -> _Canvas:

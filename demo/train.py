@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 from demo.data import Batch, Example, collate, draw_examples, store_examples, stored_examples
 from demo.evaluate import evaluate, mean
@@ -141,7 +142,7 @@ class Run:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(flat)
         flat /= self.arguments.processes
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def _agree(self, over: bool) -> bool:
@@ -210,7 +211,7 @@ def main() -> None:
     if not path.exists():
         seeds = TRAINING_SEEDS[: arguments.scenes]
         store_examples(draw_examples(seeds, arguments.side, arguments.processes), path)
-    multiprocessing.spawn(_work, (arguments,), nprocs=arguments.processes)
+    spawn(_work, (arguments,), nprocs=arguments.processes)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

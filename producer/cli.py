@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from maskmill.client import Client, Job
+from maskmill.logs import configure_logs
 from maskmill.schema import Execution, JobStatus, Spec
 from producer import display, exits, options
 from producer.display import console, errors
@@ -237,4 +239,5 @@ def main() -> None:
     """The console script."""
     # SIGTERM takes the way of Ctrl-C, so that what was started is stopped in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    configure_logs(json=False, level=logging.WARNING)
     app()

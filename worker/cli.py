@@ -84,7 +84,7 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
 def _serve(name: str) -> None:
     # SIGTERM takes the way of SIGQUIT: the task in hand gets `worker_soft_shutdown_timeout` and is then interrupted.
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"
-    from worker.logs import configure_logs
+    from maskmill.logs import configure_logs
     from worker.tasks import app, settings
 
     configure_logs(settings.log_json)

@@ -140,7 +140,7 @@ def shape_of(inputs: Inputs) -> tuple[Any, ...] | None:
 
     EoMT's semantic processor cuts one image into several patches and numbers them by image (`patch_offsets`).
     """
-    if "patch_offsets" in inputs:
+    if inputs.get("patch_offsets"):
         return None
     return tuple((name, tuple(value.shape)) for name, value in inputs.items() if torch.is_tensor(value))
 
@@ -166,7 +166,9 @@ def image_outputs(outputs: Mapping[str, Any], index: int, images: int) -> Mappin
 
 
 def _per_image(value: Any, images: int) -> bool:
-    return ((torch.is_tensor(value) and value.dim() > 0) or isinstance(value, list)) and len(value) == images
+    if isinstance(value, list):
+        return len(value) in (0, images)  # an empty one is EoMT's way to say 'no patches', which it asks for
+    return torch.is_tensor(value) and value.dim() > 0 and len(value) == images
 
 
 class SimpleOutputs(dict[str, Any]):

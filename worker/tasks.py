@@ -15,11 +15,11 @@ from celery.signals import worker_process_init, worker_ready, worker_shutting_do
 
 from maskmill.admission import tend
 from maskmill.errors import InvalidRecord, MaskmillError
+from maskmill.logs import configure_logs
 from maskmill.queue import PROCESS_SHARD, Queue, new_app
 from maskmill.schema import ShardMessage
 from maskmill.services import Services
 from maskmill.settings import Settings
-from worker.logs import configure_logs
 from worker.parent import die_with_parent
 
 settings = Settings()

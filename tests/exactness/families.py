@@ -70,8 +70,8 @@ def _save(small: SmallModel, folder: Path) -> None:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("detr", small_models.detr, UNIVERSAL, seed=9),
-        Family("maskformer", small_models.maskformer, UNIVERSAL, seed=10),
+        Family("detr", small_models.detr, UNIVERSAL, seed=0),
+        Family("maskformer", small_models.maskformer, UNIVERSAL, seed=3),
         Family("mask2former", small_models.mask2former, UNIVERSAL, seed=1),
         Family("oneformer", small_models.oneformer, UNIVERSAL, seed=3),
         Family("eomt", small_models.eomt, UNIVERSAL),
