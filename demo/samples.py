@@ -1,4 +1,4 @@
-"""Write the sample images: named scenes of several sizes, from seeds that no training or test uses.
+"""Write the sample images: named scenes of several sizes, from seeds that no training or test uses, chosen by hand.
 
 python -m demo.samples --out demo/samples
 """
@@ -23,13 +23,13 @@ class Sample(NamedTuple):
 
 
 SAMPLES: tuple[Sample, ...] = (
-    Sample("meadow-01.jpg", 28, (480, 360)),
+    Sample("meadow-01.jpg", 124, (480, 360)),
     Sample("meadow-02.jpg", 3, (480, 360)),
-    Sample("meadow-03.jpg", 16, (640, 480)),
-    Sample("beach-01.jpg", 9, (640, 480)),
+    Sample("meadow-03.jpg", 35, (640, 480)),
+    Sample("beach-01.jpg", 64, (640, 480)),
     Sample("beach-02.jpg", 29, (640, 480)),
-    Sample("dunes-01.jpg", 51, (640, 360)),
-    Sample("dunes-02.jpg", 4, (640, 360)),
+    Sample("dunes-01.jpg", 48, (640, 360)),
+    Sample("dunes-02.jpg", 57, (640, 360)),
     Sample("lake-01.jpg", 6, (480, 480)),
     Sample("lake-02.jpg", 85, (480, 480)),
     Sample("lawn-01.png", 14, (320, 320)),
@@ -37,9 +37,9 @@ SAMPLES: tuple[Sample, ...] = (
     Sample("oasis-01.jpg", 43, (640, 400)),
     Sample("riverbank-01.jpg", 47, (360, 480)),
     Sample("riverbank-02.jpg", 83, (360, 480)),
-    Sample("sea-01.jpg", 2, (400, 300)),
+    Sample("sea-01.jpg", 114, (400, 300)),
     Sample("sea-02.jpg", 17, (400, 300)),
-    Sample("shore-01.jpg", 19, (480, 640)),
+    Sample("shore-01.jpg", 127, (480, 640)),
     Sample("desert-01.png", 39, (256, 192)),
 )
 

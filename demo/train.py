@@ -42,7 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("worker/demo_model"), help="folder of the model")
     state = Path(tempfile.gettempdir()) / "maskmill-demo-train"
     parser.add_argument("--state", type=Path, default=state, help="folder for drawn scenes and the run's state")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop then, to go on in another run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=10_000, help="how many scenes to draw")
