@@ -13,6 +13,9 @@ from maskmill.services import Services
 
 log = structlog.get_logger(__name__)
 
+MAX_REAPED = 1000
+"""Shards of one job that are announced again in one go."""
+
 
 def top_up(services: Services, job: str, out: str) -> list[int]:
     """Announce the job's next shards up to its window."""
@@ -23,12 +26,13 @@ def top_up(services: Services, job: str, out: str) -> list[int]:
 
 
 def reap(services: Services, job: str, out: str) -> list[int]:
-    """Announce again the shards whose lease or announcement expired, while the queue has room for them."""
+    """Announce again the shards that a worker lost or gave back, and unheard announcements while the queue has room.
+
+    An announcement that merely waits its turn behind others is not lost: repeating it would only lengthen the queue.
+    """
     settings, ledger = services.settings, services.ledger
     room = settings.window - ledger.queue_length(settings.queue)
-    if room <= 0:
-        return []
-    shards = ledger.reap(job, room, settings.hint_seconds)
+    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, room)
     services.queue.announce(job, out, shards)
     return shards
 

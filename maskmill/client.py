@@ -18,22 +18,32 @@ from typing import Any, TextIO
 
 from maskmill import admission, keys, parameters
 from maskmill.account import close_job, final_state, read_job, read_manifest, read_report
-from maskmill.errors import JobFailed, JobNotFound, ObjectNotFound
+from maskmill.errors import (
+    BrokerUnavailable,
+    JobFailed,
+    JobNotFound,
+    MaskReplaced,
+    ObjectNotFound,
+    StoreUnavailable,
+)
+from maskmill.keys import without_query
 from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Segment, Status
 from maskmill.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.services import Services
-from maskmill.settings import Settings
+from maskmill.settings import Settings, load_settings
 from maskmill.store import Store
 from maskmill.submit import start, submit
 
 TEND_SECONDS = 2.0
+PATIENCE_SECONDS = 60.0
+"""How long a server may be away before a waiting client gives up."""
 
 
 class Client:
     """The producer's side. Settings come from `MASKMILL_*` and `AWS_*` unless given."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.services = Services.connect(settings or Settings())
+        self.services = Services.connect(settings or load_settings())
 
     @property
     def settings(self) -> Settings:
@@ -152,21 +162,27 @@ class Job:
     ) -> Manifest:
         """Wait until the job is closed and return its account; tends the job meanwhile (see `maskmill.admission`).
 
-        Raises `TimeoutError` after `timeout` seconds; the job goes on.
+        Raises `TimeoutError` after `timeout` seconds (the job goes on), and `BrokerUnavailable` or `StoreUnavailable`
+        once a server has been away for `PATIENCE_SECONDS`.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        started = seen = time.monotonic()
         next_tend = 0.0
         while True:
-            status = self.status()
-            if on_status:
-                on_status(status)
-            if status.finished:
-                return self.manifest() or close_job(self.services, self.id)
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"job {self.id} still runs after {timeout} s: {status.counts}")
-            if time.monotonic() >= next_tend:
-                admission.tend_job(self.services, self.id)
-                next_tend = time.monotonic() + TEND_SECONDS
+            try:
+                status = self.status()
+                if on_status:
+                    on_status(status)
+                if status.finished:
+                    return self.manifest() or close_job(self.services, self.id)
+                if time.monotonic() >= next_tend:
+                    admission.tend_job(self.services, self.id)
+                    next_tend = time.monotonic() + TEND_SECONDS
+                seen = time.monotonic()
+            except (BrokerUnavailable, StoreUnavailable):
+                if time.monotonic() > seen + PATIENCE_SECONDS:
+                    raise
+            if timeout is not None and time.monotonic() > started + timeout:
+                raise TimeoutError(f"job {self.id} still runs after {timeout} s")
             time.sleep(poll_seconds)
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -227,7 +243,10 @@ class Result:
 
     @cached_property
     def _mask(self) -> tuple[SegmentMap, MaskHeader]:
-        return decode(self.store.get(self.mask_key))
+        ids, header = decode(self.store.get(self.mask_key))
+        if (header.uri, header.fingerprint) != (without_query(self.uri), self.outcome.fingerprint):
+            raise MaskReplaced(f"{self.mask_key} is another job's mask by now: give each tree and spec its own --out")
+        return ids, header
 
     @property
     def segment_map(self) -> SegmentMap:

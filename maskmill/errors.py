@@ -20,7 +20,10 @@ class MaskmillError(Exception):
 
 
 class ImageError(MaskmillError):
-    """One image cannot be segmented; `str(error)` is the reason that its report line shows."""
+    """One image cannot be segmented; `str(error)` is the reason that its report line shows.
+
+    Raised itself only for what no subclass names, such as no memory for one image.
+    """
 
     code = "image_error"
 
@@ -147,6 +150,24 @@ class InvalidSpec(UsageError):
     """A segmentation parameter is out of range or no longer exists in the pipeline."""
 
     code = "invalid_spec"
+
+
+class InvalidSettings(UsageError):
+    """A `MASKMILL_*` or `AWS_*` variable cannot be used as it is."""
+
+    code = "invalid_settings"
+
+
+class StoreRefused(UsageError):
+    """The store will not take or give this object as it was asked for (archived, another key, a name too long…)."""
+
+    code = "store_refused"
+
+
+class MaskReplaced(UsageError):
+    """The mask under this key is by now another job's: the same prefix was used with another spec or tree."""
+
+    code = "mask_replaced"
 
 
 class InvalidRecord(MaskmillError):

@@ -29,6 +29,7 @@ from maskmill.errors import (
     MaskmillError,
     ObjectForbidden,
     ObjectNotFound,
+    StoreRefused,
     UsageError,
 )
 from maskmill.keys import without_query
@@ -209,6 +210,8 @@ def _read_object(read: ReadObject, uri: str, max_bytes: int) -> bytes:
         raise ImageNotFound(str(error)) from error
     except ObjectForbidden as error:
         raise ImageForbidden(str(error)) from error
+    except StoreRefused as error:
+        raise FetchFailed(str(error)) from error
     except UsageError as error:
         raise ImageUnsupported(str(error)) from error
     except MaskmillError as error:

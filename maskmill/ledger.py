@@ -131,12 +131,12 @@ class Ledger:
         return bool(self._run("commit", job, shard, *amounts))
 
     def admit(self, job: str, window: int, hint_seconds: float) -> list[int]:
-        """The next shards to announce, so that at most `window` are queued or claimed."""
+        """The next shards to announce, so that at most `window` wait for a worker."""
         return [int(shard) for shard in self._run("admit", job, window, round(hint_seconds * 1000))]
 
-    def reap(self, job: str, limit: int, hint_seconds: float) -> list[int]:
-        """Up to `limit` shards whose lease or announcement has expired, now to be announced again."""
-        return [int(shard) for shard in self._run("reap", job, limit, round(hint_seconds * 1000))]
+    def reap(self, job: str, limit: int, hint_seconds: float, room: int) -> list[int]:
+        """Up to `limit` shards to announce again: lost or given-back claims, and up to `room` unheard announcements."""
+        return [int(shard) for shard in self._run("reap", job, limit, round(hint_seconds * 1000), room)]
 
     def open_jobs(self) -> list[str]:
         """Ids of the jobs that have no closing account yet, oldest first."""

@@ -63,7 +63,7 @@ local window, hint, result = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 if redis.call('EXISTS', KEYS[1]) == 0 then return result end
 local total = tonumber(redis.call('HGET', KEYS[1], 'shards'))
 local next = tonumber(redis.call('HGET', KEYS[1], 'next') or 0)
-local room = window - redis.call('ZCARD', KEYS[4])
+local room = window - redis.call('ZCARD', KEYS[4]) + redis.call('HLEN', KEYS[3])
 while room > 0 and next < total do
   if redis.call('GETBIT', KEYS[2], next) == 0 and not redis.call('ZSCORE', KEYS[4], next) then
     redis.call('ZADD', KEYS[4], now + hint, next)
@@ -80,12 +80,17 @@ return result
 REAP = (
     NOW
     + """
-local late = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, ARGV[1])
+local late, result, room = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, ARGV[1]), {}, tonumber(ARGV[3])
 for _, shard in ipairs(late) do
-  redis.call('HDEL', KEYS[3], shard)
-  redis.call('ZADD', KEYS[4], now + tonumber(ARGV[2]), shard)
+  local begun = redis.call('HEXISTS', KEYS[5], shard) == 1
+  if begun or room > 0 then
+    if not begun then room = room - 1 end
+    redis.call('HDEL', KEYS[3], shard)
+    redis.call('ZADD', KEYS[4], now + tonumber(ARGV[2]), shard)
+    result[#result + 1] = shard
+  end
 end
-return late
+return result
 """
 )
 

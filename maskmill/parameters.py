@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from maskmill.errors import InvalidSpec
 from maskmill.schema import Execution, Spec
+
+DEMO = "demo"
+"""The model that ships with the worker; never a folder, even where there is one of that name."""
 
 GONE = {
     "framework": "only PyTorch is left in transformers; leave it out",
@@ -28,6 +32,7 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
         if name not in Spec.model_fields and name not in Execution.model_fields:
             known = ", ".join((*Spec.model_fields, *Execution.model_fields))
             raise InvalidSpec(f"{name}: no such parameter; there are {known}")
+    given |= {name: _absolute(given[name]) for name in ("model", "image_processor") if name in given}
     try:
         return (
             Spec(**{name: value for name, value in given.items() if name in Spec.model_fields}),
@@ -36,3 +41,9 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidSpec(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _absolute(model: Any) -> Any:
+    """A local folder by its full path: a worker has another current directory."""
+    is_folder = isinstance(model, str) and model not in ("", DEMO) and Path(model).is_dir()
+    return str(Path(model).resolve()) if is_folder else model

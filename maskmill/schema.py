@@ -98,6 +98,7 @@ class JobRecord(Record):
     job: str
     created: datetime
     sources: tuple[str, ...]
+    column: str | None = None
     spec: Spec
     execution: Execution
     images: Count

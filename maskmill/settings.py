@@ -5,24 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from maskmill.errors import InvalidSettings
 
 
-def _aws(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
+class S3Settings(BaseModel):
+    """An object store. What is None is left to boto3's own chain (environment, profiles, instance roles…)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
 
 
-class S3Settings(BaseSettings):
-    """Where the object store is. What is unset is left to boto3's own chain (profiles, instance roles…)."""
+class _AwsSettings(BaseSettings):
+    """The usual `AWS_*` names, from the environment or `.env` (which boto3 does not read)."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
-    endpoint_url: str | None = Field(None, validation_alias=_aws("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
-    region: str | None = Field(None, validation_alias=_aws("AWS_REGION", "AWS_DEFAULT_REGION"))
-    access_key_id: str | None = Field(None, validation_alias=_aws("AWS_ACCESS_KEY_ID"))
-    secret_access_key: SecretStr | None = Field(None, validation_alias=_aws("AWS_SECRET_ACCESS_KEY"))
-    session_token: SecretStr | None = Field(None, validation_alias=_aws("AWS_SESSION_TOKEN"))
+    endpoint_url: str | None = Field(None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    region: str | None = Field(None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
+    secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
+
+
+def _s3_from_environment() -> S3Settings:
+    return S3Settings(**{name: value or None for name, value in _AwsSettings()})
 
 
 Seconds = Annotated[float, Field(gt=0.0)]
@@ -46,7 +60,7 @@ class Settings(BaseSettings):
     """Images in a shard: the unit that is queued, claimed, retried and committed."""
 
     window: Positive = 16
-    """Shards of one job that are queued or claimed at a time, whatever the job's size."""
+    """Shards of one job that wait for a worker at a time, whatever the job's size."""
 
     lease_seconds: Seconds = 30.0
     """A claim that is not renewed for so long may be taken by another worker."""
@@ -78,9 +92,37 @@ class Settings(BaseSettings):
     state_dir: Path | None = None
     """Where the embedded servers keep their data; None: the user's data folder."""
 
-    s3: S3Settings = Field(default_factory=S3Settings)
+    s3: S3Settings = Field(default_factory=_s3_from_environment)
+    """Where the results go; as JSON in `MASKMILL_S3` when that is another store than the sources'."""
+
+    source_s3: S3Settings = Field(default_factory=_s3_from_environment)
+    """Where `s3://` sources are read from."""
 
     @property
     def out(self) -> str:
         """The default output prefix, `s3://bucket/prefix`."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("write redis://HOST:PORT/DATABASE or rediss://…")
+        return url
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment; raises `InvalidSettings` naming the variable that is wrong."""
+    try:
+        return Settings()
+    except (ValidationError, SettingsError) as error:
+        raise InvalidSettings(_what_is_wrong(error)) from None  # the cause may show a secret
+
+
+def _what_is_wrong(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = "_".join(map(str, first["loc"])).upper()
+    prefix = "" if name.startswith("AWS_") else "AWS_" if name.lower() in S3Settings.model_fields else "MASKMILL_"
+    return f"setting {prefix}{name}: {first['msg']}"

@@ -16,8 +16,17 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from pydantic import SecretStr
 
-from maskmill.errors import ImageTooLarge, MaskmillError, ObjectForbidden, ObjectNotFound, StoreUnavailable, UsageError
+from maskmill.errors import (
+    ImageTooLarge,
+    MaskmillError,
+    ObjectForbidden,
+    ObjectNotFound,
+    StoreRefused,
+    StoreUnavailable,
+    UsageError,
+)
 from maskmill.settings import S3Settings
 
 if TYPE_CHECKING:
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
 
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+PASSING = {408, 409, 429}
+SLOW_DOWN = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestTimeTooSkewed"}
 LOST_RACE = {"412", "PreconditionFailed"}
 ALREADY_MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
@@ -85,6 +96,11 @@ def _is_loopback(endpoint_url: str | None) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def _may_pass(error: ClientError) -> bool:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    return status >= 500 or status in PASSING or _error_code(error) in SLOW_DOWN
+
+
 def _error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
@@ -102,7 +118,8 @@ def _translate(error: Exception, what: str) -> MaskmillError:
             return ObjectNotFound(f"{what}: no such object ({code})")
         if code in FORBIDDEN:
             return ObjectForbidden(f"{what}: access denied by the object store ({code})")
-        return StoreUnavailable(f"{what}: the object store answered {code}")
+        kind = StoreUnavailable if _may_pass(error) else StoreRefused
+        return kind(f"{what}: the object store answered {code}")
     return StoreUnavailable(f"{what}: the object store cannot be reached ({type(error).__name__})")
 
 
@@ -205,13 +222,11 @@ def ensure_bucket(*, endpoint_url: str, access_key_id: str, secret_access_key: s
 
     Raises `StoreUnavailable` while the server does not answer and `ObjectForbidden` for wrong credentials.
     """
-    settings = S3Settings.model_validate(
-        {
-            "endpoint_url": endpoint_url,
-            "access_key_id": access_key_id,
-            "secret_access_key": secret_access_key,
-            "region": region,
-        }
+    settings = S3Settings(
+        endpoint_url=endpoint_url,
+        access_key_id=access_key_id,
+        secret_access_key=SecretStr(secret_access_key),
+        region=region,
     )
     try:
         new_client(settings).create_bucket(Bucket=bucket)

@@ -46,6 +46,7 @@ def submit(
         job=job,
         created=utc_now(),
         sources=tuple(sources.describe(name) for name in source_names),
+        column=column,
         spec=spec,
         execution=execution,
         images=images,
@@ -75,7 +76,7 @@ def _references(uris: Iterable[str], base: str | None, exclude: str | None) -> I
 def _lister(services: Services) -> Callable[[str], Iterator[str]]:
     def list_objects(url: str) -> Iterator[str]:
         bucket, prefix = split_url(url)
-        for item in Store(f"s3://{bucket}", services.settings.s3).list(prefix):
+        for item in Store(f"s3://{bucket}", services.settings.source_s3).list(prefix):
             yield f"s3://{bucket}/{item.key}"
 
     return list_objects
@@ -116,7 +117,7 @@ def _runs(references: Iterable[Reference], length: int) -> Iterator[tuple[Refere
 
 def _unfinished(futures: list[Future[None]]) -> list[Future[None]]:
     """The futures that still run; raises what a finished one raised."""
-    for future in futures:
-        if future.done():
-            future.result()
-    return [future for future in futures if not future.done()]
+    done = {future for future in futures if future.done()}
+    for future in done:
+        future.result()
+    return [future for future in futures if future not in done]

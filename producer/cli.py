@@ -14,12 +14,9 @@ import typer
 from maskmill.client import Client, Job
 from maskmill.logs import configure_logs
 from maskmill.schema import Execution, JobStatus, Spec
-from producer import display, exits, options
+from producer import display, exits, options, servers_cli
 from producer.display import console, errors
 from producer.exits import failing_plainly
-
-DEMO = "demo"
-"""The model that ships with the worker; never a folder, even where there is one of that name."""
 
 app = typer.Typer(
     name="maskmill",
@@ -30,10 +27,7 @@ app = typer.Typer(
     help="Segment images in bulk: queue them, let GPU workers batch them, find the masks in S3.",
     epilog="**Start here**: `maskmill run photos/ --out masks/ --model demo`",
 )
-servers_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="The embedded broker and object store."
-)
-app.add_typer(servers_app, name="servers")
+app.add_typer(servers_cli.app, name="servers")
 
 
 @app.command(
@@ -65,7 +59,7 @@ def run(
     from producer.run import Events, Plan
     from producer.run import run as run_plan
 
-    with failing_plainly(json):
+    with failing_plainly(json, "stopped; the same command goes on where this one was"):
         parameters = pipeline_parameters(locals())
         plan = Plan(tuple(sources), column, parameters, device, out)
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
@@ -82,12 +76,9 @@ def run(
 
 
 def pipeline_parameters(options_given: dict[str, Any]) -> dict[str, Any]:
-    """Those options that are the pipeline's and were given; a model that is a folder becomes an absolute path."""
+    """Those options that are the pipeline's and were given."""
     names = (*Spec.model_fields, *Execution.model_fields)
-    given = {name: options_given[name] for name in names if options_given.get(name) is not None}
-    if Path(given.get("model", "")).is_dir() and given.get("model", DEMO) != DEMO:
-        given["model"] = str(Path(given["model"]).resolve())
-    return given
+    return {name: options_given[name] for name in names if options_given.get(name) is not None}
 
 
 def _note_unless(json: bool) -> Any:
@@ -167,7 +158,7 @@ def status(
 @app.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + exits.HELP)
 def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
-    with failing_plainly(json):
+    with failing_plainly(json, "no longer watching; the job goes on"):
         found = Client().job(job, out)
         with nullcontext(_json_changes()) if json else display.job_bar(job) as show:
             found.wait(on_status=show)

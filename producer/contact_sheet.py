@@ -10,8 +10,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
+from maskmill.errors import UsageError
 from maskmill.schema import Segment
 from maskmill.segment_map import SegmentMap
 
@@ -48,7 +49,9 @@ class Panel:
     @classmethod
     def of(cls, name: str, image: Image.Image, ids: SegmentMap, segments: Sequence[Segment]) -> Self:
         """A panel from an RGB image and its segment map."""
-        picture = ImageOps.contain(image, CELL, Image.Resampling.LANCZOS)
+        scale = min(CELL[0] / image.width, CELL[1] / image.height)
+        fitting = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        picture = image.resize(fitting, Image.Resampling.LANCZOS)
         small = np.asarray(Image.fromarray(ids).resize(picture.size, Image.Resampling.NEAREST))
         return cls(name, image.size, picture, small, segments)
 
@@ -120,8 +123,11 @@ def _write_label(draw: ImageDraw.ImageDraw, inside: NDArray[np.bool_], segment: 
 
 
 def write_contact_sheet(path: Path, panels: Iterable[Panel], title: str) -> bool:
-    """Write the sheet as PNG; False, and no file, when there is no panel."""
+    """Write the sheet as PNG; False, and no file, when there is no panel. Raises `UsageError` if it cannot."""
     shown = list(panels)
     if shown:
-        contact_sheet(shown, title).save(path, optimize=True)
+        try:
+            contact_sheet(shown, title).save(path, optimize=True)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return bool(shown)

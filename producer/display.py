@@ -97,7 +97,10 @@ def summary(status: JobStatus) -> Text:
 
 def jobs_table(statuses: list[JobStatus]) -> Table:
     """All jobs, a row each."""
-    table = Table("job", "state", "images", "stored", "reused", "failed", "output", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("job", "state", "images", "stored", "reused", "failed"):
+        table.add_column(name, no_wrap=True, min_width=len(statuses[0].job) if name == "job" else None)
+    table.add_column("output", overflow="fold")
     for status in statuses:
         counts = status.counts
         numbers = (f"{number:,}" for number in (status.submitted, counts.stored, counts.reused, counts.failed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,10 +15,10 @@ from typing import Any
 from maskmill import parameters, sources
 from maskmill.client import Client, Job, Result
 from maskmill.decode import decode
-from maskmill.errors import ImageError, MaskmillError, UsageError
+from maskmill.errors import MaskmillError, UsageError
 from maskmill.fetch import Fetcher, FetchLimits
 from maskmill.schema import JobStatus
-from maskmill.settings import Settings
+from maskmill.settings import load_settings
 from maskmill.store import ObjectReader
 from producer import embedded
 from producer.contact_sheet import Panel, write_contact_sheet
@@ -64,8 +65,9 @@ class Plan:
     @property
     def queue(self) -> str:
         """A queue of its own for each command line, so that two runs do not wait for each other's images."""
-        spec, _ = parameters.parse(**self.parameters)
-        text = "\n".join((self.prefix, spec.fingerprint(), *self.described_sources))
+        spec, execution = parameters.parse(**self.parameters)
+        texts = (self.prefix, spec.fingerprint(), execution.model_dump_json(), str(self.column))
+        text = "\n".join((*texts, *self.described_sources))
         return f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -94,14 +96,17 @@ def run(plan: Plan, events: Events) -> RunResult:
     """
     with ExitStack() as stack:
         events.step("starting broker and object store")
-        servers = stack.enter_context(embedded.running(Settings().state_dir))
-        environment = servers.environment() | {
+        servers = stack.enter_context(embedded.running(load_settings().state_dir))
+        environment = {
+            "MASKMILL_BROKER_URL": servers.broker_url,
+            "MASKMILL_BUCKET": servers.bucket,
+            "MASKMILL_S3": _as_json(servers),
             "MASKMILL_PREFIX": plan.prefix,
             "MASKMILL_QUEUE": plan.queue,
             "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
         }
         os.environ.update(environment)
-        client = Client(Settings())
+        client = Client(load_settings())
         job, resumed = continue_or_submit(client, plan)
         events.submitted(job, resumed)
         events.step("starting the worker and loading the model")
@@ -118,14 +123,14 @@ def run(plan: Plan, events: Events) -> RunResult:
 
 def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
     """The unfinished job of the same plan, entered again; else a new one. True if it was continued."""
-    spec, _ = parameters.parse(**plan.parameters)
+    wanted = (plan.described_sources, plan.column, *parameters.parse(**plan.parameters))
     for record in client.unfinished(client.settings.out):
-        if record.sources == plan.described_sources and record.spec == spec:
+        if (record.sources, record.column, record.spec, record.execution) == wanted:
             job = Job(record.job, client.settings.out, client.services)
             job.resume()
             return job, True
     return client.submit(
-        plan.source_names, column=plan.column, exclude=str(plan.folder.resolve()), **plan.parameters
+        plan.source_names, column=plan.column, exclude=str(plan.folder.absolute()), **plan.parameters
     ), False
 
 
@@ -140,6 +145,18 @@ def wait(job: Job, worker: WorkerProcess, events: Events) -> None:
     job.wait(on_status=on_status)
 
 
+def _as_json(servers: embedded.Servers) -> str:
+    """The embedded store for `MASKMILL_S3`: the `AWS_*` names stay what they are, for `s3://` sources."""
+    return json.dumps(
+        {
+            "endpoint_url": servers.s3_endpoint_url,
+            "region": servers.region,
+            "access_key_id": servers.access_key_id,
+            "secret_access_key": servers.secret_access_key,
+        }
+    )
+
+
 def _worker_arguments(plan: Plan) -> Sequence[str]:
     spec, _ = parameters.parse(**plan.parameters)
     revision = ["--revision", spec.revision] if spec.revision else []
@@ -149,11 +166,11 @@ def _worker_arguments(plan: Plan) -> Sequence[str]:
 def panels(job: Job) -> Iterator[Panel]:
     """The first images of the job, read again for the sheet; one that cannot be read now is left out."""
     settings = job.services.settings
-    fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.s3))
+    fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.source_s3))
     for result in islice(job.results(), SHEET_IMAGES):
         try:
             image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
-        except (ImageError, MaskmillError):
+        except MaskmillError:
             continue
         yield Panel.of(_short_name(result), image, result.segment_map, result.segments)
 

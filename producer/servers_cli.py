@@ -6,7 +6,7 @@ import shlex
 
 import typer
 
-from maskmill.settings import Settings
+from maskmill.settings import load_settings
 from producer import display, embedded, options
 from producer.display import console, errors
 from producer.exits import failing_plainly
@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The e
 def servers_start(json: options.Json = False) -> None:
     """Start the embedded broker and object store on 127.0.0.1 and leave them running."""
     with failing_plainly(json):
-        started = embedded.start(Settings().state_dir)
+        started = embedded.start(load_settings().state_dir)
         if json:
             display.print_json({"broker": started.broker_url.rpartition("@")[2], "s3": started.s3_endpoint_url})
         else:
@@ -28,9 +28,9 @@ def servers_start(json: options.Json = False) -> None:
 
 @app.command("env", epilog='**Example**: `eval "$(maskmill servers env)"`')
 def servers_env(json: options.Json = False) -> None:
-    """Print the settings of the running servers as shell exports (they contain the credentials)."""
+    """Print the servers' settings as shell exports, credentials included; starts the servers if need be."""
     with failing_plainly(json):
-        environment = embedded.start(Settings().state_dir).environment()
+        environment = embedded.start(load_settings().state_dir).environment()
         if json:
             display.print_json(environment)
         else:
@@ -42,7 +42,7 @@ def servers_env(json: options.Json = False) -> None:
 def servers_status(json: options.Json = False) -> None:
     """Say whether the embedded servers run."""
     with failing_plainly(json):
-        found = embedded.status(Settings().state_dir)
+        found = embedded.status(load_settings().state_dir)
         if json:
             display.print_json({"running": found.running})
         else:
@@ -53,7 +53,7 @@ def servers_status(json: options.Json = False) -> None:
 def servers_stop(json: options.Json = False) -> None:
     """Stop the embedded servers; their data stays."""
     with failing_plainly(json):
-        stopped = embedded.stop(Settings().state_dir)
+        stopped = embedded.stop(load_settings().state_dir)
         display.print_json({"stopped": stopped}) if json else console.print(
             "stopped" if stopped else "were not running"
         )

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from maskmill import exit_codes
 from maskmill.errors import JobFailed, ModelUnavailable, UsageError
 
-EXIT_USAGE, EXIT_MODEL = 2, 3
 MAX_STARTS = 4
 STOP_SECONDS = 30.0
 
@@ -34,9 +34,9 @@ class WorkerProcess:
         code = self._process.poll()
         if code is None:
             return
-        if code == EXIT_MODEL:
+        if code == exit_codes.MODEL:
             raise ModelUnavailable(self._last_error())
-        if code == EXIT_USAGE:
+        if code == exit_codes.USAGE:
             raise UsageError(self._last_error())
         if self._starts >= MAX_STARTS:
             raise JobFailed(f"the worker ended {self._starts} times (exit code {code}); its log is {self._log}")

@@ -15,6 +15,7 @@ from maskmill import keys
 from maskmill.account import book_shard, commit_shard, read_report
 from maskmill.errors import (
     BrokerUnavailable,
+    DeviceLost,
     LeaseLost,
     MaskmillError,
     ObjectForbidden,
@@ -61,8 +62,8 @@ class Claim:
         return [Reference.from_json(line) for line in text.splitlines()]
 
     def finish_decided(self) -> bool:
-        """If a worker ended between report and ledger, do what is left; True if the shard needs no more."""
-        report = read_report(self.store, self.message.job, self.message.shard) if self.attempt > 1 else None
+        """If the shard is decided but not booked (a crash, a wiped broker), book it; True if it needs no more."""
+        report = read_report(self.store, self.message.job, self.message.shard)
         if report is not None:
             book_shard(self.services, self.store, report)
         return report is not None
@@ -133,7 +134,7 @@ def claimed(services: Services, message: ShardMessage) -> Iterator[Claim | None]
     """Try to win the shard and keep it renewed; None when it is done, unknown or another's.
 
     An `Exception` inside ends the shard's attempt and goes no further; an interruption (`SystemExit`,
-    `KeyboardInterrupt`) gives the shard back and is raised on.
+    `KeyboardInterrupt`) gives the shard back and is raised on, as is `DeviceLost`, after which this process must end.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     seconds = services.settings.lease_seconds
@@ -148,7 +149,7 @@ def claimed(services: Services, message: ShardMessage) -> Iterator[Claim | None]
             yield claim
         except BaseException as error:
             _end(claim, error)
-            if not isinstance(error, Exception):
+            if isinstance(error, DeviceLost) or not isinstance(error, Exception):
                 raise
 
 

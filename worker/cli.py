@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from maskmill import exit_codes
 from maskmill.errors import MaskmillError, ModelUnavailable
 from worker.device import check, pin
 from worker.parent import die_with_parent
 
-EXIT_USAGE, EXIT_MODEL = 2, 3
 cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 EPILOG = """
@@ -62,17 +62,17 @@ def worker(
         _prepare(device, model, revision or None)
     except ModelUnavailable as error:
         _say(error, json)
-        raise typer.Exit(EXIT_MODEL) from None
+        raise typer.Exit(exit_codes.MODEL) from None
     except MaskmillError as error:
         _say(error, json)
-        raise typer.Exit(EXIT_USAGE) from None
+        raise typer.Exit(exit_codes.USAGE) from None
     _serve(name)
 
 
 def _prepare(device: str, model: str, revision: str | None) -> None:
-    from maskmill.settings import Settings
+    from maskmill.settings import load_settings
 
-    chosen = device or Settings().device
+    chosen = device or load_settings().device
     pin(chosen)
     check(chosen)
     if model:

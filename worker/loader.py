@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from maskmill.decode import decode
-from maskmill.errors import ImageError, SegmentationFailed, one_line
+from maskmill.errors import ImageError, SegmentationFailed, ShardError, one_line
 from maskmill.fetch import Fetcher, FetchLimits
 from maskmill.schema import Reference
 from maskmill.settings import Settings
@@ -46,7 +46,7 @@ class ReferenceDataset(Dataset[Sample]):
         self.max_pixels = settings.max_image_pixels
         self.fetcher = Fetcher(
             FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
-            read_object=ObjectReader(settings.s3),
+            read_object=ObjectReader(settings.source_s3),
         )
 
     def __len__(self) -> int:
@@ -61,6 +61,11 @@ class ReferenceDataset(Dataset[Sample]):
             inputs = clock.time("preprocess", self._preprocess, image)
         except ImageError as error:
             return Sample(index, reference, seconds=clock.seconds, error=_bare(error))
+        except ShardError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no memory, or what nobody thought of: this image's own
+            unread = ImageError(f"could not be read: {one_line(error)}")
+            return Sample(index, reference, seconds=clock.seconds, error=unread)
         return Sample(index, reference, inputs, image.width, image.height, clock.seconds)
 
     def _preprocess(self, image: Any) -> Inputs:

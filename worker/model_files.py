@@ -6,8 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from maskmill.errors import ModelUnavailable
-
-DEMO = "demo"
+from maskmill.parameters import DEMO
 
 
 def resolve(model: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from threading import Event, Thread
 from typing import Any
 
@@ -14,18 +15,19 @@ import structlog
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 
 from maskmill.admission import tend
-from maskmill.errors import InvalidRecord, MaskmillError
+from maskmill.errors import DeviceLost, MaskmillError, UsageError, one_line
 from maskmill.logs import configure_logs
 from maskmill.queue import PROCESS_SHARD, Queue, new_app
 from maskmill.schema import ShardMessage
 from maskmill.services import Services
-from maskmill.settings import Settings
+from maskmill.settings import load_settings
 from worker.parent import die_with_parent
 
-settings = Settings()
+settings = load_settings()
 app = new_app(settings)
 log = structlog.get_logger(__name__)
 
+EXIT_DEVICE_LOST = 70
 TEND_SECONDS = 5.0
 """How often a running worker looks for expired leases, lost messages and jobs to close."""
 
@@ -44,8 +46,17 @@ def process_shard(message: dict[str, Any]) -> None:
         log.error("message_dropped", record=str(message)[:200])  # noqa: TRY400 - a stranger's text needs no traceback
         return
     try:
-        run(_shard_worker(), hint)
-    except (MaskmillError, InvalidRecord) as error:
+        worker = _shard_worker()
+    except UsageError as error:
+        log.error("worker_unusable", code=error.code, reason=str(error))  # noqa: TRY400 - the reason says it all
+        os.kill(os.getppid(), signal.SIGTERM)
+        return
+    try:
+        run(worker, hint)
+    except DeviceLost:
+        # Nothing computed from here on can be trusted: Celery starts a new process, with a new CUDA context.
+        os._exit(EXIT_DEVICE_LOST)
+    except MaskmillError as error:
         # Nothing was claimed, or it was given back: the ledger announces the shard again.
         log.warning("shard_not_processed", job=hint.job, shard=hint.shard, code=error.code, reason=str(error))
 
@@ -88,5 +99,5 @@ def _tend() -> None:
     while not _stopping.wait(TEND_SECONDS):
         try:
             tend(services)
-        except MaskmillError as error:
-            log.warning("not_tended", code=error.code, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever the servers say
+            log.warning("not_tended", reason=one_line(error))

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from maskmill.errors import ImageError, one_line
+from maskmill.keys import without_query
 from maskmill.schema import Outcome, Status
 from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.store import Store
@@ -60,7 +61,7 @@ class Uploads:
         clock = StageClock()
         reference = sample.reference
         header = MaskHeader(
-            uri=reference.uri,
+            uri=without_query(reference.uri),  # masks are passed on: no password, no signature
             fingerprint=self.fingerprint,
             subtask=result.subtask,
             segments=result.segments,

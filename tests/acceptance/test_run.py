@@ -15,7 +15,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from maskmill import Settings
 from maskmill.segment_map import decode
+from maskmill.store import Store
 from producer import embedded
 from tests.acceptance.images import write_broken, write_good
 
@@ -102,6 +104,31 @@ def test_masks_of_the_last_run_are_no_sources_of_the_next(environment: dict[str,
     assert [json.loads(answer.stdout)["submitted"] for answer in answers] == [3, 3]
 
 
+def test_a_run_reads_s3_sources_from_the_users_own_store(
+    servers: embedded.Servers, settings: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    [image] = write_good(tmp_path, 1)
+    source = Store(f"s3://{servers.bucket}/{settings.prefix}", settings.s3)
+    source.put("photo.jpg", image.read_bytes())
+    theirs = {name: value for name, value in servers.environment().items() if name.startswith("AWS_")}
+
+    result = maskmill(
+        "run",
+        f"{source.url}/",
+        "--out",
+        tmp_path / "out",
+        "--model",
+        "demo",
+        "--json",
+        environment=environment | theirs,
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["counts"]["stored"] == 1
+    key = f"masks/s3/{servers.bucket}/{settings.prefix}/photo.jpg.png"
+    assert decode((tmp_path / "out" / key).read_bytes())[1].uri == f"{source.url}/photo.jpg"
+
+
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +206,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_on(
         (["no/such/folder", "--model", "demo"], "no such"),
         ([".", "--model", "demo", "--threshold", "2"], "threshold"),
         ([".", "--model", "demo", "--device", "tpu"], "tpu"),
+        ([".", "--model", "demo", "--framework", "pt"], "framework"),
         ([".", "--model", "demo", "--device", "cuda:7"], "CUDA"),
         (["-", "--model", "demo"], "list"),
     ],

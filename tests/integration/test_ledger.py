@@ -158,9 +158,9 @@ def test_a_shard_that_is_given_back_is_free_and_its_attempt_may_be_forgiven(
 def test_a_shard_that_is_given_back_is_announced_again_after_its_delay(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", LEASE)
     ledger.release(JOB, 0, "a", delay_seconds=0.2)
-    assert ledger.reap(JOB, 10, LEASE) == []
+    assert ledger.reap(JOB, 10, LEASE, 99) == []
     time.sleep(0.25)
-    assert ledger.reap(JOB, 10, LEASE) == [0]
+    assert ledger.reap(JOB, 10, LEASE, 99) == [0]
 
 
 # Commits
@@ -219,14 +219,27 @@ def test_a_commit_to_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
 def test_admission_fills_the_window_and_goes_on_with_each_commit(ledger: Ledger) -> None:
     assert ledger.admit(JOB, 2, LEASE) == [0, 1]
     assert ledger.admit(JOB, 2, LEASE) == []
-    ledger.claim(JOB, 0, "a", LEASE)
-    assert ledger.admit(JOB, 2, LEASE) == []
     ledger.commit(JOB, 0, Counts(stored=10), {})
     assert ledger.admit(JOB, 2, LEASE) == [2]
     ledger.commit(JOB, 1, Counts(stored=10), {})
     ledger.commit(JOB, 2, Counts(stored=10), {})
     assert ledger.admit(JOB, 2, LEASE) == [3]
     assert ledger.admit(JOB, 100, LEASE) == []
+
+
+def test_claimed_shards_leave_their_place_in_the_window_so_that_any_number_of_workers_is_fed(ledger: Ledger) -> None:
+    assert ledger.admit(JOB, 1, LEASE) == [0]
+    ledger.claim(JOB, 0, "a", LEASE)
+    assert ledger.admit(JOB, 1, LEASE) == [1]
+    assert ledger.admit(JOB, 1, LEASE) == []
+
+
+def test_a_full_queue_holds_back_unheard_announcements_but_not_lost_claims(ledger: Ledger) -> None:
+    ledger.admit(JOB, 2, 0.001)
+    ledger.claim(JOB, 0, "a", 0.001)
+    time.sleep(0.05)
+    assert ledger.reap(JOB, 10, LEASE, 0) == [0]
+    assert ledger.reap(JOB, 10, LEASE, 1) == [1]
 
 
 def test_admission_leaves_out_what_is_done_or_claimed_already(ledger: Ledger) -> None:
@@ -252,7 +265,7 @@ def test_of_twenty_threads_that_admit_none_announces_a_shard_of_another(ledger: 
 
 def test_nothing_of_an_unknown_job_is_admitted_or_reaped(ledger: Ledger) -> None:
     ledger.forget([JOB])
-    assert ledger.admit(JOB, 10, LEASE) == ledger.reap(JOB, 10, LEASE) == []
+    assert ledger.admit(JOB, 10, LEASE) == ledger.reap(JOB, 10, LEASE, 99) == []
     assert not list(ledger.redis.scan_iter(f"{ledger._prefix}:*"))
 
 
@@ -262,15 +275,15 @@ def test_nothing_of_an_unknown_job_is_admitted_or_reaped(ledger: Ledger) -> None
 def test_a_lost_announcement_is_made_again_once_its_time_is_over(ledger: Ledger) -> None:
     ledger.admit(JOB, 2, INSTANT)
     expire()
-    assert sorted(ledger.reap(JOB, 10, LEASE)) == [0, 1]
-    assert ledger.reap(JOB, 10, LEASE) == []
+    assert sorted(ledger.reap(JOB, 10, LEASE, 99)) == [0, 1]
+    assert ledger.reap(JOB, 10, LEASE, 99) == []
 
 
 def test_an_expired_lease_is_reaped_and_its_owner_has_lost_the_shard(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", INSTANT)
     ledger.claim(JOB, 1, "b", LEASE)
     expire()
-    assert ledger.reap(JOB, 10, LEASE) == [0]
+    assert ledger.reap(JOB, 10, LEASE, 99) == [0]
     assert not ledger.renew(JOB, 0, "a", LEASE)
     assert ledger.claim(JOB, 0, "c", LEASE) == Claim(WON, 2)
     assert ledger.progress(JOB).claimed == 2
@@ -279,8 +292,8 @@ def test_an_expired_lease_is_reaped_and_its_owner_has_lost_the_shard(ledger: Led
 def test_reaping_stops_at_its_limit(ledger: Ledger) -> None:
     ledger.admit(JOB, 4, INSTANT)
     expire()
-    assert len(ledger.reap(JOB, 3, LEASE)) == 3
-    assert len(ledger.reap(JOB, 3, LEASE)) == 1
+    assert len(ledger.reap(JOB, 3, LEASE, 99)) == 3
+    assert len(ledger.reap(JOB, 3, LEASE, 99)) == 1
 
 
 def test_a_committed_shard_is_never_reaped(ledger: Ledger) -> None:
@@ -288,7 +301,7 @@ def test_a_committed_shard_is_never_reaped(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", INSTANT)
     ledger.commit(JOB, 0, Counts(stored=10), {})
     expire()
-    assert ledger.reap(JOB, 10, LEASE) == []
+    assert ledger.reap(JOB, 10, LEASE, 99) == []
 
 
 # Jobs
@@ -474,7 +487,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(window=st.integers(1, SHARDS))
     def admit(self, window: int) -> None:
-        expected, room = [], window - sum(truth.queued for truth in self.truth)
+        expected, room = [], window - sum(truth.queued and truth.owner is None for truth in self.truth)
         while room > 0 and self.next < SHARDS:
             truth = self.truth[self.next]
             if not truth.done and not truth.queued:
@@ -486,7 +499,7 @@ class Interleaving(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         late = {shard for shard, truth in enumerate(self.truth) if truth.late}
-        assert set(self.ledger.reap(self.job, SHARDS, LEASE)) == late
+        assert set(self.ledger.reap(self.job, SHARDS, LEASE, 99)) == late
         for shard in late:
             self.truth[shard].owner, self.truth[shard].late = None, False
 

@@ -34,7 +34,7 @@ def test_a_label_has_one_colour_on_all_panels() -> None:
     assert tuple(left[5, -5]) == tuple(right[5, 5]), "grass is right on one and left on the other"
 
 
-@pytest.mark.parametrize("size", [(4000, 30), (30, 4000), (8, 8), (640, 480)])
+@pytest.mark.parametrize("size", [(4000, 3), (3, 4000), (8, 8), (640, 480)])
 def test_pictures_of_any_shape_fit_their_cell(size: tuple[int, int]) -> None:
     one = panel("a", size, ("cat",))
 
