@@ -110,14 +110,15 @@ def _edges(ids: SegmentMap) -> NDArray[np.bool_]:
 
 
 def _write_label(draw: ImageDraw.ImageDraw, inside: NDArray[np.bool_], segment: Segment, colour: Colour) -> None:
-    """The label in the middle of the segment, shifted in where it would leave the picture."""
+    """The label on the segment's pixel nearest to its middle, shifted in where it would leave the picture."""
     if not inside.any():
         return
     rows, columns = np.nonzero(inside)
     text = segment.label if segment.score is None else f"{segment.label} {segment.score:.2f}"
     width, height = draw.textlength(text, SMALL_FONT), SMALL_FONT_PIXELS
-    x = min(max(float(np.median(columns)) - width / 2, 3), max(inside.shape[1] - width - 3, 3))
-    y = min(max(float(np.median(rows)) - height / 2, 2), max(inside.shape[0] - height - 4, 2))
+    nearest = np.argmin((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2)
+    x = min(max(float(columns[nearest]) - width / 2, 3), max(inside.shape[1] - width - 3, 3))
+    y = min(max(float(rows[nearest]) - height / 2, 2), max(inside.shape[0] - height - 4, 2))
     draw.rounded_rectangle((x - 3, y - 1, x + width + 3, y + height + 3), 3, colour, INK)
     draw.text((x, y), text, (255, 255, 255), SMALL_FONT, stroke_width=1, stroke_fill=INK)
 
