@@ -23,7 +23,7 @@ from maskmill.store import ObjectReader
 from producer import embedded
 from producer.contact_sheet import Panel, write_contact_sheet
 from producer.mirror import mirror
-from producer.worker_process import WorkerProcess, worker_process
+from producer.worker_process import WorkerProcess, worker_command, worker_process
 
 DRAIN_SECONDS = 2.0
 """Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
@@ -94,6 +94,7 @@ def run(plan: Plan, events: Events) -> RunResult:
 
     The same plan again goes on where an interrupted one stopped. Raises a `MaskmillError` with the cure.
     """
+    worker_command()  # raises before anything is started
     with ExitStack() as stack:
         events.step("starting broker and object store")
         servers = stack.enter_context(embedded.running(load_settings().state_dir))

@@ -35,6 +35,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Serve
         yield running
 
 
+def hear_ctrl_c() -> None:
+    """For `preexec_fn`: a background job (of CI, say) is born deaf to SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def settings_of(servers: embedded.Servers, **changes: Any) -> Settings:
     """Settings with short leases and with a queue and an output prefix that nobody else uses."""
     name = f"t{os.getpid()}-{next(NUMBERS)}"
@@ -45,7 +50,7 @@ def settings_of(servers: embedded.Servers, **changes: Any) -> Settings:
         secret_access_key=servers.secret_access_key,
         region=servers.region,
     )
-    return Settings(broker_url=servers.broker_url, bucket=servers.bucket, s3=s3, **fields)
+    return Settings(broker_url=servers.broker_url, bucket=servers.bucket, s3=s3, source_s3=s3, **fields)
 
 
 def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, str]:

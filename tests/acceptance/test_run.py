@@ -20,6 +20,7 @@ from maskmill.segment_map import decode
 from maskmill.store import Store
 from producer import embedded
 from tests.acceptance.images import write_broken, write_good
+from tests.conftest import hear_ctrl_c
 
 RUN_SECONDS = 200
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
@@ -48,7 +49,9 @@ def maskmill(*arguments: object, environment: dict[str, str]) -> subprocess.Comp
 
 def start_run(folder: Path, out: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [MASKMILL, "run", str(folder), "--out", str(out), "--model", "demo", "--json"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c
+    )
 
 
 def wait_for_a_worker_with_work(state_dir: Path, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -132,7 +135,7 @@ def test_a_run_reads_s3_sources_from_the_users_own_store(
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
-    images = write_good(tmp_path / "pictures", 60)
+    images = write_good(tmp_path / "pictures", 100)
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
@@ -152,7 +155,7 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
 def test_after_sigkill_of_a_run_the_next_one_clears_up_and_finishes(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
-    images = write_good(tmp_path / "pictures", 60)
+    images = write_good(tmp_path / "pictures", 100)
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
