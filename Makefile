@@ -6,9 +6,9 @@ RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 OUT ?= out
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
-PARALLEL ?= -n 2 --dist loadfile
+PARALLEL ?= -n 2 --dist worksteal
 
-.PHONY: help run test quick lint format train clean
+.PHONY: help run test quick lint format bench train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ lint: $(DEV_STAMP) ## Ruff, mypy, import-linter
 format: $(DEV_STAMP) ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(DEV_STAMP) ## Benchmarks A to H against their peers: JSON in benchmarks/results, table in docs/benchmarks.md
+	$(BIN)/python -m benchmarks
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
 	$(BIN)/python -m demo.train
