@@ -31,8 +31,8 @@ def reap(services: Services, job: str, out: str) -> list[int]:
     An announcement that merely waits its turn behind others is not lost: repeating it would only lengthen the queue.
     """
     settings, ledger = services.settings, services.ledger
-    room = settings.window - ledger.queue_length(settings.queue)
-    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, room)
+    queued = ledger.queue_length(settings.queue)
+    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, settings.window - queued, queued)
     services.queue.announce(job, out, shards)
     return shards
 

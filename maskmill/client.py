@@ -66,7 +66,8 @@ class Client:
         `out` is `s3://bucket/prefix` (default: the settings'), `column` names the column of list files,
         images below the local folder `exclude` are left out;
         `pipeline_parameters` are those of the transformers pipeline: model, revision, image_processor, subtask,
-        threshold, mask_threshold, overlap_mask_area_threshold, dtype, batch_size, num_workers, timeout.
+        threshold, mask_threshold, overlap_mask_area_threshold, dtype, batch_size, num_workers, timeout,
+        deterministic.
         Raises `SourceError`, `InvalidSpec`, `StoreUnavailable` or `BrokerUnavailable`.
         """
         spec, execution = parameters.parse(**pipeline_parameters)

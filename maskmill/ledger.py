@@ -20,6 +20,9 @@ from maskmill.errors import BrokerUnavailable, JobNotFound
 from maskmill.ledger_scripts import SCRIPTS
 from maskmill.schema import Counts, Status
 
+MAX_SCANNED = 1000
+"""Shards in flight of one job that are looked through for one that nobody has begun."""
+
 
 class ClaimState(StrEnum):
     """What a claim found: only `CLAIMED` gives the right to work on the shard."""
@@ -113,6 +116,14 @@ class Ledger:
         state, attempt = self._run("claim", job, shard, owner, round(lease_seconds * 1000))
         return Claim(ClaimState(state), int(attempt))
 
+    def next(self, job: str, owner: str, lease_seconds: float) -> tuple[int, int] | None:
+        """Win the job's next shard without waiting for its message: (shard, attempt), or None if there is none.
+
+        Shards that were begun before are left to their messages, which come after their delay.
+        """
+        shard, attempt = self._run("next", job, owner, round(lease_seconds * 1000), MAX_SCANNED)
+        return None if int(shard) < 0 else (int(shard), int(attempt))
+
     def renew(self, job: str, shard: int, owner: str, lease_seconds: float) -> bool:
         """Extend the lease; False when the shard is no longer `owner`'s."""
         return bool(self._run("renew", job, shard, owner, round(lease_seconds * 1000)))
@@ -131,12 +142,15 @@ class Ledger:
         return bool(self._run("commit", job, shard, *amounts))
 
     def admit(self, job: str, window: int, hint_seconds: float) -> list[int]:
-        """The next shards to announce, so that at most `window` wait for a worker."""
+        """The next shards to announce: at most `window` wait for a worker, and as many messages are on their way."""
         return [int(shard) for shard in self._run("admit", job, window, round(hint_seconds * 1000))]
 
-    def reap(self, job: str, limit: int, hint_seconds: float, room: int) -> list[int]:
-        """Up to `limit` shards to announce again: lost or given-back claims, and up to `room` unheard announcements."""
-        return [int(shard) for shard in self._run("reap", job, limit, round(hint_seconds * 1000), room)]
+    def reap(self, job: str, limit: int, hint_seconds: float, room: int, queued: int) -> list[int]:
+        """Up to `limit` shards to announce again: lost or given-back claims, and up to `room` unheard announcements.
+
+        `queued` is the number of messages in the queue, of whatever job.
+        """
+        return [int(shard) for shard in self._run("reap", job, limit, round(hint_seconds * 1000), room, queued)]
 
     def open_jobs(self) -> list[str]:
         """Ids of the jobs that have no closing account yet, oldest first."""
@@ -147,6 +161,11 @@ class Ledger:
         """Ids of the latest jobs, newest first."""
         with broker_errors():
             return list(self.redis.zrevrange(self._jobs, 0, newest - 1))
+
+    def alone(self, job: str) -> bool:
+        """Whether no other job is open."""
+        with broker_errors():
+            return not set(self.redis.smembers(self._open_jobs)) - {job}
 
     def close(self, job: str) -> None:
         """Take the job off the open ones; its counters stay for `status`."""

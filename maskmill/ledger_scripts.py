@@ -1,8 +1,8 @@
 """The ledger's atomic scripts, in Lua for Redis.
 
-Keys of a job: `…:meta` (hash: out, shards, images, next, counters), `…:done` (bitmap), `…:claims` (hash: shard →
-owner), `…:open` (sorted set: shard → deadline in ms, of its lease when claimed, else of its announcement),
-`…:attempts` (hash: shard → claims so far).
+Keys of a job: `…:meta` (hash: out, shards, images, next, messages on their way, counters), `…:done` (bitmap),
+`…:claims` (hash: shard → owner), `…:open` (sorted set: shard → deadline in ms, of its lease when claimed, else of its
+announcement), `…:attempts` (hash: shard → claims so far).
 """
 
 from __future__ import annotations
@@ -15,12 +15,37 @@ CLAIM = (
     + """
 local shard, owner, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if tonumber(shard) >= tonumber(redis.call('HGET', KEYS[1], 'shards') or 0) then return {'unknown', 0} end
+if tonumber(redis.call('HGET', KEYS[1], 'messages') or 0) > 0 then redis.call('HINCRBY', KEYS[1], 'messages', -1) end
 if redis.call('GETBIT', KEYS[2], shard) == 1 then return {'done', 0} end
 local held = redis.call('HGET', KEYS[3], shard)
 if held and tonumber(redis.call('ZSCORE', KEYS[4], shard) or 0) > now then return {'held', 0} end
 redis.call('HSET', KEYS[3], shard, owner)
 redis.call('ZADD', KEYS[4], now + lease, shard)
 return {'claimed', redis.call('HINCRBY', KEYS[5], shard, 1)}
+"""
+)
+
+# An announced shard that nobody has begun comes first: its message will find it taken. Else one not announced yet.
+NEXT = (
+    NOW
+    + """
+local owner, lease, shard = ARGV[1], tonumber(ARGV[2]), nil
+for _, each in ipairs(redis.call('ZRANGE', KEYS[4], 0, ARGV[3] - 1)) do
+  if redis.call('HEXISTS', KEYS[5], each) == 0 then shard = each break end
+end
+if not shard then
+  local total = tonumber(redis.call('HGET', KEYS[1], 'shards') or 0)
+  local next = tonumber(redis.call('HGET', KEYS[1], 'next') or 0)
+  while next < total and (redis.call('GETBIT', KEYS[2], next) == 1 or redis.call('ZSCORE', KEYS[4], next)) do
+    next = next + 1
+  end
+  if next < total then shard = next end
+  if total > 0 then redis.call('HSET', KEYS[1], 'next', math.min(next + 1, total)) end
+end
+if not shard then return {-1, 0} end
+redis.call('HSET', KEYS[3], shard, owner)
+redis.call('ZADD', KEYS[4], now + lease, shard)
+return {tonumber(shard), redis.call('HINCRBY', KEYS[5], shard, 1)}
 """
 )
 
@@ -63,7 +88,8 @@ local window, hint, result = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 if redis.call('EXISTS', KEYS[1]) == 0 then return result end
 local total = tonumber(redis.call('HGET', KEYS[1], 'shards'))
 local next = tonumber(redis.call('HGET', KEYS[1], 'next') or 0)
-local room = window - redis.call('ZCARD', KEYS[4]) + redis.call('HLEN', KEYS[3])
+local waiting = redis.call('ZCARD', KEYS[4]) - redis.call('HLEN', KEYS[3])
+local room = window - math.max(waiting, tonumber(redis.call('HGET', KEYS[1], 'messages') or 0))
 while room > 0 and next < total do
   if redis.call('GETBIT', KEYS[2], next) == 0 and not redis.call('ZSCORE', KEYS[4], next) then
     redis.call('ZADD', KEYS[4], now + hint, next)
@@ -73,6 +99,7 @@ while room > 0 and next < total do
   next = next + 1
 end
 redis.call('HSET', KEYS[1], 'next', next)
+redis.call('HINCRBY', KEYS[1], 'messages', #result)
 return result
 """
 )
@@ -90,12 +117,18 @@ for _, shard in ipairs(late) do
     result[#result + 1] = shard
   end
 end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  -- Lost messages are counted off as soon as fewer are in the whole queue.
+  local messages = math.min(tonumber(redis.call('HGET', KEYS[1], 'messages') or 0), tonumber(ARGV[4]))
+  redis.call('HSET', KEYS[1], 'messages', messages + #result)
+end
 return result
 """
 )
 
 SCRIPTS = {
     "claim": CLAIM,
+    "next": NEXT,
     "renew": RENEW,
     "release": RELEASE,
     "commit": COMMIT,

@@ -74,11 +74,15 @@ class Spec(Record):
 
 
 class Execution(Record):
-    """How a job is run: changes its speed, never its masks. None leaves the choice to the worker."""
+    """How a job is run: changes its speed, its masks by float noise at most. None leaves the choice to the worker.
 
-    batch_size: Annotated[int, Field(ge=1)] | None = None
+    `deterministic` runs every image alone with deterministic algorithms: bit-equal masks on equal machines.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
     timeout: Annotated[float, Field(gt=0.0)] | None = None
+    deterministic: bool | None = None
 
 
 class Reference(Record):
@@ -165,6 +169,13 @@ class Counts(Record):
         return self.stored + self.reused + self.failed + self.cancelled
 
 
+class DeviceSeconds(Record):
+    """What the thread that drives the model did from one commit to the next: wall seconds of work and of waiting."""
+
+    busy: float
+    waiting: float
+
+
 class ShardReport(Record):
     """`reports/000017.json`: every outcome of a shard. The first one written counts, for good."""
 
@@ -175,6 +186,7 @@ class ShardReport(Record):
     worker: str
     finished: datetime
     outcomes: tuple[Outcome, ...]
+    device: DeviceSeconds | None = None
 
     def counts(self) -> Counts:
         """The shard's images by status."""

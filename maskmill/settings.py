@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -77,9 +77,14 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where a worker runs the model: auto, cpu, cuda or cuda:N."""
 
-    batch_size: Positive = 4
+    batch_size: Positive | Literal["auto"] = 4
+    """Images of equal shape in a forward pass; `auto` finds what is fastest and fits."""
+
     num_workers: Annotated[int, Field(ge=0)] | None = None
     """DataLoader processes; None: one less than the cores, at least 1 and at most 8."""
+
+    fetch_threads: Positive = 16
+    """Images that a worker fetches at a time, over all its DataLoader processes."""
 
     upload_threads: Positive = 8
     fetch_timeout_seconds: Seconds = 30.0

@@ -49,6 +49,7 @@ def run(
     batch_size: options.BatchSize = None,
     num_workers: options.NumWorkers = None,
     timeout: options.Timeout = None,
+    deterministic: options.Deterministic = None,
     json: options.Json = False,
 ) -> None:
     """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
@@ -110,6 +111,7 @@ def submit(
     batch_size: options.BatchSize = None,
     num_workers: options.NumWorkers = None,
     timeout: options.Timeout = None,
+    deterministic: options.Deterministic = None,
     json: options.Json = False,
 ) -> None:
     """Queue a job for the workers and print its id.

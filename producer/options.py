@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,11 +79,22 @@ DtypeOption = Annotated[
     typer.Option(help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=EXECUTION)]
+
+
+def _batch_size(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter("a number from 1, or auto")
+    return int(text)
+
+
 BatchSize = Annotated[
-    int | None,
+    Any,
     typer.Option(
-        min=1,
-        help="Images of equal shape in a forward pass.",
+        metavar="N|auto",
+        parser=_batch_size,
+        help="Images of equal shape in a forward pass; auto finds what is fastest and fits.",
         show_default="the worker's, 4",
         rich_help_panel=EXECUTION,
     ),
@@ -103,6 +114,15 @@ Timeout = Annotated[
         min=0.001,
         help="Seconds for fetching one image.",
         show_default="the worker's, 30",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Deterministic = Annotated[
+    bool | None,
+    typer.Option(
+        "--deterministic",
+        help="Run every image alone: masks bit-equal whatever else is in the job, more slowly.",
+        show_default="equal up to float noise",
         rich_help_panel=EXECUTION,
     ),
 ]

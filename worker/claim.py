@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -24,7 +26,7 @@ from maskmill.errors import (
     one_line,
 )
 from maskmill.ledger import ClaimState
-from maskmill.schema import Outcome, Reference, ShardMessage, ShardReport, Status, utc_now
+from maskmill.schema import DeviceSeconds, Outcome, Reference, ShardMessage, ShardReport, Status, utc_now
 from maskmill.services import Services
 from maskmill.store import Store
 from worker.lease import Lease
@@ -68,13 +70,14 @@ class Claim:
             book_shard(self.services, self.store, report)
         return report is not None
 
-    def refuse_after_crashes(self) -> None:
-        """Raise `WorkerCrashed` if every allowed attempt has ended without a word."""
+    def closed_after_crashes(self) -> bool:
+        """Close the shard if every allowed attempt at it has ended without a word; True if so."""
         allowed = self.services.settings.max_attempts
         if self.attempt > allowed:
-            raise WorkerCrashed(f"the worker process died in each of {allowed} attempts at this shard")
+            self._close(WorkerCrashed(f"the worker process died in each of {allowed} attempts at this shard"))
+        return self.attempt > allowed
 
-    def commit(self, outcomes: Sequence[Outcome]) -> None:
+    def commit(self, outcomes: Sequence[Outcome], device: DeviceSeconds | None = None) -> None:
         """Decide the shard with these outcomes, one a reference."""
         self.check()
         report = ShardReport(
@@ -84,6 +87,7 @@ class Claim:
             worker=self.owner,
             finished=utc_now(),
             outcomes=tuple(outcomes),
+            device=device,
         )
         commit_shard(self.services, self.message.out, report)
         log.info("shard_committed", **self.name, **report.counts().model_dump(exclude_defaults=True))
@@ -129,28 +133,61 @@ def code_of(error: BaseException) -> str:
     return "worker_error" if isinstance(error, Exception) else "interrupted"
 
 
-@contextmanager
-def claimed(services: Services, message: ShardMessage) -> Iterator[Claim | None]:
-    """Try to win the shard and keep it renewed; None when it is done, unknown or another's.
+class Claims:
+    """The shards of one job that this process holds now; leaving the block ends those that are not committed.
 
-    An `Exception` inside ends the shard's attempt and goes no further; an interruption (`SystemExit`,
-    `KeyboardInterrupt`) gives the shard back and is raised on, as is `DeviceLost`, after which this process must end.
+    An `Exception` inside ends each one's attempt and goes no further; an interruption (`SystemExit`,
+    `KeyboardInterrupt`) gives them back and is raised on, as is `DeviceLost`, after which this process must end.
     """
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    seconds = services.settings.lease_seconds
-    answer = services.ledger.claim(message.job, message.shard, owner, seconds)
-    if answer.state is not ClaimState.CLAIMED:
-        log.info("shard_not_claimed", job=message.job, shard=message.shard, state=answer.state.value)
-        yield None
-        return
-    with Lease(services.ledger, message.job, message.shard, owner, seconds) as lease:
-        claim = Claim(services, message, owner, answer.attempt, lease)
-        try:
-            yield claim
-        except BaseException as error:
-            _end(claim, error)
-            if isinstance(error, DeviceLost) or not isinstance(error, Exception):
-                raise
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._held: dict[int, Claim] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        for claim in list(self._held.values()):
+            _end(claim, error or InterruptedError("left unfinished"))
+            self.drop(claim)
+        return isinstance(error, Exception) and not isinstance(error, DeviceLost)
+
+    def take(self, message: ShardMessage) -> Claim | None:
+        """The message's shard, if it can be won: None when it is done, unknown or another's."""
+        answer = self.services.ledger.claim(message.job, message.shard, self.owner, self._lease_seconds)
+        if answer.state is not ClaimState.CLAIMED:
+            log.info("shard_not_claimed", job=message.job, shard=message.shard, state=answer.state.value)
+            return None
+        return self._hold(message, answer.attempt)
+
+    def take_next(self, message: ShardMessage) -> Claim | None:
+        """The next shard of the message's job, unless other jobs wait for their turn (their messages come first)."""
+        ledger = self.services.ledger
+        won = ledger.next(message.job, self.owner, self._lease_seconds) if ledger.alone(message.job) else None
+        return self._hold(message.model_copy(update={"shard": won[0]}), won[1]) if won else None
+
+    def check(self) -> None:
+        """Raise `LeaseLost` if another worker has one of the shards now."""
+        for claim in list(self._held.values()):
+            claim.check()
+
+    def drop(self, claim: Claim) -> None:
+        """The shard is committed, or no longer ours: stop renewing its lease."""
+        claim.lease.stop()
+        self._held.pop(claim.message.shard, None)
+
+    @property
+    def _lease_seconds(self) -> float:
+        return self.services.settings.lease_seconds
+
+    def _hold(self, message: ShardMessage, attempt: int) -> Claim:
+        lease = Lease(self.services.ledger, message.job, message.shard, self.owner, self._lease_seconds)
+        self._held[message.shard] = claim = Claim(self.services, message, self.owner, attempt, lease)
+        return claim
 
 
 def _end(claim: Claim, error: BaseException) -> None:

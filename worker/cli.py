@@ -12,6 +12,7 @@ import typer
 from maskmill import exit_codes
 from maskmill.errors import MaskmillError, ModelUnavailable
 from worker.device import check, pin
+from worker.drain import drain_file
 from worker.parent import die_with_parent
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -29,8 +30,8 @@ EPILOG = """
 def worker(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N (pinned before torch loads).")] = "",
     batch_size: Annotated[
-        int, typer.Option(min=0, help="Images a forward pass, unless the job says. 0: settings.")
-    ] = 0,
+        str, typer.Option(help="Images a forward pass, or 'auto', unless the job says.", show_default="settings, 4")
+    ] = "",
     num_workers: Annotated[
         int, typer.Option(min=-1, help="DataLoader processes, unless the job says. -1: settings.")
     ] = -1,
@@ -89,7 +90,8 @@ def _serve(name: str) -> None:
 
     configure_logs(settings.log_json)
     node = ["-n", name] if name else ["-n", f"worker{os.getpid()}@%h"]
-    app.worker_main(["--quiet", "worker", "--loglevel=WARNING", "--without-gossip", "--without-mingle", *node])
+    with drain_file():
+        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", "--without-gossip", "--without-mingle", *node])
 
 
 def _say(error: MaskmillError, json: bool) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 import structlog
 
@@ -25,15 +23,14 @@ class Lease:
     owner: str
     seconds: float
 
-    def __enter__(self) -> Self:
+    def __post_init__(self) -> None:
+        """Begin to renew."""
         self._stopped, self._lost = Event(), Event()
         self._thread = Thread(target=self._renew, name=f"lease-{self.shard}", daemon=True)
         self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Renew no more."""
         self._stopped.set()
         self._thread.join()
 

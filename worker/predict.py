@@ -11,6 +11,8 @@ import structlog
 import torch
 
 from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
+from worker.batch_size import BatchSize, out_of_memory
+from worker.forward import element_count
 from worker.loader import Sample
 from worker.segmenter import Segmentation, Segmenter
 
@@ -26,38 +28,44 @@ class Prediction:
     seconds: dict[str, float]
 
 
-def predict(segmenter: Segmenter, batch: Sequence[Sample]) -> Iterator[Prediction]:
+def predict(segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize) -> Iterator[Prediction]:
     """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
 
     A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
-    image fails.
+    image fails. `size` learns how long batches take and which were too large.
     """
     started = time.perf_counter()
     failure: str | None = None
+    elements = element_count(batch[0].inputs)
     try:
         outputs = segmenter.forward([sample.inputs for sample in batch])
     except torch.AcceleratorError as error:
         raise DeviceLost(one_line(error)) from error
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
         failure = one_line(error)
+        if out_of_memory(error):
+            size.too_large(len(batch), elements)
     if failure is not None:
         # Outside of `except`: there the traceback still holds the failed batch's memory (PyTorch FAQ on out-of-memory).
-        yield from _predict_halves(segmenter, batch, failure)
+        yield from _predict_halves(segmenter, batch, size, failure)
         return
-    forward_seconds = (time.perf_counter() - started) / len(batch)
+    seconds = time.perf_counter() - started
+    size.took(len(batch), elements, seconds)
     for sample, each in zip(batch, outputs, strict=True):
-        yield _postprocess(segmenter, sample, each, forward_seconds)
+        yield _postprocess(segmenter, sample, each, seconds / len(batch))
 
 
-def _predict_halves(segmenter: Segmenter, batch: Sequence[Sample], failure: str) -> Iterator[Prediction]:
+def _predict_halves(
+    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, failure: str
+) -> Iterator[Prediction]:
     if len(batch) == 1:
         yield Prediction(batch[0], SegmentationFailed(f"the model failed: {failure}"), {})
         return
     log.warning("batch_halved", images=len(batch), reason=failure)
     torch.cuda.empty_cache()  # does nothing where CUDA was never used
     middle = len(batch) // 2
-    yield from predict(segmenter, batch[:middle])
-    yield from predict(segmenter, batch[middle:])
+    yield from predict(segmenter, batch[:middle], size)
+    yield from predict(segmenter, batch[middle:], size)
 
 
 def _postprocess(

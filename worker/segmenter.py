@@ -20,9 +20,7 @@ from transformers import ImageSegmentationPipeline
 
 from maskmill.schema import Segment, Spec, Subtask
 from maskmill.segment_map import SegmentMap, areas_and_boxes, narrowest
-
-Inputs = dict[str, Any]
-"""What the image processor gives for one image (tensors of batch size 1) or, collated, for several."""
+from worker.forward import Forward, Inputs, Outputs, above, collate, everything
 
 
 @dataclass(frozen=True)
@@ -93,11 +91,13 @@ class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]  # un
 
 
 class Segmenter:
-    """A loaded model with one spec's parameters: `preprocess` on any process, `segment` on the device's own."""
+    """A loaded model with one spec's parameters: `preprocess` on any process, the rest on the device's own."""
 
-    def __init__(self, pipeline: SegmentMapPipeline, spec: Spec) -> None:
+    def __init__(self, pipeline: SegmentMapPipeline, run: Forward, spec: Spec) -> None:
         self.pipeline = pipeline
+        self.run = run
         self.subtask = pipeline.resolve_subtask(spec.subtask)
+        self.device: torch.device = pipeline.device
         # None must stay None for OneFormer, whose processor has its own default task.
         self._preprocess_parameters = {"subtask": spec.subtask.value} if spec.subtask else {}
         self._thresholds = {
@@ -106,26 +106,34 @@ class Segmenter:
             "overlap_mask_area_threshold": spec.overlap_mask_area_threshold,
         }
         self._host = _without_weights(pipeline)
+        self._keep = everything if self.subtask is Subtask.SEMANTIC else above(spec.threshold)
 
     def preprocess(self, image: Image.Image) -> Inputs:
         """Tensors (batch size 1, on the CPU) for one RGB image; needs no weights, so it may run in a forked process."""
         return dict(self._host.preprocess(image, **self._preprocess_parameters))
 
-    def forward(self, inputs: Sequence[Inputs]) -> list[Mapping[str, Any]]:
-        """Run the model once over images of equal shape (see `shape_of`); the outputs of each image, on the CPU."""
-        outputs = self.pipeline.forward(collate(inputs))
-        return [image_outputs(outputs, index, len(inputs)) for index in range(len(inputs))]
+    def forward(self, inputs: Sequence[Inputs]) -> list[Outputs]:
+        """Run the model once over images of equal shape (see `shape_of`); the outputs of each, on the device."""
+        batch = {name: self._on_device(value) for name, value in collate(inputs).items()}
+        with torch.inference_mode():
+            outputs = self.run(batch, self._keep)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # so that its errors are this batch's, and its seconds
+        return outputs
 
     def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
         """The segmentation of one image from its outputs."""
-        result: Segmentation = self.pipeline.postprocess(outputs, subtask=self.subtask, **self._thresholds)
+        with torch.inference_mode():
+            result: Segmentation = self.pipeline.postprocess(outputs, subtask=self.subtask, **self._thresholds)
         return result
 
     def warm_up(self, side: int = 64) -> None:
         """Push one grey image through everything, so that the first real one finds lazy set-up done."""
-        inputs = self.preprocess(Image.new("RGB", (side, side), (127, 127, 127)))
-        for outputs in self.forward([inputs]):
+        for outputs in self.forward([self.preprocess(Image.new("RGB", (side, side), (127, 127, 127)))]):
             self.postprocess(outputs)
+
+    def _on_device(self, value: Any) -> Any:
+        return value.to(self.device, non_blocking=True) if torch.is_tensor(value) else value
 
 
 def _without_weights(pipeline: SegmentMapPipeline) -> SegmentMapPipeline:
@@ -133,49 +141,3 @@ def _without_weights(pipeline: SegmentMapPipeline) -> SegmentMapPipeline:
     host = copy.copy(pipeline)
     host.model = SimpleNamespace(config=pipeline.model.config, dtype=pipeline.dtype)
     return host
-
-
-def shape_of(inputs: Inputs) -> tuple[Any, ...] | None:
-    """Images with equal keys can share a batch; None: this one runs alone.
-
-    EoMT's semantic processor cuts one image into several patches and numbers them by image (`patch_offsets`).
-    """
-    if inputs.get("patch_offsets"):
-        return None
-    return tuple((name, tuple(value.shape)) for name, value in inputs.items() if torch.is_tensor(value))
-
-
-def collate(inputs: Sequence[Inputs]) -> Inputs:
-    """One batch from images of equal shape: tensors are concatenated along dimension 0, lists are joined."""
-    if len(inputs) == 1:
-        return dict(inputs[0])
-    return {
-        name: torch.cat([each[name] for each in inputs])
-        if torch.is_tensor(first)
-        else [item for each in inputs for item in each[name]]
-        for name, first in inputs[0].items()
-    }
-
-
-def image_outputs(outputs: Mapping[str, Any], index: int, images: int) -> Mapping[str, Any]:
-    """The outputs of one image of a batch, as a batch of one; what is not per image (hidden states) is left out."""
-    if images == 1:
-        return outputs
-    rows = {name: value[index : index + 1] for name, value in outputs.items() if _per_image(value, images)}
-    return SimpleOutputs(rows)
-
-
-def _per_image(value: Any, images: int) -> bool:
-    if isinstance(value, list):
-        return len(value) in (0, images)  # an empty one is EoMT's way to say 'no patches', which it asks for
-    return torch.is_tensor(value) and value.dim() > 0 and len(value) == images
-
-
-class SimpleOutputs(dict[str, Any]):
-    """A dict whose items are attributes too, as `post_process_*` expects of a `ModelOutput`."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None

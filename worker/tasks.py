@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -21,6 +22,7 @@ from maskmill.queue import PROCESS_SHARD, Queue, new_app
 from maskmill.schema import ShardMessage
 from maskmill.services import Services
 from maskmill.settings import load_settings
+from worker.drain import DRAIN_FILE
 from worker.parent import die_with_parent
 
 settings = load_settings()
@@ -37,8 +39,8 @@ _stopping = Event()
 
 @app.task(name=PROCESS_SHARD)  # type: ignore[untyped-decorator]
 def process_shard(message: dict[str, Any]) -> None:
-    """Work on the shard that the message hints at; a malformed message is logged and dropped."""
-    from worker.shard import process_shard as run
+    """Work on the shard that the message hints at and on its next ones; a malformed message is logged and dropped."""
+    from worker.shard import process_shards as run
 
     try:
         hint = ShardMessage.model_validate(message)
@@ -90,8 +92,10 @@ def start_tending(**_: object) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def stop_tending(**_: object) -> None:
-    """A worker on its way out announces nothing more."""
+    """A worker on its way out announces nothing more, and its pool process begins no further shard."""
     _stopping.set()
+    if DRAIN_FILE in os.environ:
+        Path(os.environ[DRAIN_FILE]).touch()
 
 
 def _tend() -> None:

@@ -1,10 +1,12 @@
-"""Encode masks and put them into the store, in threads, while the model goes on."""
+"""Encode masks and put them into the store, in threads, while the model goes on; the last one of a shard commits it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
 
 from maskmill.errors import ImageError, one_line
 from maskmill.keys import without_query
@@ -18,48 +20,66 @@ from worker.segmenter import Segmentation
 PENDING_PER_THREAD = 4
 """Masks that may wait for each upload thread before the model is held up."""
 
+OnComplete = Callable[[int, list[Outcome]], None]
+"""Called in an upload thread with a shard's number and its outcomes, in order, once there is one for each image."""
+
+
+@dataclass
+class _Shard:
+    images: int
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
 
 class Uploads:
-    """Outcomes by the sample's place in the shard; `outcomes()` waits for the uploads and raises what they raised."""
+    """Outcomes by shard and place; what an upload or a commit raised is raised by the next `add` or by `finish`."""
 
-    def __init__(self, store: Store, fingerprint: str, pool: ThreadPoolExecutor, pending: int) -> None:
+    def __init__(self, store: Store, fingerprint: str, pool: ThreadPoolExecutor, limit: int, done: OnComplete) -> None:
         self.store = store
         self.fingerprint = fingerprint
         self._pool = pool
-        self._limit = pending
+        self._limit = limit
+        self._done = done
         self._pending: list[Future[None]] = []
-        self._outcomes: dict[int, Outcome] = {}
+        self._shards: dict[int, _Shard] = {}
+        self._lock = Lock()
+
+    def expect(self, shard: int, images: int) -> None:
+        """A shard of so many images (at least one) is on its way."""
+        self._shards[shard] = _Shard(images)
 
     def add(self, prediction: Prediction) -> None:
-        """Take one image's prediction; blocks while too many wait. Raises `StoreUnavailable` of an earlier one."""
-        sample, result = prediction.sample, prediction.result
+        """Take one image's prediction; blocks while too many wait."""
+        result = prediction.result
         if isinstance(result, ImageError):
-            self.add_failure(sample, result)
+            self.add_failure(prediction.sample, result)
             return
-        if len(self._pending) >= self._limit:
-            self._pending.pop(0).result()
-        seconds = sample.seconds | prediction.seconds
-        self._pending.append(self._pool.submit(self._store, sample, result, seconds))
+        seconds = prediction.sample.seconds | prediction.seconds
+        self._submit(self._store, prediction.sample, result, seconds)
 
     def add_failure(self, sample: Sample, error: ImageError) -> None:
         """Take one image that has no mask."""
-        self._outcomes[sample.index] = Outcome(
-            uri=sample.reference.uri,
+        outcome = Outcome(
+            uri=sample.task.reference.uri,
             status=Status.FAILED,
             code=error.code,
             reason=one_line(error),
             seconds=_rounded(sample.seconds),
         )
+        self._submit(self._book, sample, outcome)
 
-    def outcomes(self) -> list[Outcome]:
-        """All outcomes in the shard's order."""
-        for future in self._pending:
-            future.result()
-        return [self._outcomes[index] for index in sorted(self._outcomes)]
+    def finish(self) -> None:
+        """Wait until all that was added is stored and all complete shards are committed."""
+        while self._pending:
+            self._pending.pop(0).result()
+
+    def _submit(self, function: Callable[..., None], *arguments: object) -> None:
+        while self._pending and (len(self._pending) >= self._limit or self._pending[0].done()):
+            self._pending.pop(0).result()
+        self._pending.append(self._pool.submit(function, *arguments))
 
     def _store(self, sample: Sample, result: Segmentation, seconds: dict[str, float]) -> None:
         clock = StageClock()
-        reference = sample.reference
+        reference = sample.task.reference
         header = MaskHeader(
             uri=without_query(reference.uri),  # masks are passed on: no password, no signature
             fingerprint=self.fingerprint,
@@ -68,7 +88,7 @@ class Uploads:
         )
         png = clock.time("encode", encode, result.ids, header)
         clock.time("upload", self.store.put, reference.mask_key, png, CONTENT_TYPE)
-        self._outcomes[sample.index] = Outcome(
+        outcome = Outcome(
             uri=reference.uri,
             status=Status.STORED,
             mask_key=reference.mask_key,
@@ -78,14 +98,27 @@ class Uploads:
             segments=result.segments,
             seconds=_rounded(seconds | clock.seconds),
         )
+        self._book(sample, outcome)
+
+    def _book(self, sample: Sample, outcome: Outcome) -> None:
+        number = sample.task.shard
+        with self._lock:
+            shard = self._shards[number]
+            shard.outcomes[sample.task.index] = outcome
+            if len(shard.outcomes) < shard.images:
+                return
+            del self._shards[number]
+        self._done(number, [shard.outcomes[index] for index in sorted(shard.outcomes)])
 
 
 @contextmanager
-def uploads(store: Store, fingerprint: str, threads: int) -> Iterator[Uploads]:
+def uploads(store: Store, fingerprint: str, threads: int, done: OnComplete) -> Iterator[Uploads]:
     """Uploads with threads of their own; what has not begun is dropped when the body raises."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
     try:
-        yield Uploads(store, fingerprint, pool, threads * PENDING_PER_THREAD)
+        made = Uploads(store, fingerprint, pool, threads * PENDING_PER_THREAD, done)
+        yield made
+        made.finish()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
