@@ -158,9 +158,9 @@ def test_a_shard_that_is_given_back_is_free_and_its_attempt_may_be_forgiven(
 def test_a_shard_that_is_given_back_is_announced_again_after_its_delay(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", LEASE)
     ledger.release(JOB, 0, "a", delay_seconds=0.2)
-    assert ledger.reap(JOB, 10, LEASE, 99) == []
+    assert ledger.reap(JOB, 10, LEASE, 99, 99) == []
     time.sleep(0.25)
-    assert ledger.reap(JOB, 10, LEASE, 99) == [0]
+    assert ledger.reap(JOB, 10, LEASE, 99, 99) == [0]
 
 
 # Commits
@@ -216,15 +216,72 @@ def test_a_commit_to_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
 # Admission
 
 
+def work(ledger: Ledger, shard: int) -> None:
+    """What a worker does with a message."""
+    ledger.claim(JOB, shard, "a", LEASE)
+    ledger.commit(JOB, shard, Counts(stored=10), {})
+
+
 def test_admission_fills_the_window_and_goes_on_with_each_commit(ledger: Ledger) -> None:
     assert ledger.admit(JOB, 2, LEASE) == [0, 1]
     assert ledger.admit(JOB, 2, LEASE) == []
-    ledger.commit(JOB, 0, Counts(stored=10), {})
+    work(ledger, 0)
     assert ledger.admit(JOB, 2, LEASE) == [2]
-    ledger.commit(JOB, 1, Counts(stored=10), {})
-    ledger.commit(JOB, 2, Counts(stored=10), {})
+    work(ledger, 1)
+    work(ledger, 2)
     assert ledger.admit(JOB, 2, LEASE) == [3]
     assert ledger.admit(JOB, 100, LEASE) == []
+
+
+def test_no_more_messages_are_on_their_way_than_the_window_has_places(ledger: Ledger) -> None:
+    assert ledger.admit(JOB, 2, LEASE) == [0, 1]
+    assert ledger.next(JOB, "a", LEASE) == (0, 1)
+    assert ledger.admit(JOB, 2, LEASE) == [], "the message of shard 0 has not been heard"
+    ledger.claim(JOB, 0, "b", LEASE)
+    assert ledger.admit(JOB, 2, LEASE) == [2]
+
+
+def test_lost_messages_are_counted_off_when_the_queue_is_shorter(ledger: Ledger) -> None:
+    ledger.admit(JOB, 2, LEASE)
+    ledger.next(JOB, "a", LEASE)
+    ledger.next(JOB, "a", LEASE)
+    assert ledger.reap(JOB, 10, LEASE, 99, 0) == []
+    assert ledger.admit(JOB, 2, LEASE) == [2, 3]
+
+
+def test_the_next_shard_is_an_announced_one_and_then_one_that_is_not(ledger: Ledger) -> None:
+    ledger.admit(JOB, 2, LEASE)
+    ledger.claim(JOB, 0, "b", LEASE)
+    assert [ledger.next(JOB, "a", LEASE) for _ in range(4)] == [(1, 1), (2, 1), (3, 1), None]
+    assert ledger.claim(JOB, 2, "b", LEASE) == Claim(HELD, 0)
+
+
+def test_the_next_shard_is_none_that_was_begun_or_done(ledger: Ledger) -> None:
+    ledger.claim(JOB, 0, "b", LEASE)
+    ledger.release(JOB, 0, "b", delay_seconds=LEASE)
+    ledger.commit(JOB, 1, Counts(stored=10), {})
+    assert [ledger.next(JOB, "a", LEASE) for _ in range(3)] == [(2, 1), (3, 1), None]
+
+
+def test_an_unknown_job_has_no_next_shard(ledger: Ledger) -> None:
+    ledger.forget([JOB])
+    assert ledger.next(JOB, "a", LEASE) is None
+    assert not list(ledger.redis.scan_iter(f"{ledger._prefix}:*"))
+
+
+def test_of_twenty_threads_that_ask_for_the_next_shard_each_wins_another(ledger: Ledger) -> None:
+    job = "20261123-000000-00000002"
+    create(ledger, job, shards=15)
+    ledger.admit(job, 5, LEASE)
+    with ThreadPoolExecutor(20) as pool:
+        won = [each for each in pool.map(lambda n: ledger.next(job, f"w{n}", LEASE), range(20)) if each]
+    assert sorted(won) == [(shard, 1) for shard in range(15)]
+
+
+def test_a_job_is_alone_until_another_is_open(ledger: Ledger) -> None:
+    assert ledger.alone(JOB)
+    create(ledger, "20261123-000000-00000003")
+    assert not ledger.alone(JOB)
 
 
 def test_claimed_shards_leave_their_place_in_the_window_so_that_any_number_of_workers_is_fed(ledger: Ledger) -> None:
@@ -238,8 +295,8 @@ def test_a_full_queue_holds_back_unheard_announcements_but_not_lost_claims(ledge
     ledger.admit(JOB, 2, 0.001)
     ledger.claim(JOB, 0, "a", 0.001)
     time.sleep(0.05)
-    assert ledger.reap(JOB, 10, LEASE, 0) == [0]
-    assert ledger.reap(JOB, 10, LEASE, 1) == [1]
+    assert ledger.reap(JOB, 10, LEASE, 0, 99) == [0]
+    assert ledger.reap(JOB, 10, LEASE, 1, 99) == [1]
 
 
 def test_admission_leaves_out_what_is_done_or_claimed_already(ledger: Ledger) -> None:
@@ -265,7 +322,7 @@ def test_of_twenty_threads_that_admit_none_announces_a_shard_of_another(ledger: 
 
 def test_nothing_of_an_unknown_job_is_admitted_or_reaped(ledger: Ledger) -> None:
     ledger.forget([JOB])
-    assert ledger.admit(JOB, 10, LEASE) == ledger.reap(JOB, 10, LEASE, 99) == []
+    assert ledger.admit(JOB, 10, LEASE) == ledger.reap(JOB, 10, LEASE, 99, 99) == []
     assert not list(ledger.redis.scan_iter(f"{ledger._prefix}:*"))
 
 
@@ -275,15 +332,15 @@ def test_nothing_of_an_unknown_job_is_admitted_or_reaped(ledger: Ledger) -> None
 def test_a_lost_announcement_is_made_again_once_its_time_is_over(ledger: Ledger) -> None:
     ledger.admit(JOB, 2, INSTANT)
     expire()
-    assert sorted(ledger.reap(JOB, 10, LEASE, 99)) == [0, 1]
-    assert ledger.reap(JOB, 10, LEASE, 99) == []
+    assert sorted(ledger.reap(JOB, 10, LEASE, 99, 99)) == [0, 1]
+    assert ledger.reap(JOB, 10, LEASE, 99, 99) == []
 
 
 def test_an_expired_lease_is_reaped_and_its_owner_has_lost_the_shard(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", INSTANT)
     ledger.claim(JOB, 1, "b", LEASE)
     expire()
-    assert ledger.reap(JOB, 10, LEASE, 99) == [0]
+    assert ledger.reap(JOB, 10, LEASE, 99, 99) == [0]
     assert not ledger.renew(JOB, 0, "a", LEASE)
     assert ledger.claim(JOB, 0, "c", LEASE) == Claim(WON, 2)
     assert ledger.progress(JOB).claimed == 2
@@ -292,8 +349,8 @@ def test_an_expired_lease_is_reaped_and_its_owner_has_lost_the_shard(ledger: Led
 def test_reaping_stops_at_its_limit(ledger: Ledger) -> None:
     ledger.admit(JOB, 4, INSTANT)
     expire()
-    assert len(ledger.reap(JOB, 3, LEASE, 99)) == 3
-    assert len(ledger.reap(JOB, 3, LEASE, 99)) == 1
+    assert len(ledger.reap(JOB, 3, LEASE, 99, 99)) == 3
+    assert len(ledger.reap(JOB, 3, LEASE, 99, 99)) == 1
 
 
 def test_a_committed_shard_is_never_reaped(ledger: Ledger) -> None:
@@ -301,7 +358,7 @@ def test_a_committed_shard_is_never_reaped(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", INSTANT)
     ledger.commit(JOB, 0, Counts(stored=10), {})
     expire()
-    assert ledger.reap(JOB, 10, LEASE, 99) == []
+    assert ledger.reap(JOB, 10, LEASE, 99, 99) == []
 
 
 # Jobs
@@ -421,6 +478,7 @@ class Truth:
     queued: bool = False
     late: bool = False
     done: bool = False
+    begun: bool = False
     attempts: int = 0
 
 
@@ -440,19 +498,38 @@ class Interleaving(RuleBasedStateMachine):
         self.job = f"20261122-000000-{next(NUMBERS):08x}"
         self.truth = [Truth() for _ in range(SHARDS)]
         self.counts = Counts()
-        self.next = 0
+        self.next = self.messages = 0
         create(self.ledger, self.job, SHARDS)
 
     @rule(shard=shards, owner=owners)
     def claim(self, shard: int, owner: str) -> None:
         truth, answer = self.truth[shard], self.ledger.claim(self.job, shard, owner, LEASE)
+        self.messages = max(0, self.messages - 1)
         if truth.done:
             assert answer == Claim(ClaimState.DONE, 0)
         elif truth.owner and not truth.late:
             assert answer == Claim(HELD, 0)
         else:
             truth.owner, truth.queued, truth.late, truth.attempts = owner, True, False, truth.attempts + 1
+            truth.begun = True
             assert answer == Claim(WON, truth.attempts)
+
+    @rule(owner=owners)
+    def take_next(self, owner: str) -> None:
+        answer = self.ledger.next(self.job, owner, LEASE)
+        announced = [n for n, truth in enumerate(self.truth) if truth.queued and not truth.begun]
+        while not announced and self.next < SHARDS and (self.truth[self.next].done or self.truth[self.next].queued):
+            self.next += 1
+        if not announced and self.next >= SHARDS:
+            assert answer is None
+            return
+        assert answer is not None
+        shard, attempt = answer
+        assert shard in announced if announced else shard == self.next
+        self.next += not announced
+        truth = self.truth[shard]
+        truth.owner, truth.queued, truth.late, truth.begun, truth.attempts = owner, True, False, True, 1
+        assert attempt == 1
 
     @rule(shard=shards, owner=owners)
     def renew(self, shard: int, owner: str) -> None:
@@ -487,7 +564,8 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(window=st.integers(1, SHARDS))
     def admit(self, window: int) -> None:
-        expected, room = [], window - sum(truth.queued and truth.owner is None for truth in self.truth)
+        waiting = sum(truth.queued and truth.owner is None for truth in self.truth)
+        expected, room = [], window - max(waiting, self.messages)
         while room > 0 and self.next < SHARDS:
             truth = self.truth[self.next]
             if not truth.done and not truth.queued:
@@ -495,11 +573,13 @@ class Interleaving(RuleBasedStateMachine):
                 truth.queued, truth.late, room = True, False, room - 1
             self.next += 1
         assert self.ledger.admit(self.job, window, LEASE) == expected
+        self.messages += len(expected)
 
     @rule()
     def reap(self) -> None:
         late = {shard for shard, truth in enumerate(self.truth) if truth.late}
-        assert set(self.ledger.reap(self.job, SHARDS, LEASE, 99)) == late
+        assert set(self.ledger.reap(self.job, SHARDS, LEASE, 99, 99)) == late
+        self.messages += len(late)
         for shard in late:
             self.truth[shard].owner, self.truth[shard].late = None, False
 

@@ -19,7 +19,7 @@ look_aheads = st.integers(1, 12)
 
 
 def batches_of(stream: list[Item], batch_size: int, look_ahead: int) -> list[list[Item]]:
-    return list(by_shape(stream, lambda item: item[1], batch_size, look_ahead))
+    return list(by_shape(stream, lambda item: item[1], lambda _: batch_size, look_ahead))
 
 
 def of_shapes(shapes: str) -> list[Item]:
@@ -73,7 +73,7 @@ def test_no_more_than_look_ahead_items_are_held_back(stream: list[Item], batch_s
             yield item
 
     given = 0
-    for batch in by_shape(counted(), lambda item: item[1], batch_size, look_ahead):
+    for batch in by_shape(counted(), lambda item: item[1], lambda _: batch_size, look_ahead):
         assert taken - given <= look_ahead + (batch[0][1] is None)
         given += len(batch)
     assert given == taken == len(stream)
@@ -87,28 +87,33 @@ def test_a_full_batch_leaves_at_once() -> None:
         yield from "aba"
         raise AssertionError("the batch of two is not given before the next item is asked for")
 
-    assert next(by_shape(stream(), str, 2, 100)) == ["a", "a"]
+    assert next(by_shape(stream(), str, lambda _: 2, 100)) == ["a", "a"]
 
 
-def test_when_too_many_wait_the_fullest_leaves() -> None:
-    assert next(by_shape("abbc", str, 3, 4)) == ["b", "b"]
+def test_an_item_waits_for_no_more_than_look_ahead_items() -> None:
+    assert list(by_shape("abcbd", str, lambda _: 3, 4)) == [["a"], ["b", "b"], ["c"], ["d"]]
 
 
-def test_of_equally_full_ones_the_oldest_leaves() -> None:
-    assert list(by_shape("abc", str, 2, 3)) == [["a"], ["b"], ["c"]]
+def test_a_rare_shape_does_not_wait_behind_common_ones() -> None:
+    batches = list(by_shape("a" + "b" * 100, str, lambda _: 4, 8))
+    assert batches.index(["a"]) == 1
+
+
+def test_a_batch_is_as_large_as_its_items_allow() -> None:
+    assert list(by_shape("abab", str, {"a": 1, "b": 2}.__getitem__, 100)) == [["a"], ["a"], ["b", "b"]]
 
 
 def test_what_is_left_leaves_at_the_end() -> None:
-    assert list(by_shape("aab", str, 4, 100)) == [["a", "a"], ["b"]]
+    assert list(by_shape("aab", str, lambda _: 4, 100)) == [["a", "a"], ["b"]]
 
 
 def test_a_stream_of_one_shape_is_cut_into_full_batches() -> None:
-    assert [len(batch) for batch in by_shape("a" * 10, str, 4, 16)] == [4, 4, 2]
+    assert [len(batch) for batch in by_shape("a" * 10, str, lambda _: 4, 16)] == [4, 4, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_an_empty_stream_gives_no_batch(batch_size: int) -> None:
-    assert list(by_shape("", str, batch_size, 4)) == []
+    assert list(by_shape("", str, lambda _: batch_size, 4)) == []
 
 
 def test_mixed_shapes_still_fill_batches_within_the_look_ahead() -> None:

@@ -11,9 +11,11 @@ import torch
 
 from maskmill.errors import DeviceLost, SegmentationFailed
 from maskmill.schema import Reference, Subtask
-from worker.loader import Sample
+from worker.batch_size import BatchSize
+from worker.forward import Outputs, collate, image_outputs, shape_of
+from worker.loader import Sample, Task
 from worker.predict import Prediction, predict
-from worker.segmenter import Segmentation, SegmentMapPipeline, SimpleOutputs, collate, image_outputs, shape_of
+from worker.segmenter import Segmentation, SegmentMapPipeline
 
 PANOPTIC = Subtask.PANOPTIC
 
@@ -130,7 +132,7 @@ def test_what_is_not_by_image_is_left_out_of_its_outputs() -> None:
 
 
 def test_outputs_of_one_image_are_attributes_too() -> None:
-    outputs = SimpleOutputs(logits=1)
+    outputs = Outputs(logits=1)
     assert outputs.logits == 1
     with pytest.raises(AttributeError, match="masks"):
         _ = outputs.masks
@@ -163,28 +165,29 @@ class Fake:
 
 
 def samples(number: int) -> list[Sample]:
-    return [Sample(n, Reference(uri=f"/{n}.jpg", mask_key=f"masks/{n}.jpg.png"), {"n": n}) for n in range(number)]
+    references = [Reference(uri=f"/{n}.jpg", mask_key=f"masks/{n}.jpg.png") for n in range(number)]
+    return [Sample(Task(0, n, reference), {"n": n}) for n, reference in enumerate(references)]
 
 
-def run(segmenter: Any, batch: Sequence[Sample]) -> list[Prediction]:
-    return list(predict(segmenter, batch))
+def run(segmenter: Any, batch: Sequence[Sample], size: BatchSize | None = None) -> list[Prediction]:
+    return list(predict(segmenter, batch, size or BatchSize(len(batch))))
 
 
 def failed(predictions: Sequence[Prediction]) -> dict[int, str]:
-    return {p.sample.index: str(p.result) for p in predictions if isinstance(p.result, SegmentationFailed)}
+    return {p.sample.task.index: str(p.result) for p in predictions if isinstance(p.result, SegmentationFailed)}
 
 
 def assert_others_are_right(predictions: Sequence[Prediction]) -> None:
     for prediction in predictions:
         if isinstance(prediction.result, Segmentation):
-            assert prediction.result.ids.tolist() == [[prediction.sample.index]]
+            assert prediction.result.ids.tolist() == [[prediction.sample.task.index]]
 
 
 def test_a_batch_is_predicted_in_one_forward_pass_and_in_order() -> None:
     fake = Fake()
     predictions = run(fake, samples(5))
     assert fake.batches == [5]
-    assert [p.sample.index for p in predictions] == [0, 1, 2, 3, 4]
+    assert [p.sample.task.index for p in predictions] == [0, 1, 2, 3, 4]
     assert_others_are_right(predictions)
 
 
@@ -192,7 +195,7 @@ def test_a_batch_is_predicted_in_one_forward_pass_and_in_order() -> None:
 def test_an_image_that_the_model_cannot_take_fails_alone(bad: int) -> None:
     predictions = run(Fake(bad_forward=[bad]), samples(5))
     assert failed(predictions) == {bad: "the model failed: ValueError: cannot take this image"}
-    assert [p.sample.index for p in predictions] == [0, 1, 2, 3, 4]
+    assert [p.sample.task.index for p in predictions] == [0, 1, 2, 3, 4]
     assert_others_are_right(predictions)
 
 
