@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     batch_size: Positive | Literal["auto"] = 4
     """Images of equal shape in a forward pass; `auto` finds what is fastest and fits."""
 
+    compile: bool = False
+    """Run the model through `torch.compile`: slow first batches, faster ones after; needs a C++ compiler."""
+
     num_workers: Annotated[int, Field(ge=0)] | None = None
     """DataLoader processes; None: one less than the cores, at least 1 and at most 8."""
 

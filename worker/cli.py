@@ -35,6 +35,7 @@ def worker(
     num_workers: Annotated[
         int, typer.Option(min=-1, help="DataLoader processes, unless the job says. -1: settings.")
     ] = -1,
+    compiled: Annotated[bool, typer.Option("--compile", help="Run models through torch.compile.")] = False,
     model: Annotated[
         str, typer.Option(help="Check before the start that this model can be had; exit code 3 if not.")
     ] = "",
@@ -55,6 +56,7 @@ def worker(
     changes: dict[str, Any] = {
         "MASKMILL_BATCH_SIZE": batch_size or None,
         "MASKMILL_NUM_WORKERS": num_workers if num_workers >= 0 else None,
+        "MASKMILL_COMPILE": compiled or None,
         "MASKMILL_LOG_JSON": json or None,
     }
     # Through the environment, because spawned pool processes read their settings from it.

@@ -28,6 +28,10 @@ class DetrForward:
         self.backbone = folded(model.detr.model.backbone).to(memory_format=torch.channels_last)
         self.head = model.mask_head.to(memory_format=torch.channels_last)
 
+    def compile(self) -> None:
+        """The backbone: the rest is short, or changes its shape with the number of queries kept."""
+        self.backbone = torch.compile(self.backbone, dynamic=True)  # type: ignore[assignment]
+
     def __call__(self, inputs: Inputs, keep: Keep) -> list[Outputs]:
         """For each image its `logits` (1, K, C + 1) and `pred_masks` (1, K, h, w) of the K queries kept."""
         core = self.model.detr.model

@@ -36,6 +36,9 @@ class Forward(Protocol):
     def __call__(self, inputs: Inputs, keep: Keep) -> list[Outputs]:
         """The outputs of each image of the batch."""
 
+    def compile(self) -> None:
+        """Have `torch.compile` translate what is worth it, at the first batches."""
+
 
 def above(threshold: float) -> Keep:
     """Queries that have an object with a score above the threshold: what `post_process_*` filters by."""
@@ -57,6 +60,10 @@ class StockForward:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+
+    def compile(self) -> None:
+        """The whole model; `dynamic`, because image sizes change from batch to batch."""
+        self.model = torch.compile(self.model, dynamic=True)
 
     def __call__(self, inputs: Inputs, keep: Keep) -> list[Outputs]:
         """The outputs of each image, with every query."""

@@ -29,8 +29,9 @@ TOLERANCE = 1e-3
 class Models:
     """The model in use: loaded once per process and kept while jobs ask for the same one."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, *, compiled: bool = False) -> None:
         self.device = device
+        self.compiled = compiled
         self._key: tuple[object, ...] | None = None
         self._loaded: tuple[SegmentMapPipeline, Forward] | None = None
 
@@ -42,13 +43,16 @@ class Models:
                 return Segmenter(*self._loaded, spec)
             self._loaded, self._key = None, None  # the old weights go before the new ones come
             loaded = self._load(spec)
-            segmenter = Segmenter(loaded, forward_of(loaded), spec)
+            forward = forward_of(loaded)
+            if self.compiled:
+                forward.compile()
+            segmenter = Segmenter(loaded, forward, spec)
             segmenter.warm_up()
         except ModelUnavailable:
             raise
         except Exception as error:
             raise ModelUnavailable(f"'{spec.model}' cannot be loaded: {one_line(error)}") from error
-        self._loaded, self._key = (loaded, segmenter.run), key
+        self._loaded, self._key = (loaded, forward), key
         return segmenter
 
     def _load(self, spec: Spec) -> SegmentMapPipeline:

@@ -95,7 +95,7 @@ class Segmenter:
 
     def __init__(self, pipeline: SegmentMapPipeline, run: Forward, spec: Spec) -> None:
         self.pipeline = pipeline
-        self.run = run
+        self._run = run
         self.subtask = pipeline.resolve_subtask(spec.subtask)
         self.device: torch.device = pipeline.device
         # None must stay None for OneFormer, whose processor has its own default task.
@@ -116,7 +116,7 @@ class Segmenter:
         """Run the model once over images of equal shape (see `shape_of`); the outputs of each, on the device."""
         batch = {name: self._on_device(value) for name, value in collate(inputs).items()}
         with torch.inference_mode():
-            outputs = self.run(batch, self._keep)
+            outputs = self._run(batch, self._keep)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # so that its errors are this batch's, and its seconds
         return outputs

@@ -70,7 +70,7 @@ def _shard_worker() -> Any:
         from worker.shard import ShardWorker
 
         services = Services.connect(settings, Queue(settings, app))
-        _process["worker"] = ShardWorker(services, Models(torch_device(settings.device)))
+        _process["worker"] = ShardWorker(services, Models(torch_device(settings.device), compiled=settings.compile))
     return _process["worker"]
 
 
