@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from maskmill.errors import ImageNotFound, StoreUnavailable
+from maskmill.schema import Reference
+from maskmill.settings import S3Settings, Settings
+from worker.loader import Loader, Sample, Task
+
+
+class Preprocessor:
+    """What a loader needs of a segmenter."""
+
+    device = torch.device("cpu")
+
+    def preprocess(self, image: Image.Image) -> dict[str, Any]:
+        return {"side": torch.tensor([image.width]), "pid": os.getpid()}
+
+
+@pytest.fixture(params=[0, 1, 2])
+def loader(request: pytest.FixtureRequest) -> Iterator[Loader]:
+    made = Loader(Preprocessor(), Settings(num_workers=request.param, fetch_threads=4))  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Task]:
+    """Forty images; the side of the n-th is n + 1."""
+    for n in range(40):
+        Image.new("RGB", (n + 1, n + 1)).save(tmp_path / f"{n}.png")
+    return [task(n, str(tmp_path / f"{n}.png")) for n in range(40)]
+
+
+def task(index: int, uri: str) -> Task:
+    return Task(0, index, Reference(uri=uri, mask_key=f"masks/{index}.png"))
+
+
+def by_index(samples: list[Sample]) -> dict[int, Sample]:
+    assert len({sample.task.index for sample in samples}) == len(samples)
+    return {sample.task.index: sample for sample in samples}
+
+
+def test_each_task_becomes_one_sample(loader: Loader, images: list[Task]) -> None:
+    samples = by_index(list(loader.samples(images)))
+    assert {index: int(sample.inputs["side"]) for index, sample in samples.items()} == {n: n + 1 for n in range(40)}
+    assert {(s.width, s.height) for s in samples.values()} == {(n + 1, n + 1) for n in range(40)}
+    assert all(sample.seconds.keys() == {"fetch", "decode", "preprocess"} for sample in samples.values())
+
+
+def test_the_processes_serve_one_stream_after_the_other(loader: Loader, images: list[Task]) -> None:
+    pids = [{sample.inputs["pid"] for sample in loader.samples(images)} for _ in range(3)]
+    assert len(set.union(*pids)) <= max(1, loader.processes)
+    assert (os.getpid() in pids[0]) == (loader.processes == 0)
+
+
+def test_an_image_that_cannot_be_read_is_a_sample_with_its_error(loader: Loader, images: list[Task]) -> None:
+    samples = by_index(list(loader.samples([*images[:3], task(99, "/no/such/file.png")])))
+    assert isinstance(samples[99].error, ImageNotFound)
+    assert [samples[n].error for n in range(3)] == [None] * 3
+
+
+def test_tasks_are_taken_only_when_there_is_room(loader: Loader, images: list[Task]) -> None:
+    taken = 0
+
+    def tasks() -> Iterator[Task]:
+        nonlocal taken
+        for n in range(1000):
+            taken += 1
+            yield task(n, images[n % 40].reference.uri)
+
+    samples = loader.samples(tasks())
+    for _ in range(100):
+        next(samples)
+    assert taken <= 100 + 2 * (2 * 4 + 4) + 1
+
+
+def test_an_empty_stream_has_no_samples(loader: Loader) -> None:
+    assert list(loader.samples([])) == []
+
+
+def test_an_error_of_the_store_is_nobody_s_image() -> None:
+    nowhere = S3Settings(endpoint_url="http://127.0.0.1:9", access_key_id="a", secret_access_key="b", region="r")  # type: ignore[arg-type]
+    loader = Loader(Preprocessor(), Settings(num_workers=1, source_s3=nowhere))  # type: ignore[arg-type]
+    with pytest.raises(StoreUnavailable):
+        list(loader.samples([task(0, "s3://bucket/a.png")]))
+    loader.close()
+
+
+def test_closing_ends_the_processes_whatever_they_have_in_hand(images: list[Task]) -> None:
+    loader = Loader(Preprocessor(), Settings(num_workers=2))  # type: ignore[arg-type]
+    next(loader.samples(images))
+    children = {process.pid for process in loader._samples._workers}  # type: ignore[attr-defined]
+    started = time.monotonic()
+    loader.close()
+    assert not [pid for pid in children if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert time.monotonic() - started < 60
+
+
+class SlowServer(ThreadingHTTPServer):
+    """Answers at once, but for `/slow`, which it holds until `release`; counts the requests that it has open."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.open = self.most = 0
+        self.lock = threading.Lock()
+        super().__init__(("127.0.0.1", 0), SlowHandler)
+
+
+class SlowHandler(BaseHTTPRequestHandler):
+    server: SlowServer
+
+    def do_GET(self) -> None:
+        server = self.server
+        with server.lock:
+            server.open += 1
+            server.most = max(server.most, server.open)
+        if self.path == "/slow":
+            server.release.wait(60)
+        with server.lock:
+            server.open -= 1
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[SlowServer]:
+    with SlowServer() as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.release.set()
+        running.shutdown()
+
+
+def url(server: SlowServer, path: str) -> str:
+    return f"http://127.0.0.1:{server.server_port}/{path}"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_one_slow_fetch_holds_up_no_other_image(server: SlowServer, processes: int) -> None:
+    loader = Loader(Preprocessor(), Settings(num_workers=processes, fetch_threads=4))  # type: ignore[arg-type]
+    samples = loader.samples([task(0, url(server, "slow")), *(task(n, url(server, "fast")) for n in range(1, 6))])
+    assert sorted(next(samples).task.index for _ in range(5)) == [1, 2, 3, 4, 5]
+    server.release.set()
+    assert [sample.task.index for sample in samples] == [0]
+    loader.close()
+
+
+def test_a_process_fetches_several_images_at_a_time(server: SlowServer) -> None:
+    loader = Loader(Preprocessor(), Settings(num_workers=1, fetch_threads=4))  # type: ignore[arg-type]
+    samples = loader.samples([task(n, url(server, "slow")) for n in range(8)])
+    threading.Thread(target=_release_when_open, args=(server, 4), daemon=True).start()
+    assert len(list(samples)) == 8
+    assert server.most == 4
+    loader.close()
+
+
+def _release_when_open(server: SlowServer, number: int) -> None:
+    deadline = time.monotonic() + 30
+    while server.open < number and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.release.set()
