@@ -58,13 +58,14 @@ class Client:
         column: str | None = None,
         stdin: TextIO | None = None,
         exclude: str | None = None,
+        limit: int | None = None,
         on_images: Callable[[int], None] | None = None,
         **pipeline_parameters: Any,
     ) -> Job:
         """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, list files (see `maskmill.sources`).
 
         `out` is `s3://bucket/prefix` (default: the settings'), `column` names the column of list files,
-        images below the local folder `exclude` are left out;
+        images below the local folder `exclude` are left out, and only the first `limit` are taken;
         `pipeline_parameters` are those of the transformers pipeline: model, revision, image_processor, subtask,
         threshold, mask_threshold, overlap_mask_area_threshold, dtype, batch_size, num_workers, timeout,
         deterministic.
@@ -81,6 +82,7 @@ class Client:
             column=column,
             stdin=stdin,
             exclude=exclude,
+            limit=limit,
             on_images=on_images,
         )
         return Job(record.job, where, self.services)

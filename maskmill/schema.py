@@ -170,10 +170,14 @@ class Counts(Record):
 
 
 class DeviceSeconds(Record):
-    """What the thread that drives the model did from one commit to the next: wall seconds of work and of waiting."""
+    """What the thread that drives the model did from one commit to the next, in wall seconds.
+
+    It was `busy` with the model, or it waited for images (`loading`) or for uploads (`storing`).
+    """
 
     busy: float
-    waiting: float
+    loading: float
+    storing: float
 
 
 class ShardReport(Record):

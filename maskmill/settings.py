@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -110,6 +111,14 @@ class Settings(BaseSettings):
     def out(self) -> str:
         """The default output prefix, `s3://bucket/prefix`."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def loader_processes(self) -> int:
+        """DataLoader processes: as set, else one less than the cores that this process may use, from 1 to 8."""
+        if self.num_workers is not None:
+            return self.num_workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(8, cores - 1))
 
     @field_validator("broker_url")
     @classmethod

@@ -27,18 +27,19 @@ def submit(
     column: str | None = None,
     stdin: TextIO | None = None,
     exclude: str | None = None,
+    limit: int | None = None,
     on_images: Callable[[int], None] | None = None,
 ) -> JobRecord:
     """Submit a job and announce its first shards.
 
     Images below the local folder `exclude` are left out: the masks of the last run are no sources of this one.
-    `on_images` is told how many references are in the bucket so far. Raises `SourceError` when a source names
-    nothing, `StoreUnavailable` or `BrokerUnavailable` when a server cannot be reached; a job whose submission broke
-    off has no `job.json` and is never run.
+    `limit` takes only so many images. `on_images` is told how many references are in the bucket so far.
+    Raises `SourceError` when a source names nothing, `StoreUnavailable` or `BrokerUnavailable` when a server cannot be
+    reached; a job whose submission broke off has no `job.json` and is never run.
     """
     job, store = keys.new_job_id(), services.store(out)
     uris = sources.expand(source_names, column=column, list_objects=_lister(services), stdin=stdin)
-    references = _references(uris, sources.local_base(source_names), exclude)
+    references = itertools.islice(_references(uris, sources.local_base(source_names), exclude), limit)
     images, shards = _write_shards(store, job, references, services.settings.shard_size, on_images)
     if not images:
         raise SourceError(f"all images lie below {exclude}, where the masks go: choose another folder for them")

@@ -95,6 +95,44 @@ def _say_submitted(json: bool) -> Any:
     return say
 
 
+@app.command(epilog="**Example**: `maskmill bench photos/ --images 500 --batch-size auto`\n\n" + exits.HELP)
+def bench(
+    sources: options.Sources,
+    images: Annotated[int, typer.Option(min=1, help="Take the first so many images.")] = 200,
+    column: options.Column = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    image_processor: options.ImageProcessor = None,
+    subtask: options.SubtaskOption = None,
+    threshold: options.Threshold = None,
+    mask_threshold: options.MaskThreshold = None,
+    overlap_mask_area_threshold: options.OverlapThreshold = None,
+    dtype: options.DtypeOption = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = None,
+    num_workers: options.NumWorkers = None,
+    timeout: options.Timeout = None,
+    deterministic: options.Deterministic = None,
+    json: options.Json = False,
+) -> None:
+    """Run a model on your own images, say where the time goes and what to turn; stores nothing.
+
+    A real job with a broker, an object store and a worker of its own on this machine, all gone afterwards.
+    """
+    from producer.bench import bench as run_bench
+
+    with failing_plainly(json):
+        parameters = pipeline_parameters(locals())
+        with nullcontext(lambda _: None) if json else display.job_bar("measuring") as show:
+            result = run_bench(sources, parameters, device, images, column, _note_unless(json), show)
+        if json:
+            display.print_json(display.bench_json(result))
+        else:
+            console.print(display.bench_table(result))
+            console.print(display.bench_summary(result), soft_wrap=True)
+    exits.exit_by_state(result.status)
+
+
 @app.command(epilog="**Example**: `maskmill submit s3://photos/2026/ --out s3://labels/2026 --subtask panoptic`")
 def submit(
     sources: options.Sources,

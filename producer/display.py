@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maskmill.schema import JobState, JobStatus
+from producer.bench import BenchResult
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -106,6 +107,43 @@ def jobs_table(statuses: list[JobStatus]) -> Table:
         numbers = (f"{number:,}" for number in (status.submitted, counts.stored, counts.reused, counts.failed))
         table.add_row(status.job, Text(status.state.value, STYLES[status.state]), *numbers, status.out)
     return table
+
+
+def bench_table(result: BenchResult) -> Table:
+    """Where the time went, a stage a row."""
+    table = Table("stage", box=None, pad_edge=False)
+    for name in ("ms an image", "at a time", "images/s it could do"):
+        table.add_column(name, justify="right")
+    for stage in result.stages:
+        capacity = f"{stage.capacity:,.1f}" if stage.seconds else "–"
+        table.add_row(stage.name, f"{stage.seconds * 1000:,.1f}", f"{stage.at_a_time}", capacity)
+        if stage.name == "preprocess":
+            for reason, seconds in (("wait", result.device.loading), ("wait for uploads", result.device.storing)):
+                table.add_row(f"[dim]{reason}", f"[dim]{1000 * seconds / max(1, result.images):,.1f}", "", "")
+    return table
+
+
+def bench_summary(result: BenchResult) -> Text:
+    """Throughput, how busy the model's device was, and the verdict."""
+    return Text.assemble(
+        f"{result.images_per_second:,.1f} images/s over {result.images:,} images, device busy {result.busy:.0%}\n",
+        (result.verdict, "bold"),
+    )
+
+
+def bench_json(result: BenchResult) -> dict[str, Any]:
+    """The same for machines; seconds are those of one image."""
+    return {
+        "images": result.images,
+        "images_per_second": round(result.images_per_second, 3),
+        "device_busy": round(result.busy, 4),
+        "device_seconds": result.device.model_dump(),
+        "stages": {
+            stage.name: {"seconds": round(stage.seconds, 6), "at_a_time": stage.at_a_time} for stage in result.stages
+        },
+        "failures": result.status.failures,
+        "verdict": result.verdict,
+    }
 
 
 def failures_table(failures: dict[str, int]) -> Table:

@@ -98,22 +98,15 @@ def run(plan: Plan, events: Events) -> RunResult:
     with ExitStack() as stack:
         events.step("starting broker and object store")
         servers = stack.enter_context(embedded.running(load_settings().state_dir))
-        environment = {
-            "MASKMILL_BROKER_URL": servers.broker_url,
-            "MASKMILL_BUCKET": servers.bucket,
-            "MASKMILL_S3": _as_json(servers),
-            "MASKMILL_PREFIX": plan.prefix,
-            "MASKMILL_QUEUE": plan.queue,
-            "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
-        }
+        environment = environment_of(servers, plan.prefix, plan.queue)
         os.environ.update(environment)
         client = Client(load_settings())
         job, resumed = continue_or_submit(client, plan)
         events.submitted(job, resumed)
         events.step("starting the worker and loading the model")
         log = servers.state_dir / f"worker-{plan.queue}.log"
-        worker = stack.enter_context(worker_process(_worker_arguments(plan), environment, log))
-        wait(job, worker, events)
+        worker = stack.enter_context(worker_process(worker_arguments(plan.parameters, plan.device), environment, log))
+        wait(job, worker, events.status)
         worker.stop()
         events.step("copying the masks")
         masks = mirror(job, plan.folder)
@@ -135,11 +128,11 @@ def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
     ), False
 
 
-def wait(job: Job, worker: WorkerProcess, events: Events) -> None:
+def wait(job: Job, worker: WorkerProcess, show: Callable[[JobStatus], None]) -> None:
     """Wait for the job while the worker lives; raises `ModelUnavailable` or `JobFailed` if it will not."""
 
     def on_status(status: JobStatus) -> None:
-        events.status(status)
+        show(status)
         if not status.finished:
             worker.check()
 
@@ -158,10 +151,23 @@ def _as_json(servers: embedded.Servers) -> str:
     )
 
 
-def _worker_arguments(plan: Plan) -> Sequence[str]:
-    spec, _ = parameters.parse(**plan.parameters)
+def environment_of(servers: embedded.Servers, prefix: str, queue: str) -> dict[str, str]:
+    """Settings for this process and its worker: the embedded servers, a prefix and a queue."""
+    return {
+        "MASKMILL_BROKER_URL": servers.broker_url,
+        "MASKMILL_BUCKET": servers.bucket,
+        "MASKMILL_S3": _as_json(servers),
+        "MASKMILL_PREFIX": prefix,
+        "MASKMILL_QUEUE": queue,
+        "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    }
+
+
+def worker_arguments(pipeline_parameters: dict[str, Any], device: str) -> Sequence[str]:
+    """Options for a worker that checks at its start that it can have the model."""
+    spec, _ = parameters.parse(**pipeline_parameters)
     revision = ["--revision", spec.revision] if spec.revision else []
-    return ["--device", plan.device, "--model", spec.model, *revision]
+    return ["--device", device, "--model", spec.model, *revision]
 
 
 def panels(job: Job) -> Iterator[Panel]:

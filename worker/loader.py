@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import queue
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from maskmill.fetch import Fetcher, FetchLimits
 from maskmill.schema import Reference
 from maskmill.settings import Settings
 from maskmill.store import ObjectReader
+from worker.clock import StageClock
 from worker.forward import Inputs
 from worker.parent import die_with_parent
 from worker.segmenter import Segmenter
@@ -59,21 +58,6 @@ class Sample:
             if torch.is_tensor(value):
                 self.inputs[name] = value.pin_memory()
         return self
-
-
-class StageClock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def time(self, stage: str, function: Any, *arguments: Any, **options: Any) -> Any:
-        """Call the function and book its time, whether it returns or raises."""
-        started = time.perf_counter()
-        try:
-            return function(*arguments, **options)
-        finally:
-            self.seconds[stage] = round(time.perf_counter() - started, 6)
 
 
 class Reader:
@@ -159,19 +143,11 @@ class TaskStream(IterableDataset[Sample]):
         fetched.put(None)
 
 
-def process_count(asked: int | None) -> int:
-    """DataLoader processes: as asked, else one less than the cores that this process may use, from 1 to 8."""
-    if asked is not None:
-        return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores - 1))
-
-
 class Loader:
     """DataLoader processes for one segmenter. `samples` may be called again and again; `close` ends the processes."""
 
     def __init__(self, segmenter: Segmenter, settings: Settings) -> None:
-        self.processes = process_count(settings.num_workers)
+        self.processes = settings.loader_processes
         readers = max(1, self.processes)
         threads = math.ceil(settings.fetch_threads / readers)
         self._room = readers * (2 * threads + PREFETCH)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
-from threading import Lock
 
 import torch
 
 from maskmill.account import read_job
 from maskmill.admission import tend_job
 from maskmill.errors import ModelUnavailable
-from maskmill.schema import DeviceSeconds, JobRecord, Outcome, ShardMessage
+from maskmill.schema import JobRecord, Outcome, ShardMessage
 from maskmill.services import Services
 from maskmill.settings import Settings
 from worker.batch_size import BatchSize
 from worker.batching import by_shape
 from worker.claim import Claim, Claims
+from worker.clock import DeviceClock
 from worker.drain import draining
 from worker.forward import element_count, shape_of
 from worker.loader import Loader, Sample, Task
@@ -100,7 +99,7 @@ def segment(worker: ShardWorker, shift: Shift, record: JobRecord, segmenter: Seg
     torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
     look_ahead = min(MAX_LOOK_AHEAD, LOOK_AHEAD_BATCHES * (size.asked or MAX_LOOK_AHEAD))
     try:
-        with uploads(shift.first.store, record.spec.fingerprint(), settings.upload_threads, shift.commit) as stored:
+        with uploads(shift.first.store, record.spec.fingerprint(), settings.upload_threads, shift) as stored:
             samples = worker.loader(record, segmenter).samples(shift.tasks(stored))
             readable = readable_samples(shift.clock.waits(samples), stored)
             for batch in by_shape(
@@ -158,31 +157,3 @@ class Shift:
     def _done(self, claim: Claim) -> None:
         self.claims.drop(claim)
         tend_job(claim.services, claim.message.job)
-
-
-class DeviceClock:
-    """How long the thread that drives the model works and waits."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._since, self._waiting = time.perf_counter(), 0.0
-
-    def waits(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """The samples, with the time until each one comes booked as waiting."""
-        source, ended = iter(samples), object()
-        while True:
-            started = time.perf_counter()
-            sample = next(source, ended)
-            with self._lock:
-                self._waiting += time.perf_counter() - max(started, self._since)
-            if not isinstance(sample, Sample):
-                return
-            yield sample
-
-    def lap(self) -> DeviceSeconds:
-        """Seconds since the last lap."""
-        with self._lock:
-            now = time.perf_counter()
-            waiting, passed = max(0.0, self._waiting), now - self._since
-            self._since, self._waiting = now, 0.0
-        return DeviceSeconds(busy=round(max(0.0, passed - waiting), 3), waiting=round(waiting, 3))

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Protocol
 
 from maskmill.errors import ImageError, one_line
 from maskmill.keys import without_query
 from maskmill.schema import Outcome, Status
 from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.store import Store
-from worker.loader import Sample, StageClock
+from worker.clock import DeviceClock, StageClock
+from worker.loader import Sample
 from worker.predict import Prediction
 from worker.segmenter import Segmentation
 
 PENDING_PER_THREAD = 4
 """Masks that may wait for each upload thread before the model is held up."""
 
-OnComplete = Callable[[int, list[Outcome]], None]
-"""Called in an upload thread with a shard's number and its outcomes, in order, once there is one for each image."""
+
+class Owner(Protocol):
+    """Whose shards they are."""
+
+    clock: DeviceClock
+
+    def commit(self, shard: int, outcomes: list[Outcome]) -> None:
+        """Called in an upload thread, once, with an outcome for each image of the shard, in order."""
 
 
 @dataclass
@@ -33,13 +42,13 @@ class _Shard:
 class Uploads:
     """Outcomes by shard and place; what an upload or a commit raised is raised by the next `add` or by `finish`."""
 
-    def __init__(self, store: Store, fingerprint: str, pool: ThreadPoolExecutor, limit: int, done: OnComplete) -> None:
+    def __init__(self, store: Store, fingerprint: str, pool: ThreadPoolExecutor, limit: int, owner: Owner) -> None:
         self.store = store
         self.fingerprint = fingerprint
         self._pool = pool
         self._limit = limit
-        self._done = done
-        self._pending: list[Future[None]] = []
+        self._owner = owner
+        self._pending: deque[Future[None]] = deque()
         self._shards: dict[int, _Shard] = {}
         self._lock = Lock()
 
@@ -70,11 +79,14 @@ class Uploads:
     def finish(self) -> None:
         """Wait until all that was added is stored and all complete shards are committed."""
         while self._pending:
-            self._pending.pop(0).result()
+            self._pending.popleft().result()
 
     def _submit(self, function: Callable[..., None], *arguments: object) -> None:
-        while self._pending and (len(self._pending) >= self._limit or self._pending[0].done()):
-            self._pending.pop(0).result()
+        while self._pending and self._pending[0].done():
+            self._pending.popleft().result()
+        if len(self._pending) >= self._limit:
+            with self._owner.clock.waiting("storing"):
+                self._pending.popleft().result()
         self._pending.append(self._pool.submit(function, *arguments))
 
     def _store(self, sample: Sample, result: Segmentation, seconds: dict[str, float]) -> None:
@@ -108,15 +120,15 @@ class Uploads:
             if len(shard.outcomes) < shard.images:
                 return
             del self._shards[number]
-        self._done(number, [shard.outcomes[index] for index in sorted(shard.outcomes)])
+        self._owner.commit(number, [shard.outcomes[index] for index in sorted(shard.outcomes)])
 
 
 @contextmanager
-def uploads(store: Store, fingerprint: str, threads: int, done: OnComplete) -> Iterator[Uploads]:
+def uploads(store: Store, fingerprint: str, threads: int, owner: Owner) -> Iterator[Uploads]:
     """Uploads with threads of their own; what has not begun is dropped when the body raises."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
     try:
-        made = Uploads(store, fingerprint, pool, threads * PENDING_PER_THREAD, done)
+        made = Uploads(store, fingerprint, pool, threads * PENDING_PER_THREAD, owner)
         yield made
         made.finish()
     finally:

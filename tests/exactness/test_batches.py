@@ -1,0 +1,112 @@
+"""The fast paths in batches of any size and order, mixed shapes, against the stock pipeline at batch size 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from maskmill.decode import decode
+from maskmill.schema import Reference, Spec
+from maskmill.segment_map import pipeline_output
+from worker.batch_size import BatchSize
+from worker.batching import by_shape
+from worker.forward import shape_of
+from worker.loader import Sample, Task
+from worker.models import Models
+from worker.predict import predict
+from worker.segmenter import Segmentation, Segmenter
+
+from .compare import Segment, assert_same_output, stock_output
+from .families import CASES
+
+NAMED_CASES = [case for case in CASES if case[1]]
+STOCK = cache(stock_output)
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models("cpu")
+
+
+def segmenter_of(models: Models, folder: Path, subtask: str | None) -> Segmenter:
+    return models.get(Spec.model_validate({"model": str(folder), "subtask": subtask}))
+
+
+def read(path: Path) -> Image.Image:
+    return decode(path.read_bytes(), max_pixels=10**7)
+
+
+def segmentations(segmenter: Segmenter, paths: Sequence[Path], batch_size: int) -> dict[Path, Segmentation]:
+    """The worker's own way from images to segmentations."""
+    samples = [
+        Sample(Task(0, index, Reference(uri=str(path), mask_key="-")), segmenter.preprocess(read(path)))
+        for index, path in enumerate(paths)
+    ]
+    size, found = BatchSize(batch_size), {}
+    for batch in by_shape(samples, lambda s: shape_of(s.inputs), lambda _: batch_size, 100):
+        for prediction in predict(segmenter, batch, size):
+            assert isinstance(prediction.result, Segmentation), prediction.result
+            found[Path(prediction.sample.task.reference.uri)] = prediction.result
+    return found
+
+
+def output(result: Segmentation) -> list[Segment]:
+    return pipeline_output(result.ids, result.segments)
+
+
+@pytest.mark.parametrize(("family", "subtask"), NAMED_CASES, ids=lambda case: case)
+def test_any_batch_gives_what_the_stock_pipeline_gives(
+    family: str,
+    subtask: str,
+    models: Models,
+    model_folder: Callable[[str], Path],
+    photograph_paths: dict[str, Path],
+) -> None:
+    folder, paths = model_folder(family), list(photograph_paths.values())
+    segmenter = segmenter_of(models, folder, subtask)
+    for batch_size, order in ((1, paths), (3, paths), (8, paths[::-1])):
+        for path, result in segmentations(segmenter, order, batch_size).items():
+            where = f"{family}, {subtask}, {path.name}, batches of {batch_size}"
+            assert_same_output(output(result), STOCK(folder, path, subtask), where)
+
+
+@pytest.mark.parametrize("subtask", ["panoptic", "instance"])
+@pytest.mark.parametrize("family", ["detr", "maskformer", "mask2former", "oneformer", "eomt"])
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_extreme_thresholds_give_what_the_stock_pipeline_gives(
+    family: str,
+    subtask: str,
+    threshold: float,
+    models: Models,
+    model_folder: Callable[[str], Path],
+    photograph_paths: dict[str, Path],
+) -> None:
+    folder, paths = model_folder(family), list(photograph_paths.values())[:3]
+    spec = Spec.model_validate({"model": str(folder), "subtask": subtask, "threshold": threshold})
+    for path, result in segmentations(models.get(spec), paths, 3).items():
+        stock = stock_output(folder, path, subtask, threshold=threshold)
+        assert_same_output(output(result), stock, f"{family}, {subtask}, {path.name}, threshold {threshold}")
+
+
+@pytest.mark.parametrize(("family", "subtask"), [("detr", "panoptic"), ("segformer", "semantic")])
+def test_one_image_at_a_time_is_bit_equal_in_any_order(
+    family: str,
+    subtask: str,
+    models: Models,
+    model_folder: Callable[[str], Path],
+    photograph_paths: dict[str, Path],
+) -> None:
+    segmenter, paths = segmenter_of(models, model_folder(family), subtask), list(photograph_paths.values())
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, again = segmentations(segmenter, paths, 1), segmentations(segmenter, paths[::-1], 1)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for path in paths:
+        assert first[path].segments == again[path].segments
+        assert (first[path].ids == again[path].ids).all()

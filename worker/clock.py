@@ -1,0 +1,66 @@
+"""Where the time goes: wall seconds of one image by stage, and of the thread that drives the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, TypeVar
+
+from maskmill.schema import DeviceSeconds
+
+Item = TypeVar("Item")
+
+
+class StageClock:
+    """Wall seconds of one image by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, stage: str, function: Any, *arguments: Any, **options: Any) -> Any:
+        """Call the function and book its time, whether it returns or raises."""
+        started = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            self.seconds[stage] = round(time.perf_counter() - started, 6)
+
+
+class DeviceClock:
+    """What the thread that drives the model does: it works, or it waits for images or for uploads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._since = time.perf_counter()
+        self._waited = {"loading": 0.0, "storing": 0.0}
+
+    @contextmanager
+    def waiting(self, reason: str) -> Iterator[None]:
+        """Book the block's time as waiting, for `loading` or for `storing`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waited[reason] += time.perf_counter() - max(started, self._since)
+
+    def waits(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with the time until each one comes booked as loading."""
+        source = iter(items)
+        while True:
+            with self.waiting("loading"):
+                found = next(source, None)
+            if found is None:
+                return
+            yield found
+
+    def lap(self) -> DeviceSeconds:
+        """The seconds since the last lap; may be called from another thread."""
+        with self._lock:
+            now = time.perf_counter()
+            passed, waited = now - self._since, dict(self._waited)
+            self._since, self._waited = now, dict.fromkeys(waited, 0.0)
+        busy = max(0.0, passed - sum(waited.values()))
+        return DeviceSeconds(busy=round(busy, 3), **{name: round(value, 3) for name, value in waited.items()})
