@@ -230,3 +230,17 @@ def test_wrong_use_is_one_line_that_names_the_cure(
     assert result.returncode == EXIT_USAGE
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_bench_says_where_the_time_goes_and_leaves_nothing(tmp_path: Path, environment: dict[str, str]) -> None:
+    write_good(tmp_path / "images", 20)
+    answer = maskmill(
+        "bench", tmp_path / "images", "--images", 18, "--model", "demo", "--json", environment=environment
+    )
+    assert answer.returncode == 0, answer.stderr
+    document = json.loads(answer.stdout)
+    assert document["images"] == 2, "the first shard of 16 is left out"
+    assert 0 < document["device_busy"] <= 1
+    assert all(document["stages"][name]["seconds"] > 0 for name in ("fetch", "decode", "preprocess", "forward"))
+    assert document["verdict"]
+    assert not list(Path(environment["MASKMILL_STATE_DIR"]).glob("*"))
