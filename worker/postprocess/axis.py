@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import resize  # type: ignore[import-untyped]  # publishes no types
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
@@ -17,7 +17,8 @@ Size: TypeAlias = tuple[int, int]
 def resized(planes: Tensor, size: Size, antialias: bool) -> Tensor:
     """Planes (K × h × w) at another size, as the stock post-processing makes them: `interpolate` or torchvision's."""
     if antialias:
-        return resize(planes[None], list(size), antialias=True)[0]
+        large: Tensor = resize(planes[None], list(size), antialias=True)
+        return large[0]
     return interpolate(planes[None], size=size, mode="bilinear", align_corners=False)[0]
 
 

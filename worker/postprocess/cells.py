@@ -62,7 +62,7 @@ class Grid:
         width = len(self.columns.lengths)
         down, across = self.rows.weights[:, :, cells // width], self.columns.weights[:, :, cells % width]
         last, first = (1, 0) if self.antialias else (0, 1)
-        sides = corners.unflatten(1, (2, 2))
+        sides = corners.view(len(corners), 2, 2, len(cells))
         lines = torch.addcmul(sides[:, :, first, None] * across[first], sides[:, :, last, None], across[last])
         begun = lines[:, first, None] * down[first][:, None]
         return begun.addcmul_(lines[:, last, None], down[last][:, None])
@@ -84,7 +84,7 @@ class Slab:
 
     def extremes(self) -> tuple[Tensor, Tensor]:
         """The lowest and the highest scaled corner of every plane's cells, each K × cells."""
-        lines = self.scaled.unflatten(1, (-1, self.width))
+        lines = self.scaled.view(len(self.scaled), -1, self.width)
         low, high = torch.minimum(lines[:, 1:], lines[:, :-1]), torch.maximum(lines[:, 1:], lines[:, :-1])
         low, high = torch.minimum(low[..., 1:], low[..., :-1]), torch.maximum(high[..., 1:], high[..., :-1])
         return low.flatten(1), high.flatten(1)
@@ -92,12 +92,13 @@ class Slab:
 
 def slabs(planes: Tensor, scale: Tensor | None, grid: Grid) -> Iterator[Slab]:
     """The planes (K × h × w), a bounded number of lines at a time; neighbours share a line."""
-    rows, columns = grid.rows.samples, grid.columns.samples
-    step = max(1, SLAB_VALUES // (len(planes) * len(columns)))
+    rows, width = grid.rows.samples, len(grid.columns.samples)
+    step = max(1, SLAB_VALUES // (len(planes) * width))
     for top in range(0, len(rows) - 1, step):
-        values = planes.index_select(1, rows[top : top + step + 1]).index_select(2, columns).flatten(1)
+        lines = planes.index_select(1, rows[top : top + step + 1])
+        values = torch.cat([lines[..., :1], lines, lines[..., -1:]], -1).flatten(1)
         scaled = values if scale is None else values * scale[:, None]
-        yield Slab(top * (len(columns) - 1), len(columns), values, scaled)
+        yield Slab(top * (width - 1), width, values, scaled)
 
 
 def areas_above(planes: Tensor, scale: Tensor | None, grid: Grid, threshold: float) -> Tensor:
@@ -173,7 +174,8 @@ class CellMap:
 
 def winners(planes: Tensor, scale: Tensor | None, grid: Grid) -> CellMap:
     """For every pixel the first of the planes whose scaled value is highest."""
-    labels, blocks = [], []
+    labels: list[Tensor] = []
+    blocks: list[Blocks] = []
     for slab in slabs(planes, scale, grid):
         best = _corner_winners(slab)
         labels.append(best[0])
@@ -184,14 +186,14 @@ def winners(planes: Tensor, scale: Tensor | None, grid: Grid) -> CellMap:
 
 def _corner_winners(slab: Slab) -> Tensor:
     """The winning plane at each corner (4 × cells) of all the slab's cells."""
-    best = slab.scaled.argmax(0).view(-1, slab.width)
+    best = slab.scaled.max(0).indices.view(-1, slab.width)
     return torch.stack([best[:-1, :-1], best[:-1, 1:], best[1:, :-1], best[1:, 1:]]).flatten(1)
 
 
 def _contenders(slab: Slab, cells: Tensor, best: Tensor) -> Tensor:
     """Which planes may win somewhere in a cell (cells × K): those not below any corner's winner at all corners."""
     at = slab.corners(cells)
-    corners = slab.scaled[:, at]
+    corners = slab.scaled.index_select(1, at.flatten()).view(len(slab.scaled), 4, len(cells))
     contend = torch.ones_like(corners[:, 0], dtype=torch.bool)
     for rival in best:
         contend &= (corners >= slab.scaled[rival, at]).any(1)
@@ -202,7 +204,7 @@ def _contests(slab: Slab, grid: Grid, scale: Tensor | None, cells: Tensor, conte
     """The blocks of `cells`, which are grouped by how many planes contend for them."""
     counts = contend.sum(1)
     planes = contend.nonzero()[:, 1]  # by cell, then in the planes' order: the first wins a tie
-    for count in counts.unique().tolist():
+    for count in counts.bincount().nonzero()[:, 0].tolist():
         members = counts == count
         group, candidates = cells[members], planes[members.repeat_interleave(counts)].view(-1, count).T
         for chunk in grid.chunks(len(group), count):
@@ -216,5 +218,5 @@ def _contest(slab: Slab, grid: Grid, scale: Tensor | None, cells: Tensor, candid
     if scale is not None:
         values *= scale[candidates][:, None, None]
     labels = candidates.to(label_dtype(len(slab.values)))[:, None, None].expand_as(values)
-    won = labels.gather(0, values.argmax(0, keepdim=True))[0]
+    won = labels.gather(0, values.max(0, keepdim=True).indices)[0]
     return Blocks(cells + slab.first_cell, won.masked_fill_(values[0].isnan(), len(slab.values)))

@@ -23,7 +23,7 @@ from worker.postprocess.semantic import class_scores, labelled
 
 
 def panoptic(processor: Any, outputs: Any, size: Size, thresholds: Thresholds) -> Segments:
-    """As `contested`, but a pixel goes to the highest weighted *probability* and only where that is above the threshold.
+    """As `contested`, but a segment keeps only the pixels where its own probability reaches the mask threshold.
 
     Probabilities are taken from full-size logits, so masks come one at a time.
     """

@@ -35,7 +35,10 @@ def stacked(logits: Tensor, chosen: Chosen, size: Size, thresholds: Thresholds) 
     """
     rows, columns = (_nearest(few, many, logits.device) for few, many in zip(logits.shape[1:], size, strict=True))
     inside = logits > 0
-    visible = inside[:, rows.unique()][:, :, columns.unique()].flatten(1).any(1).cpu()
+    sampled = torch.zeros_like(inside[0]).index_fill_(0, rows, 1) & torch.zeros_like(inside[0]).index_fill_(
+        1, columns, 1
+    )
+    visible = (inside & sampled).flatten(1).any(1).cpu()
     scored = Chosen(chosen.queries, chosen.labels, chosen.scores * mask_scores(logits))
     kept = visible & (scored.scores.double() >= thresholds.threshold)
     ids = torch.zeros(logits.shape[1:], dtype=id_dtype(int(kept.sum())), device=logits.device)

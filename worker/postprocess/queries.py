@@ -1,4 +1,4 @@
-"""Queries (a class distribution and a mask each) that compete for pixels: panoptic segmentation, and some of instance's.
+"""Queries (a class distribution and a mask each) that compete for pixels: panoptic segmentation and DETR's instances.
 
 Sources are the stock functions of transformers 5.23, `compute_segments` in `image_processing_detr.py` and its copies.
 No label is fused: that is an argument which the pipeline leaves at its default.
@@ -65,7 +65,7 @@ def contested(planes: Planes, chosen: Chosen, thresholds: Thresholds) -> Segment
 
 
 def enough_is_left(won: Tensor, whole: Tensor, thresholds: Thresholds) -> Tensor:
-    """Which planes won pixels, and more of their `whole` area than the threshold, compared as Python compares floats."""
+    """Which planes won pixels, and more of their `whole` area than the threshold (compared in double, as in Python)."""
     return (won > 0) & (whole > 0) & ((won / whole).double() > thresholds.overlap_mask_area_threshold)
 
 

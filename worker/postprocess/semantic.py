@@ -11,7 +11,7 @@ from worker.postprocess.segments import Segments, id_dtype
 
 
 def class_scores(distributions: Tensor, probabilities: Tensor) -> Tensor:
-    """Scores of the labels (B × C × h × w) from queries' distributions (B × Q × C) and mask probabilities (B × Q × h × w)."""
+    """Scores of the labels (B × C × h × w): distributions (B × Q × C) weighted by probabilities (B × Q × h × w)."""
     return torch.einsum("bqc, bqhw -> bchw", distributions, probabilities)
 
 
