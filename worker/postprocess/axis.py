@@ -14,6 +14,10 @@ Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
 
+COLOURS = 4
+"""Tells a cell's two samples and the one on either side of them apart."""
+
+
 def resized(planes: Tensor, size: Size, antialias: bool) -> Tensor:
     """Planes (K × h × w) at another size, as the stock post-processing makes them: `interpolate` or torchvision's."""
     if antialias:
@@ -40,25 +44,26 @@ class Axis:
     @classmethod
     def of(cls, samples: int, pixels: int, antialias: bool, device: torch.device) -> Axis:
         """The axis from `samples` to `pixels` values; the weights are those of the device's own interpolation."""
-        pixel = torch.arange(pixels)
-        cell = ((2 * pixel + 1) * samples - pixels).div(2 * pixels, rounding_mode="floor") + 1
+        pixel, taps = torch.arange(pixels), _probe(samples, pixels, antialias, device)
+        before = ((2 * pixel + 1) * samples - pixels).div(2 * pixels, rounding_mode="floor")
+        before += (taps[(before + 2) % COLOURS, pixel] > 0).long() - (taps[(before - 1) % COLOURS, pixel] > 0).long()
+        cell, around = before + 1, torch.arange(-1, samples + 1).clamp(0, samples - 1)
         lengths = cell.bincount(minlength=samples + 1)
-        place = pixel - (lengths.cumsum(0) - lengths)[cell]
-        around = torch.arange(-1, samples + 1).clamp(0, samples - 1)
-        taps = _probe(samples, pixels, antialias, device)
-        weights = taps.new_full((2, int(lengths.max()), samples + 1), torch.nan)
-        for side in (0, 1):
-            weights[side, place, cell] = taps[around[cell + side] % 2, pixel]
-        weights[1, place, cell] *= (around[cell] != around[cell + 1]).to(taps)  # at the ends both are one sample
-        grid = cell * int(lengths.max()) + place
-        return cls(around.to(device), weights, grid.to(device), lengths.to(device))
+        place, most = pixel - (lengths.cumsum(0) - lengths)[cell], int(lengths.max())
+        weights = torch.full((2, most, samples + 1), torch.nan)
+        weights[0, place, cell] = taps[around[cell] % COLOURS, pixel]
+        one = around[cell] == around[cell + 1]  # at the ends, both samples are the same
+        weights[1, place, cell] = torch.where(one, 0, taps[around[cell + 1] % COLOURS, pixel])
+        grid = cell * most + place
+        return cls(around.to(device), weights.to(device), grid.to(device), lengths.to(device))
 
 
 def _probe(samples: int, pixels: int, antialias: bool, device: torch.device) -> Tensor:
-    """Weights of the even and of the odd sample next to each pixel (2 × pixels), read off by resizing their indicators.
+    """Each pixel's weights of the samples around it, by the sample's index modulo `COLOURS`, on the host.
 
-    Computed from the formula they differ in the last bits, because ATen's compilers fuse multiply and add.
+    They are read off by resizing indicators. Computed from the formula they differ in the last bits, and so does the
+    cell of a pixel that lies on a sample, because ATen's compilers fuse multiply and add.
     """
-    odd = torch.arange(samples, device=device, dtype=torch.float32) % 2
-    indicators = torch.stack([1 - odd, odd])[:, :, None].expand(-1, -1, 4).contiguous()
-    return resized(indicators, (pixels, 4), antialias)[:, :, 0]
+    colours = torch.arange(COLOURS, device=device)[:, None] == torch.arange(samples, device=device) % COLOURS
+    indicators = colours.float()[:, :, None].expand(-1, -1, 4).contiguous()
+    return resized(indicators, (pixels, 4), antialias)[:, :, 0].cpu()
