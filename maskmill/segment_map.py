@@ -19,6 +19,8 @@ from maskmill.schema import VERSION, Record, Segment, Subtask
 TEXT_KEY = "maskmill"
 MAX_SEGMENTS = 2**16 - 1
 CONTENT_TYPE = "image/png"
+RUNS_PIXELS = 2**20
+"""Pixels whose runs are held together: in the worst map 32 MiB."""
 
 SegmentMap = NDArray[np.uint16] | NDArray[np.uint8]
 """H × W, uint8 with up to 255 segments, else uint16."""
@@ -70,16 +72,32 @@ def narrowest(ids: NDArray[np.integer]) -> SegmentMap:
 
 def areas_and_boxes(ids: SegmentMap, highest: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
     """For each id from 1 to `highest`: its area in pixels and its COCO box (x, y, width, height)."""
-    areas = np.bincount(ids.ravel(), minlength=highest + 1)
-    for segment_id in range(1, highest + 1):
-        yield int(areas[segment_id]), _box(ids, segment_id) if areas[segment_id] else (0, 0, 0, 0)
+    height, width = ids.shape
+    labels = max(highest, int(ids.max(initial=0))) + 1
+    areas, right, bottom = (np.zeros(labels, np.int64) for _ in range(3))
+    left, top = np.full(labels, width), np.full(labels, height)
+    for label, row, start, stop in _runs(ids):
+        areas += np.bincount(label, weights=stop - start, minlength=labels).astype(np.int64)
+        np.minimum.at(left, label, start)
+        np.maximum.at(right, label, stop)
+        np.minimum.at(top, label, row)
+        np.maximum.at(bottom, label, row + 1)
+    boxes = np.where(areas > 0, (left, top, right - left, bottom - top), 0)[:, 1 : highest + 1]
+    return zip(areas[1 : highest + 1].tolist(), zip(*boxes.tolist(), strict=True), strict=True)
 
 
-def _box(ids: SegmentMap, segment_id: int) -> tuple[int, int, int, int]:
-    inside = ids == segment_id
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+def _runs(ids: SegmentMap) -> Iterator[tuple[NDArray[np.integer], ...]]:
+    """Runs of equal pixels within a row, some rows at a time: id, row, first column, column behind the last."""
+    height, width = ids.shape
+    step = max(1, RUNS_PIXELS // max(1, width))
+    for first in range(0, height, step):
+        band = ids[first : first + step]
+        begins = np.ones(band.shape, bool)
+        np.not_equal(band[:, 1:], band[:, :-1], out=begins[:, 1:])
+        starts = np.flatnonzero(begins)
+        lengths = np.diff(starts, append=band.size)
+        row, column = np.divmod(starts, width)
+        yield band.ravel()[starts], row + first, column, column + lengths
 
 
 def pipeline_output(ids: SegmentMap, segments: Sequence[Segment]) -> list[dict[str, Any]]:

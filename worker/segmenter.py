@@ -21,6 +21,7 @@ from transformers import ImageSegmentationPipeline
 from maskmill.schema import Segment, Spec, Subtask
 from maskmill.segment_map import SegmentMap, areas_and_boxes, narrowest
 from worker.forward import Forward, Inputs, Outputs, above, collate, everything
+from worker.postprocess import Segments, Thresholds, postprocess_for
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]  # un
         subtask: Subtask | None = None,
         **thresholds: float,
     ) -> Segmentation:
-        """The segmentation of the single image in `model_outputs`."""
+        """The segmentation of the single image in `model_outputs`: by the processor's own functions where need be."""
         resolved = self.resolve_subtask(subtask)
+        if fast := postprocess_for(self.image_processor, resolved):
+            height, width = model_outputs["target_size"][0]
+            return self._from_found(fast(model_outputs, (height, width), Thresholds(**thresholds)), resolved)
         post_process = getattr(self.image_processor, f"post_process_{resolved}_segmentation")
         sizes = model_outputs["target_size"]
         if resolved is Subtask.SEMANTIC:
@@ -57,6 +61,11 @@ class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]  # un
             return self._from_labels(labels)
         result = post_process(model_outputs, target_sizes=sizes, **thresholds)[0]
         return self._from_segments(result["segmentation"].numpy(), result["segments_info"], resolved)
+
+    def _from_found(self, segments: Segments, subtask: Subtask) -> Segmentation:
+        """From our own post-processing, whose ids are as a map has them."""
+        ids = narrowest(segments.ids.cpu().numpy())
+        return Segmentation(ids, self._describe(ids, segments.found), subtask)
 
     def _from_labels(self, labels: NDArray[np.integer]) -> Segmentation:
         """Semantic: one segment a label, its id the label id plus one, no score."""
