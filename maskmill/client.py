@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from maskmill import admission, keys, parameters
 from maskmill.account import close_job, final_state, read_job, read_manifest, read_report
+from maskmill.ahead import map_ahead
 from maskmill.errors import (
     BrokerUnavailable,
     JobFailed,
@@ -37,6 +38,9 @@ from maskmill.submit import start, submit
 TEND_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
 """How long a server may be away before a waiting client gives up."""
+
+READERS = 4
+"""Threads that read reports ahead of who looks at the outcomes."""
 
 
 class Client:
@@ -190,8 +194,8 @@ class Job:
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in the order of submission; of a running job, what is decided so far."""
-        for shard in range(self.record().shards):
-            report = read_report(self.store, self.id, shard)
+        store = self.store
+        for report in map_ahead(lambda shard: read_report(store, self.id, shard), range(self.record().shards), READERS):
             yield from report.outcomes if report else ()
 
     def results(self) -> Iterator[Result]:

@@ -18,6 +18,10 @@ LIKE_A_HASH = re.compile(r"~[0-9a-f]{16}$")
 
 _UNSAFE = re.compile(r"[^\w.,;=()!'&$@+ ~-]")
 
+_PLAIN_PART = rf"(?!\.+(?:/|$))[\w.,;=()!'&$+ -]{{1,{MAX_PART_BYTES}}}"
+_PLAIN = re.compile(rf"{_PLAIN_PART}(?:/{_PLAIN_PART})*", re.ASCII)
+"""Paths that are their own key: most by far. `@` may end a password and `~` begin a hash, so they are not plain."""
+
 
 def new_job_id() -> str:
     """A sortable, readable id such as `20261122-205301-9f86d081`."""
@@ -73,12 +77,20 @@ def mask(uri: str, base: str | None = None) -> str:
     `cat.png` have two masks. Whatever could make two references share a key (a query, an odd character, an
     overlong name) adds the first 16 hex digits of the reference's SHA-256.
     """
+    path = _mirrored(uri, base)
+    if len(path) > MAX_KEY_BYTES or not _PLAIN.fullmatch(path):
+        path = _cleaned(uri, base)
+    return f"masks/{path}.png"
+
+
+def _cleaned(uri: str, base: str | None) -> str:
+    """The key's path for any reference; the same path again for a plain one, at many times the cost."""
     path = _mirrored(without_query(uri), base)
     clean = "/".join(_clean(part) for part in path.split("/"))
     exact = clean == path and without_query(uri) == uri and len(clean.encode()) <= MAX_KEY_BYTES
     if not exact or LIKE_A_HASH.search(clean):
         clean = f"{_shorten(clean)}~{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
-    return f"masks/{clean}.png"
+    return clean
 
 
 def _mirrored(uri: str, base: str | None) -> str:

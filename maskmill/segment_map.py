@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from maskmill.errors import InvalidRecord, one_line
+from maskmill.png import write_png
 from maskmill.schema import VERSION, Record, Segment, Subtask
 
 TEXT_KEY = "maskmill"
@@ -36,15 +37,13 @@ class MaskHeader(Record):
     segments: tuple[Segment, ...]
 
 
-def encode(ids: SegmentMap, header: MaskHeader, compress_level: int = 3) -> bytes:
+def encode(ids: SegmentMap, header: MaskHeader) -> bytes:
     """A greyscale PNG of 8 or 16 bits with the header as an international text chunk (PNG, 3rd edition, 11.3.3.4)."""
     info = PngImagePlugin.PngInfo()
     text = header.to_json().decode()
     # Pillow refuses to inflate a text above `MAX_TEXT_CHUNK`, but reads a plain one.
     info.add_itxt(TEXT_KEY, text, zip=len(text) < PngImagePlugin.MAX_TEXT_CHUNK // 4)
-    buffer = io.BytesIO()
-    Image.fromarray(ids).save(buffer, "PNG", pnginfo=info, compress_level=compress_level)
-    return buffer.getvalue()
+    return write_png(ids, [(kind, data) for kind, data, *_ in info.chunks])
 
 
 def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     """Name of the Celery queue and of its ledger; workers of another queue never see these jobs."""
 
     shard_size: Positive = 128
-    """Images in a shard: the unit that is queued, claimed, retried and committed."""
+    """Images in a shard: the unit that is queued, claimed, retried and committed. Large jobs have larger ones, too."""
 
     window: Positive = 16
     """Shards of one job that wait for a worker at a time, whatever the job's size."""

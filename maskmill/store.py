@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from botocore.handlers import add_expect_header
 from pydantic import SecretStr
 
 from maskmill.errors import (
@@ -77,10 +78,11 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         # No proxy stands between this machine and itself, whatever `http_proxy` says.
         proxies={} if _is_loopback(settings.endpoint_url) else None,
+        user_agent="maskmill",  # boto3 builds its own anew for each request, twice
     )
     secret, token = settings.secret_access_key, settings.session_token
     with _SESSION_LOCK:  # clients may be shared by threads, a session may not
-        return _session().client(
+        client = _session().client(
             "s3",
             endpoint_url=settings.endpoint_url,
             region_name=settings.region,
@@ -89,6 +91,9 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
             aws_session_token=token.get_secret_value() if token else None,
             config=config,
         )
+    # boto3 asks before it sends any body, a round trip each; the Go SDK asks from 2 MB (aws/aws-sdk-go#615).
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
 
 
 def _is_loopback(endpoint_url: str | None) -> bool:

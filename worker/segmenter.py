@@ -54,6 +54,7 @@ class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]  # un
         if fast := postprocess_for(self.image_processor, resolved):
             height, width = model_outputs["target_size"][0]
             return self._from_found(fast(model_outputs, (height, width), Thresholds(**thresholds)), resolved)
+        model_outputs = Outputs({name: _on_host(value) for name, value in model_outputs.items()})
         post_process = getattr(self.image_processor, f"post_process_{resolved}_segmentation")
         sizes = model_outputs["target_size"]
         if resolved is Subtask.SEMANTIC:
@@ -143,6 +144,10 @@ class Segmenter:
 
     def _on_device(self, value: Any) -> Any:
         return value.to(self.device, non_blocking=True) if torch.is_tensor(value) else value
+
+
+def _on_host(value: Any) -> Any:
+    return value.cpu() if torch.is_tensor(value) else value
 
 
 def _without_weights(pipeline: SegmentMapPipeline) -> SegmentMapPipeline:

@@ -132,6 +132,30 @@ def test_no_component_is_longer_than_a_file_name_may_be(uri: str) -> None:
     assert max(len(part.encode()) for part in keys.mask(uri, "/").split("/")) <= 255
 
 
+# The short way for plain references
+
+
+# Around what is plain and what is not: dots, hashes, users, long parts, line ends.
+edges = st.lists(
+    st.sampled_from([*TRICKY, ".", "..", "a.", ".a", "~", "a~0123456789abcdef", "u@h", "a\n", "", " "]), min_size=1
+)
+edge_uris = st.builds("{}{}".format, st.sampled_from(["/", "http://", "s3://", "ftp://"]), edges.map("/".join))
+
+
+@unhurried
+@given(paths | urls | long_paths | edge_uris, bases)
+@example("/" + "x" * 180, "/")
+@example("/" + "x" * 181, "/")
+@example("/" + "/".join(["x" * 175] * 5), "/")
+@example("/" + "/".join(["x" * 175] * 5) + "x", "/")
+@example("/a~0123456789abcdef", "/")
+@example("http://user@host/a", None)
+@example("/a\n", "/")
+@example("/...", "/")
+def test_a_plain_reference_gets_the_key_that_the_long_way_gives(uri: str, base: str | None) -> None:
+    assert keys.mask(uri, base) == f"masks/{keys._cleaned(uri, base)}.png"
+
+
 # Keys that a person can guess
 
 

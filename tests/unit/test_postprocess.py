@@ -104,7 +104,7 @@ def outputs_of(family: str, logits: Tensor, masks: Tensor) -> SimpleOutputs:
     """Class logits (Q × C+1) and masks (Q × h × w) as the family's model names them, a batch of one."""
     if "detr" in family:
         return SimpleOutputs(logits=logits[None], pred_masks=masks[None])
-    if "former" in family and "seg" not in family or family == "eomt":
+    if ("former" in family and "seg" not in family) or family == "eomt":
         return SimpleOutputs(class_queries_logits=logits[None], masks_queries_logits=masks[None], patch_offsets=[])
     return SimpleOutputs(logits=masks[None])
 

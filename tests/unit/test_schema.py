@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -27,6 +27,7 @@ from maskmill.schema import (
     Spec,
     Status,
     Subtask,
+    reference_line,
 )
 from maskmill.segment_map import MaskHeader
 
@@ -115,6 +116,13 @@ outcomes = st.builds(
 def test_any_outcome_is_one_line_that_comes_back_equal(outcome: Outcome) -> None:
     (line,) = outcome.to_json().splitlines()
     assert Outcome.from_json(line) == outcome
+
+
+@unhurried
+@given(texts, texts)
+@example('\x00\x1f\x7f"\\/\b\f\n\r\t\u2028\ud7ff\U0010ffff', "")
+def test_a_reference_line_is_the_record_s_own(uri: str, mask_key: str) -> None:
+    assert reference_line(uri, mask_key).encode() == Reference(uri=uri, mask_key=mask_key).to_json()
 
 
 # Foreign texts

@@ -1,0 +1,29 @@
+"""Work in threads, ahead of who asks for it: the results in order, a bounded number in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def map_ahead(function: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Answer]:
+    """`map` in threads, at most two items a thread ahead; what `function` raised is raised in its place.
+
+    `Executor.map` takes all items at once before its `buffersize` of Python 3.14 (python/cpython#74028). What has not
+    begun is dropped when the iterator is closed early.
+    """
+    pool, pending = ThreadPoolExecutor(threads), deque[Future[Answer]]()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskmill.submit import _runs, images_in_shard
+
+
+def test_shards_of_a_small_job_have_the_size_that_was_asked_for() -> None:
+    assert {images_in_shard(index, 128) for index in range(64)} == {128}
+
+
+def test_later_shards_are_twice_and_then_four_times_as_large_and_no_larger() -> None:
+    assert [images_in_shard(index, 128) for index in (64, 127, 128, 100_000)] == [256, 256, 512, 512]
+
+
+@given(st.integers(0, 500), st.integers(1, 3))
+def test_every_line_is_in_one_shard_in_order(number: int, shard_size: int) -> None:
+    lines = [str(n) for n in range(number)]
+    runs = list(_runs(lines, shard_size))
+    assert [line for run in runs for line in run] == lines
+    assert [len(run) for run in runs[:-1]] == [images_in_shard(n, shard_size) for n in range(len(runs[:-1]))]
+    assert all(runs)
