@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers as hf
@@ -89,7 +90,8 @@ def _fit_masks(model: hf.DetrForSegmentation, runs: Runs) -> None:
 
 def _fit_classes(detr: hf.DetrForObjectDetection, runs: Runs) -> None:
     """About as many queries for each image: what tells whole images apart has no say in the classes."""
-    means = torch.cat([run().last_hidden_state.mean(dim=1) for run in runs])
+    outputs: list[Any] = [run() for run in runs]
+    means = torch.cat([output.last_hidden_state.mean(dim=1) for output in outputs])
     _, _, directions = torch.linalg.svd(means - means.mean(dim=0), full_matrices=False)
     weight = detr.class_labels_classifier.weight
     weight.sub_(weight @ directions.T @ directions)

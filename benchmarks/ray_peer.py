@@ -51,7 +51,7 @@ def start(cpus: int, folder: str) -> dict[str, str]:
     """Ray on this machine alone: `cpus` slots, a small object store, no dashboard, its files in `folder`."""
     ray.init(
         _temp_dir=folder,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         num_cpus=cpus,
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=False,
@@ -61,7 +61,7 @@ def start(cpus: int, folder: str) -> dict[str, str]:
     context = DataContext.get_current()
     context.wait_for_min_actors_s = ACTOR_SECONDS
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel("ERROR")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     return {"ray": ray.__version__}
 
 

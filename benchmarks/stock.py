@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,8 +40,10 @@ class Stock:
         self.pipe: ImageSegmentationPipeline | None = None
         self.kept: list[int] = []
 
-    def load(self, model: str, warm_up: str | None) -> None:
-        """Load the model, and run it once on an image."""
+    def load(self, model: str, warm_up: str | None, max_bytes: int | None = None) -> None:
+        """Load the model, and run it once on an image; allocations beyond `max_bytes` in all fail."""
+        if max_bytes:
+            resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
         self.pipe = pipeline("image-segmentation", model=model, device="cpu")
         if warm_up:
             self.pipe(warm_up)
@@ -48,10 +51,16 @@ class Stock:
             detr.class_labels_classifier.register_forward_hook(self._count_kept)
 
     def segment(self, paths: Sequence[str], batch_size: int, folder: str) -> dict[str, Any]:
-        """Image files to lists of masks, in batches of equal image size; the maps are saved off the clock."""
+        """Image files to lists of masks, in batches of equal image size; the maps are saved off the clock.
+
+        Answers with `failed` where memory does not suffice.
+        """
         self.kept.clear()
         started = time.perf_counter()
-        outputs = {path: output for batch in _of_equal_size(paths) for path, output in self.run(batch, batch_size, 0)}
+        try:
+            outputs = {path: out for batch in _of_equal_size(paths) for path, out in self.run(batch, batch_size, 0)}
+        except (RuntimeError, MemoryError) as error:  # torch's CPU allocator raises a plain RuntimeError
+            return {"failed": str(error).splitlines()[0]}
         seconds = time.perf_counter() - started
         for path, output in outputs.items():
             with Image.open(path) as image:
