@@ -76,18 +76,18 @@ def fit_semantic(classifier: nn.Module, runs: Runs) -> None:
     standardise(classifier, runs, CLASS_LOGIT_STD)
 
 
-def fit_classes(classifier: nn.Linear, runs: Runs) -> None:
+def fit_classes(classifier: nn.Linear, runs: Runs, kept_queries: float = KEPT_QUERIES) -> None:
     """Standardises the class logits, then biases "no object" so that only some queries pass the threshold."""
     standardise(classifier, runs, CLASS_LOGIT_STD)
-    bias = _no_object_bias(observe(classifier, runs))
+    bias = _no_object_bias(observe(classifier, runs), kept_queries)
     with torch.no_grad():
         classifier.bias[-1] += bias
 
 
-def _no_object_bias(logits: Tensor) -> float:
-    """The bias in the middle of the widest gap near which `KEPT_QUERIES` of the rows pass the threshold."""
+def _no_object_bias(logits: Tensor, kept_queries: float) -> float:
+    """The bias in the middle of the widest gap near which `kept_queries` of the rows pass the threshold."""
     limits = _limits(logits).sort(descending=True).values
-    kept = int(len(limits) * KEPT_QUERIES)
+    kept = int(len(limits) * kept_queries)
     window = limits[kept - kept // 4 : kept + kept // 4]
     widest = int((window[:-1] - window[1:]).argmax())
     return window[widest : widest + 2].mean().item()

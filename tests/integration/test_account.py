@@ -342,6 +342,18 @@ def test_a_client_reads_status_outcomes_and_failures_of_a_job(
     assert len(list(found.results())) == 8
 
 
+def test_outcomes_come_in_the_order_of_submission_whichever_shard_was_first(
+    job: JobRecord, services: Services, store: Store, settings: Settings
+) -> None:
+    commit(services, job, 3, 0)
+    decided = [reference.uri for shard in (0, 3) for reference in references(store, job, shard)]
+    assert [outcome.uri for outcome in Client(settings).job(job.job).outcomes()] == decided
+
+    commit(services, job, 2, 1)
+    submitted = [reference.uri for shard in range(SHARDS) for reference in references(store, job, shard)]
+    assert [outcome.uri for outcome in Client(settings).job(job.job).outcomes()] == submitted
+
+
 def test_a_closed_job_is_told_from_the_bucket_when_the_ledger_forgot_it(
     job: JobRecord, services: Services, settings: Settings
 ) -> None:

@@ -104,7 +104,7 @@ def outputs_of(family: str, logits: Tensor, masks: Tensor) -> SimpleOutputs:
     """Class logits (Q × C+1) and masks (Q × h × w) as the family's model names them, a batch of one."""
     if "detr" in family:
         return SimpleOutputs(logits=logits[None], pred_masks=masks[None])
-    if ("former" in family and "seg" not in family) or family == "eomt":
+    if family.startswith(("mask", "one", "eomt")):
         return SimpleOutputs(class_queries_logits=logits[None], masks_queries_logits=masks[None], patch_offsets=[])
     return SimpleOutputs(logits=masks[None])
 
@@ -134,11 +134,14 @@ def stock(
 
 
 def assert_stock(processor: Any, outputs: SimpleOutputs, size: Size, subtask: Subtask, thresholds: Thresholds) -> None:
+    """Equal maps and segments; scores may round to another sixth digit, as EoMT sums up all masks at once."""
     ours = postprocess_for(processor, subtask)
     assert ours is not None
     segments = ours(outputs, size, thresholds)
     ids, found = stock(processor, outputs, size, subtask, thresholds)
-    assert segments.found == found
+    assert [each[:2] for each in segments.found] == [each[:2] for each in found]
+    for (*_, ours_score), (*_, stock_score) in zip(segments.found, found, strict=True):
+        assert ours_score == stock_score or abs(ours_score - stock_score) < 2e-6
     assert segments.ids.shape == size
     assert torch.equal(segments.ids.long(), ids)
 
@@ -148,7 +151,10 @@ def served(family: str) -> list[Subtask]:
 
 
 SERVED = [(family, subtask) for family in FAMILIES for subtask in served(family)]
-each_family = pytest.mark.parametrize(("family", "subtask"), SERVED, ids=[f"{f}-{s}" for f, s in SERVED])
+ONCE = [(f, s) for f, s in SERVED if not f.endswith("-pil") and f not in ("beit", "dpt", "mobilevit", "mobilenet")]
+"""Without those whose functions are the same but for their names."""
+each_class = pytest.mark.parametrize(("family", "subtask"), SERVED, ids=[f"{f}-{s}" for f, s in SERVED])
+each_family = pytest.mark.parametrize(("family", "subtask"), ONCE, ids=[f"{f}-{s}" for f, s in ONCE])
 Processors = Callable[[str], Any]
 
 
@@ -163,22 +169,38 @@ def test_maps_of_every_size_are_the_stock_ones(
         assert_stock(processor_of(family), outputs, size, subtask, THRESHOLDS["half"])
 
 
+@each_class
+@pytest.mark.parametrize("sizes", ["up", "up and down"])
+def test_every_known_class_is_met(family: str, subtask: Subtask, sizes: str, processor_of: Processors) -> None:
+    samples, size = SIZES[sizes]
+    outputs = outputs_of(family, class_logits(QUERIES), volume("smooth", QUERIES, samples))
+    assert_stock(processor_of(family), outputs, size, subtask, THRESHOLDS["half"])
+
+
 @each_family
 @pytest.mark.parametrize("thresholds", THRESHOLDS)
 def test_every_threshold_acts_as_in_the_stock_functions(
     family: str, subtask: Subtask, thresholds: str, processor_of: Processors
 ) -> None:
-    for seed, kind in enumerate(KINDS):
+    for seed, kind in enumerate(["saturated", "tied"]):
         outputs = outputs_of(family, class_logits(QUERIES, seed), volume(kind, QUERIES, (9, 11), seed))
         assert_stock(processor_of(family), outputs, (31, 45), subtask, THRESHOLDS[thresholds])
 
 
 @each_family
-@pytest.mark.parametrize("queries", [1, 2, 40, 300])
+@pytest.mark.parametrize("queries", [1, 2, 40])
 def test_any_number_of_queries_gives_the_stock_map(
     family: str, subtask: Subtask, queries: int, processor_of: Processors
 ) -> None:
     outputs = outputs_of(family, class_logits(queries), volume("noisy", queries, (9, 11)))
+    assert_stock(processor_of(family), outputs, (31, 45), subtask, THRESHOLDS["everything"])
+
+
+@pytest.mark.parametrize(("family", "subtask"), [("detr", Subtask.PANOPTIC), ("segformer", Subtask.SEMANTIC)])
+def test_more_labels_than_a_byte_holds_give_the_stock_map(
+    family: str, subtask: Subtask, processor_of: Processors
+) -> None:
+    outputs = outputs_of(family, class_logits(300), volume("noisy", 300, (9, 11)))
     assert_stock(processor_of(family), outputs, (31, 45), subtask, THRESHOLDS["everything"])
 
 
@@ -190,13 +212,13 @@ def test_detr_without_a_query_left_has_no_segment(family: str, subtask: Subtask,
 
 
 def test_queries_that_were_chosen_before_give_the_same_segments(processor_of: Processors) -> None:
-    logits, masks = class_logits(40), volume("smooth", 40, (9, 11))
+    logits, masks, thresholds = class_logits(40), volume("smooth", 40, (9, 11)), Thresholds(0.9, 0.1, 0.0)
     scores, labels = logits.softmax(-1).max(-1)
-    kept = (labels != LABELS) & (scores > 0.9)
+    kept = (labels != LABELS) & (scores > thresholds.threshold)
     ours = postprocess_for(processor_of("detr"), Subtask.PANOPTIC)
     assert ours is not None
-    pruned = ours(outputs_of("detr", logits[kept], masks[kept]), (31, 45), Thresholds())
-    whole = ours(outputs_of("detr", logits, masks), (31, 45), Thresholds())
+    pruned = ours(outputs_of("detr", logits[kept], masks[kept]), (31, 45), thresholds)
+    whole = ours(outputs_of("detr", logits, masks), (31, 45), thresholds)
     assert 0 < len(pruned.found) < 40
     assert pruned.found == whole.found
     assert torch.equal(pruned.ids, whole.ids)
@@ -217,7 +239,7 @@ def test_patches_of_eomt_are_merged_as_in_the_stock_function(size: Size) -> None
 
 
 @each_family
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 def test_half_precision_gives_the_stock_map(
     family: str, subtask: Subtask, dtype: torch.dtype, processor_of: Processors
 ) -> None:

@@ -41,7 +41,8 @@ def postprocess_for(image_processor: Any, subtask: Subtask) -> PostProcess | Non
     kind = type(image_processor)
     if not kind.__module__.startswith("transformers.models."):
         return None
-    functions = FUNCTIONS.get(kind.__name__.removesuffix("Pil"), {})
+    name = kind.__name__ if kind.__name__ in FUNCTIONS else kind.__name__.removesuffix("Pil")
+    functions = FUNCTIONS.get(name, {})
     return partial(functions[subtask], image_processor) if subtask in functions else None
 
 
@@ -146,6 +147,11 @@ FUNCTIONS: Mapping[str, Mapping[Subtask, Function]] = {
         Subtask.INSTANCE: _oneformer_instance,
         Subtask.SEMANTIC: partial(_by_queries, antialias=True),
     },
+    "OneFormerImageProcessorPil": {
+        Subtask.PANOPTIC: partial(_best, antialias=True),
+        Subtask.INSTANCE: _oneformer_instance,
+        Subtask.SEMANTIC: _by_queries,
+    },
     "EomtImageProcessor": {
         Subtask.PANOPTIC: eomt.panoptic,
         Subtask.INSTANCE: eomt.instance,
@@ -157,4 +163,4 @@ FUNCTIONS: Mapping[str, Mapping[Subtask, Function]] = {
     "MobileViTImageProcessor": _LABELS,
     "MobileNetV2ImageProcessor": _LABELS,
 }
-"""By the name of the class; each exists for torchvision and, with `Pil` after its name, for Pillow."""
+"""By the name of the class; a Pillow variant, with `Pil` after the name, is alike but for OneFormer's."""

@@ -1,0 +1,63 @@
+"""D. Images behind an HTTP server with 100 ms of latency, against the same images on the local disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks import fleet
+from benchmarks.child import child
+from benchmarks.images import small_images
+from benchmarks.result import Comparison, Figure, Result
+from benchmarks.scale import say, scaled
+from benchmarks.slow_server import LATENCY_SECONDS
+from maskmill.parameters import DEMO
+
+TITLE = "Images behind 100 ms of latency against images on disk"
+IMAGES = 2000
+WARM_UP_IMAGES = 64
+BAR = 0.9
+
+
+def run() -> Result:
+    """The same job twice on one warm worker: from the server, then from the disk."""
+    paths = small_images(scaled(IMAGES, 32))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        child("slow_server") as server,
+        fleet.servers() as servers,
+        fleet.worker(servers) as worker,
+    ):
+        address = server.ask("start", folder=str(paths[0].parent))
+        warm_up = _list(Path(folder) / "warm-up.txt", paths[: scaled(WARM_UP_IMAGES, 8)])
+        worker.run([warm_up], model=DEMO)
+        local = worker.run([_list(Path(folder) / "disk.txt", paths)], model=DEMO)
+        say(f"from disk: {local.rate:.1f} images/s")
+        remote = worker.run(
+            [_list(Path(folder) / "http.txt", (f"{address}/{path.name}" for path in paths))], model=DEMO
+        )
+        say(f"over HTTP: {remote.rate:.1f} images/s")
+    return _result(local, remote)
+
+
+def _list(path: Path, lines: Iterable[object]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def _result(local: fleet.Finished, remote: fleet.Finished) -> Result:
+    how = f"demo model, {local.images} small images, default settings, one warm worker, submit to manifest"
+    latency = f"a threaded HTTP server on this machine that waits {1000 * LATENCY_SECONDS:.0f} ms before each answer"
+    return Result(
+        figures=[
+            _figure("from the local disk", local, how),
+            _figure("over HTTP", remote, f"{how}; {latency}"),
+        ],
+        comparisons=[Comparison(name="images/s, over HTTP ÷ from disk", value=remote.rate / local.rate, bar=BAR)],
+        notes=["The HTTP server runs on the same cores as the worker; its time is not taken out."],
+    )
+
+
+def _figure(name: str, finished: fleet.Finished, settings: str) -> Figure:
+    return Figure(name=name, value=finished.rate, unit="images/s", settings=settings, peak_bytes=finished.peak_bytes)

@@ -1,0 +1,124 @@
+"""Real parts for a benchmark: the embedded servers in a temporary folder, one `maskmill-worker`, jobs on them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory import peak_memory
+from maskmill import Client, Settings
+from maskmill.schema import JobStatus
+from maskmill.settings import S3Settings
+from producer import embedded
+from producer.worker_process import worker_command
+
+POLL_SECONDS = 0.1
+STOP_SECONDS = 30.0
+NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A closed job: wall seconds from the call of `submit` to the manifest, and the worker's peak in bytes."""
+
+    images: int
+    seconds: float
+    peak_bytes: int
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """One running worker, the settings that reach it, and its process id."""
+
+    settings: Settings
+    environment: dict[str, str]
+    pid: int
+    log: Path
+
+    def run(self, sources: Sequence[str], **parameters: Any) -> Finished:
+        """Submit a job from this process and wait for its manifest; raises unless every image is stored."""
+        client = Client(self.settings)
+        with peak_memory(self.pid) as peak:
+            images, seconds = run_job(client, sources, **parameters)
+        return Finished(images, seconds, peak.bytes)
+
+
+def run_job(
+    client: Client,
+    sources: Sequence[str],
+    on_status: Callable[[JobStatus], None] | None = None,
+    **parameters: Any,
+) -> tuple[int, float]:
+    """One job from `submit` to its manifest: images, and wall seconds. Raises unless every image is stored."""
+    started = time.perf_counter()
+    job = client.submit(sources, **parameters)
+    manifest = job.wait(poll_seconds=POLL_SECONDS, on_status=on_status)
+    seconds = time.perf_counter() - started
+    if manifest.counts.stored != manifest.submitted:
+        raise RuntimeError(f"{manifest.counts} of {manifest.submitted} images: {manifest.failures}")
+    return manifest.submitted, seconds
+
+
+@contextmanager
+def servers() -> Iterator[embedded.Servers]:
+    """Valkey and SeaweedFS with data in a temporary folder; both are gone when the block ends."""
+    with (
+        tempfile.TemporaryDirectory(prefix="maskmill-bench-", ignore_cleanup_errors=True) as folder,
+        embedded.running(Path(folder)) as running,
+    ):
+        yield running
+
+
+@contextmanager
+def worker(running: embedded.Servers, **settings: Any) -> Iterator[Fleet]:
+    """One worker on the CPU with a queue and an output prefix of its own; other settings are the defaults."""
+    name = f"bench-{os.getpid()}-{next(NUMBERS)}"
+    changes = {"prefix": name, "queue": name} | settings
+    environment = {**os.environ, **running.environment()}
+    environment |= {f"MASKMILL_{key.upper()}": str(value) for key, value in changes.items()}
+    log = running.state_dir / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own console script
+            [worker_command(), "--with-parent", "--device", "cpu"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Fleet(_settings(running, changes), environment, process.pid, log)
+    finally:
+        _stop(process)
+
+
+def _settings(running: embedded.Servers, changes: dict[str, Any]) -> Settings:
+    s3 = S3Settings(
+        endpoint_url=running.s3_endpoint_url,
+        access_key_id=running.access_key_id,
+        secret_access_key=running.secret_access_key,
+        region=running.region,
+    )
+    return Settings(broker_url=running.broker_url, bucket=running.bucket, s3=s3, source_s3=s3, **changes)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,101 @@
+"""Maskmill's own classes in a process of their own, without queue and store: the one place that calls `worker`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.child import serve
+from maskmill.decode import decode
+from maskmill.errors import ImageError
+from maskmill.schema import Reference, Spec
+from maskmill.segment_map import MaskHeader, encode
+from maskmill.settings import Settings
+from worker.batching import by_shape
+from worker.loader import Sample
+from worker.models import Models
+from worker.predict import Prediction, predict
+from worker.segmenter import Segmenter, shape_of
+from worker.shard import LOOK_AHEAD_BATCHES
+
+
+class Ours:
+    """The loaded model."""
+
+    def __init__(self) -> None:
+        self.models = Models("cpu")
+        self.spec: Spec | None = None
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """As the worker gets it for a job."""
+        assert self.spec  # noqa: S101 - loaded first
+        return self.models.get(self.spec)
+
+    def load(self, model: str, warm_up: str | None) -> dict[str, int]:
+        """Load the model, and run it once on an image; torch's threads and the default batch size."""
+        self.spec = Spec(model=model)
+        if warm_up:
+            list(_masks(self.segmenter, self.spec, [warm_up], 1))
+        return {"threads": torch.get_num_threads(), "batch_size": Settings().batch_size}
+
+    def segment(self, paths: Sequence[str], batch_size: int, folder: str) -> dict[str, Any]:
+        """Image files to mask bytes, as a worker does it; the masks are saved off the clock."""
+        assert self.spec  # noqa: S101 - loaded first
+        segmenter = self.segmenter
+        started = time.perf_counter()
+        masks = dict(_masks(segmenter, self.spec, paths, batch_size))
+        seconds = time.perf_counter() - started
+        for path, png in masks.items():
+            (Path(folder) / f"{Path(path).name}.png").write_bytes(png)
+        return {"seconds": seconds, "masks": len(masks)}
+
+    def forward(self, paths: Sequence[str], batch_size: int, images: int) -> dict[str, Any]:
+        """The model alone over tensors that are ready in memory, in the batches that a job of these files makes."""
+        segmenter = self.segmenter
+        tensors = [_sample(index, path, segmenter).inputs for index, path in enumerate(paths)]
+        endless = islice(cycle(tensors), images)
+        batches = list(by_shape(endless, shape_of, batch_size, batch_size * LOOK_AHEAD_BATCHES))
+        segmenter.forward(batches[0])
+        started = time.perf_counter()
+        for batch in batches:
+            segmenter.forward(batch)
+        seconds = time.perf_counter() - started
+        described = f"{len(batches)} batches of equal shape, up to {batch_size} images each"
+        return {"seconds": seconds, "images": images, "described": described}
+
+
+def _masks(segmenter: Segmenter, spec: Spec, paths: Sequence[str], batch_size: int) -> Iterator[tuple[str, bytes]]:
+    samples = (_sample(index, path, segmenter) for index, path in enumerate(paths))
+    for batch in by_shape(samples, lambda s: shape_of(s.inputs), batch_size, batch_size * LOOK_AHEAD_BATCHES):
+        for prediction in predict(segmenter, batch):
+            yield prediction.sample.reference.uri, _encode(prediction, spec)
+
+
+def _sample(index: int, path: str, segmenter: Segmenter) -> Sample:
+    image = decode(Path(path).read_bytes(), max_pixels=Settings().max_image_pixels)
+    reference = Reference(uri=path, mask_key=f"{path}.png")
+    return Sample(index, reference, segmenter.preprocess(image), image.width, image.height)
+
+
+def _encode(prediction: Prediction, spec: Spec) -> bytes:
+    result = prediction.result
+    if isinstance(result, ImageError):
+        raise result
+    header = MaskHeader(
+        uri=prediction.sample.reference.uri,
+        fingerprint=spec.fingerprint(),
+        subtask=result.subtask,
+        segments=result.segments,
+    )
+    return encode(result.ids, header)
+
+
+if __name__ == "__main__":
+    ours = Ours()
+    serve({"load": ours.load, "segment": ours.segment, "forward": ours.forward})
