@@ -16,11 +16,13 @@ from maskmill.errors import ImageError
 from maskmill.schema import Reference, Spec
 from maskmill.segment_map import MaskHeader, encode
 from maskmill.settings import Settings
+from worker.batch_size import BatchSize
 from worker.batching import by_shape
-from worker.loader import Sample
+from worker.forward import shape_of
+from worker.loader import Sample, Task
 from worker.models import Models
 from worker.predict import Prediction, predict
-from worker.segmenter import Segmenter, shape_of
+from worker.segmenter import Segmenter
 from worker.shard import LOOK_AHEAD_BATCHES
 
 
@@ -60,7 +62,7 @@ class Ours:
         segmenter = self.segmenter
         tensors = [_sample(index, path, segmenter).inputs for index, path in enumerate(paths)]
         endless = islice(cycle(tensors), images)
-        batches = list(by_shape(endless, shape_of, batch_size, batch_size * LOOK_AHEAD_BATCHES))
+        batches = list(by_shape(endless, shape_of, lambda _: batch_size, batch_size * LOOK_AHEAD_BATCHES))
         segmenter.forward(batches[0])
         started = time.perf_counter()
         for batch in batches:
@@ -72,15 +74,16 @@ class Ours:
 
 def _masks(segmenter: Segmenter, spec: Spec, paths: Sequence[str], batch_size: int) -> Iterator[tuple[str, bytes]]:
     samples = (_sample(index, path, segmenter) for index, path in enumerate(paths))
-    for batch in by_shape(samples, lambda s: shape_of(s.inputs), batch_size, batch_size * LOOK_AHEAD_BATCHES):
-        for prediction in predict(segmenter, batch):
-            yield prediction.sample.reference.uri, _encode(prediction, spec)
+    size, look_ahead = BatchSize(batch_size), batch_size * LOOK_AHEAD_BATCHES
+    for batch in by_shape(samples, lambda s: shape_of(s.inputs), lambda _: batch_size, look_ahead):
+        for prediction in predict(segmenter, batch, size):
+            yield prediction.sample.task.reference.uri, _encode(prediction, spec)
 
 
 def _sample(index: int, path: str, segmenter: Segmenter) -> Sample:
     image = decode(Path(path).read_bytes(), max_pixels=Settings().max_image_pixels)
     reference = Reference(uri=path, mask_key=f"{path}.png")
-    return Sample(index, reference, segmenter.preprocess(image), image.width, image.height)
+    return Sample(Task(0, index, reference), segmenter.preprocess(image), image.width, image.height)
 
 
 def _encode(prediction: Prediction, spec: Spec) -> bytes:
@@ -88,7 +91,7 @@ def _encode(prediction: Prediction, spec: Spec) -> bytes:
     if isinstance(result, ImageError):
         raise result
     header = MaskHeader(
-        uri=prediction.sample.reference.uri,
+        uri=prediction.sample.task.reference.uri,
         fingerprint=spec.fingerprint(),
         subtask=result.subtask,
         segments=result.segments,
