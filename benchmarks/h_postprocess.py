@@ -19,7 +19,7 @@ from benchmarks.result import Comparison, Figure, Result
 from maskmill.schema import Subtask
 from tests.exactness.calibration import enliven, fit_classes, fit_masks, fit_semantic
 from worker.postprocess import Segments, Thresholds, postprocess_for
-from worker.segmenter import SimpleOutputs
+from worker.forward import Outputs
 
 TITLE = "Post-processing of 12-megapixel images"
 SIZE = (3000, 4000)
@@ -35,7 +35,7 @@ class Case:
 
     name: str
     processor: Any
-    outputs: SimpleOutputs
+    outputs: Outputs
     subtask: Subtask
     thresholds: Thresholds
 
@@ -144,7 +144,7 @@ def _segformer_cases() -> list[Case]:
     enliven(model)
     runs = _runs(model, processor)
     fit_semantic(model.decode_head.classifier, runs)
-    outputs = SimpleOutputs(logits=runs[0]().logits)
+    outputs = Outputs(logits=runs[0]().logits)
     return [Case("SegFormer-B0, semantic, 150 labels", processor, outputs, Subtask.SEMANTIC, Thresholds())]
 
 
@@ -164,7 +164,7 @@ def _mask2former_cases() -> list[Case]:
     raw = runs[0]()
     logits = raw.class_queries_logits.clone()
     logits[..., -1] = -50  # every query is of some label
-    outputs = SimpleOutputs(class_queries_logits=logits, masks_queries_logits=raw.masks_queries_logits)
+    outputs = Outputs(class_queries_logits=logits, masks_queries_logits=raw.masks_queries_logits)
     scores = logits[0].softmax(-1).amax(-1).sort(descending=True).values
     every, eight = Thresholds(0.0, 0.5, 0.0), Thresholds(float(scores[7:9].mean()), 0.5, 0.0)
     name = "Mask2Former-Swin-T"

@@ -59,6 +59,8 @@ def worker(
         "MASKMILL_COMPILE": compiled or None,
         "MASKMILL_LOG_JSON": json or None,
     }
+    # Idle OpenMP threads that spin take the cores from the loader processes and the upload threads; read by torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Through the environment, because spawned pool processes read their settings from it.
     os.environ.update({key: str(value) for key, value in changes.items() if value is not None})
     try:

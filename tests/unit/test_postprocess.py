@@ -16,7 +16,7 @@ from torch import Tensor
 from maskmill.schema import Subtask
 from worker.postprocess import Found, Thresholds, planes, postprocess_for
 from worker.postprocess.axis import Size
-from worker.segmenter import SimpleOutputs
+from worker.forward import Outputs
 
 LABELS, QUERIES = 5, 7
 SQUARE = {"shortest_edge": 48, "longest_edge": 48}
@@ -100,13 +100,13 @@ def volume(kind: str, number: int, samples: Size, seed: int = 0) -> Tensor:
     }[kind]
 
 
-def outputs_of(family: str, logits: Tensor, masks: Tensor) -> SimpleOutputs:
+def outputs_of(family: str, logits: Tensor, masks: Tensor) -> Outputs:
     """Class logits (Q × C+1) and masks (Q × h × w) as the family's model names them, a batch of one."""
     if "detr" in family:
-        return SimpleOutputs(logits=logits[None], pred_masks=masks[None])
+        return Outputs(logits=logits[None], pred_masks=masks[None])
     if family.startswith(("mask", "one", "eomt")):
-        return SimpleOutputs(class_queries_logits=logits[None], masks_queries_logits=masks[None], patch_offsets=[])
-    return SimpleOutputs(logits=masks[None])
+        return Outputs(class_queries_logits=logits[None], masks_queries_logits=masks[None], patch_offsets=[])
+    return Outputs(logits=masks[None])
 
 
 def class_logits(queries: int, seed: int = 0) -> Tensor:
@@ -114,10 +114,10 @@ def class_logits(queries: int, seed: int = 0) -> Tensor:
 
 
 def stock(
-    processor: Any, outputs: SimpleOutputs, size: Size, subtask: Subtask, thresholds: Thresholds
+    processor: Any, outputs: Outputs, size: Size, subtask: Subtask, thresholds: Thresholds
 ) -> tuple[Tensor, list[Found]]:
     """What the processor's own function gives: ids from 1 in the order of its segments, and those."""
-    copied = SimpleOutputs({name: v.clone() if torch.is_tensor(v) else v for name, v in outputs.items()})
+    copied = Outputs({name: v.clone() if torch.is_tensor(v) else v for name, v in outputs.items()})
     post_process = getattr(processor, f"post_process_{subtask}_segmentation")
     if subtask is Subtask.SEMANTIC:
         labels = post_process(copied, target_sizes=[size])[0]
@@ -133,7 +133,7 @@ def stock(
     return ids, [(info["label_id"], n, info["score"]) for n, info in enumerate(result["segments_info"], 1)]
 
 
-def assert_stock(processor: Any, outputs: SimpleOutputs, size: Size, subtask: Subtask, thresholds: Thresholds) -> None:
+def assert_stock(processor: Any, outputs: Outputs, size: Size, subtask: Subtask, thresholds: Thresholds) -> None:
     """Equal maps and segments; scores may round to another sixth digit, as EoMT sums up all masks at once."""
     ours = postprocess_for(processor, subtask)
     assert ours is not None
@@ -230,7 +230,7 @@ def test_patches_of_eomt_are_merged_as_in_the_stock_function(size: Size) -> None
     image = torch.zeros(3, *size, dtype=torch.uint8)
     offsets = processor(image, return_tensors="pt")["patch_offsets"]
     patches = len(offsets)
-    outputs = SimpleOutputs(
+    outputs = Outputs(
         class_queries_logits=torch.stack([class_logits(QUERIES, seed) for seed in range(patches)]),
         masks_queries_logits=torch.stack([volume("smooth", QUERIES, (12, 12), seed) for seed in range(patches)]),
         patch_offsets=offsets,

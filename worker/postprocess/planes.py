@@ -13,8 +13,10 @@ from torch import Tensor
 from worker.postprocess import cells
 from worker.postprocess.axis import Size, resized
 
-FEW_VALUES = 2**22
+FEW_VALUES = 2**20
 """Up to so many output values, the planes are resized as they are: cells would cost more than they save."""
+VALUES_OF_A_SAMPLE = 4
+"""How many output values cost what one low-resolution value costs that is made part of cells."""
 CHUNK_VALUES = 2**24
 """Output values of the planes that are resized together: 64 MiB in float32."""
 
@@ -76,15 +78,26 @@ class Planes:
     def _by_cells(self) -> bool:
         planes, height, width = self.values.shape
         larger = self.size[0] >= height and self.size[1] >= width
-        many = planes * self.size[0] * self.size[1] > FEW_VALUES
+        many = planes * (self.size[0] * self.size[1] - VALUES_OF_A_SAMPLE * height * width) > FEW_VALUES
         return larger and many and self.values.dtype == torch.float32
 
     def _resized(self) -> Iterator[tuple[int, Tensor]]:
         """The planes at full size, some at a time, with the index of the first."""
         step = max(1, CHUNK_VALUES // (self.size[0] * self.size[1]))
+        if step >= len(self.values):
+            yield 0, self._whole
+            return
         for first in range(0, len(self.values), step):
-            part = resized(self.values[first : first + step], self.size, self.antialias)
-            yield first, part if self.scale is None else part * self.scale[first : first + step, None, None]
+            yield first, self._part(slice(first, first + step))
+
+    @cached_property
+    def _whole(self) -> Tensor:
+        """All planes at full size, of which there are few: kept, because winners and areas both look at them."""
+        return self._part(slice(None))
+
+    def _part(self, planes: slice) -> Tensor:
+        part = resized(self.values[planes], self.size, self.antialias)
+        return part if self.scale is None else part.mul_(self.scale[planes, None, None])
 
     def _running(self) -> Tensor:
         """The winners over all parts of the planes."""
