@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("letters", nargs="*", metavar="LETTER", help=f"of {' '.join(MODULES)}; default: all")
     parser.add_argument("--in-process", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     if arguments.in_process:
         _run_here(arguments.in_process)
         return
