@@ -18,8 +18,8 @@ from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from maskmill.schema import Subtask
 from tests.exactness.calibration import enliven, fit_classes, fit_masks, fit_semantic
-from worker.postprocess import Segments, Thresholds, postprocess_for
 from worker.forward import Outputs
+from worker.postprocess import Segments, Thresholds, postprocess_for
 
 TITLE = "Post-processing of 12-megapixel images"
 SIZE = (3000, 4000)

@@ -14,9 +14,9 @@ import transformers as hf
 from torch import Tensor
 
 from maskmill.schema import Subtask
+from worker.forward import Outputs
 from worker.postprocess import Found, Thresholds, planes, postprocess_for
 from worker.postprocess.axis import Size
-from worker.forward import Outputs
 
 LABELS, QUERIES = 5, 7
 SQUARE = {"shortest_edge": 48, "longest_edge": 48}
