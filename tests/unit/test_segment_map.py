@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from maskmill import segment_map
 from maskmill.errors import InvalidRecord
 from maskmill.schema import Segment, Subtask
 from maskmill.segment_map import MaskHeader, areas_and_boxes, decode, encode, narrowest, pipeline_output
@@ -168,6 +169,13 @@ def test_measures_of_16_bit_ids_are_exact() -> None:
     ids[10:290, 250:299] = 65535
     *_, last = areas_and_boxes(ids, 65535)
     assert last == (280 * 49, (250, 10, 49, 280))
+
+
+@pytest.mark.parametrize("pixels", [1, 30, 64])
+def test_measures_of_a_map_in_several_bands_are_exact(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_map, "RUNS_PIXELS", pixels)
+    ids = np.random.default_rng(0).integers(0, 5, (13, 10)).astype(np.uint8)
+    assert list(areas_and_boxes(ids, 7)) == [brute_force(ids, n) for n in range(1, 8)]
 
 
 # The stock pipeline's shape
