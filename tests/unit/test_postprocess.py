@@ -30,7 +30,7 @@ SIZES: dict[str, tuple[Size, Size]] = {
     "from one sample": ((1, 1), (9, 5)),
     "to one pixel": ((5, 4), (1, 1)),
 }
-KINDS = ("smooth", "noisy", "saturated", "tied", "constant")
+KINDS = ("smooth", "saturated", "tied", "constant")
 THRESHOLDS = {
     "defaults": Thresholds(),
     "everything": Thresholds(0.0, 0.0, 0.0),
