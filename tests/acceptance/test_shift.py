@@ -23,7 +23,7 @@ def settings(servers: embedded.Servers) -> Settings:
 
 
 def submit(client: Client, folder: Path, images: int) -> Job:
-    return client.submit([str(path) for path in write_good(folder, images)], model="demo", threshold=0.5)
+    return client.submit([str(path) for path in write_good(folder, images)], model="demo", batch_size="auto")
 
 
 def test_one_message_leads_through_the_whole_job(
