@@ -124,8 +124,9 @@ class Segmenter:
 
     def forward(self, inputs: Sequence[Inputs]) -> list[Outputs]:
         """Run the model once over images of equal shape (see `shape_of`); the outputs of each, on the device."""
-        batch = {name: self._on_device(value) for name, value in collate(inputs).items()}
         with torch.inference_mode():
+            # Copied one by one, because only the images' own tensors are page-locked, not their concatenation.
+            batch = collate([{name: self._on_device(value) for name, value in each.items()} for each in inputs])
             outputs = self._run(batch, self._keep)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # so that its errors are this batch's, and its seconds

@@ -1,0 +1,26 @@
+"""`torch.compile` gives what the stock pipeline gives; it needs a C++ compiler, as the settings say."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskmill.decode import decode
+from maskmill.schema import Spec
+from maskmill.segment_map import pipeline_output
+from worker.models import Models
+
+from .compare import assert_same_output, stock_output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "subtask"), [("detr", "panoptic")])
+def test_a_compiled_model_gives_what_the_stock_pipeline_gives(
+    family: str, subtask: str, model_folder: Callable[[str], Path], photograph_paths: dict[str, Path]
+) -> None:
+    folder = model_folder(family)
+    segmenter = Models("cpu", compiled=True).get(Spec.model_validate({"model": str(folder), "subtask": subtask}))
+    for path in list(photograph_paths.values())[:3]:
+        image = decode(path.read_bytes(), max_pixels=10**7)
+        result = segmenter.postprocess(segmenter.forward([segmenter.preprocess(image)])[0])
+        assert_same_output(pipeline_output(result.ids, result.segments), stock_output(folder, path, subtask), path.name)
