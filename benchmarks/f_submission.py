@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from redis import Redis
 
-from benchmarks.embedded import fresh_servers, settings_of
+from benchmarks.fleet import servers as fresh_servers
+from benchmarks.fleet import settings_of
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from maskmill import Client, keys

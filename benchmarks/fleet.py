@@ -100,12 +100,13 @@ def worker(running: embedded.Servers, **settings: Any) -> Iterator[Fleet]:
             start_new_session=True,
         )
     try:
-        yield Fleet(_settings(running, changes), environment, process.pid, log)
+        yield Fleet(settings_of(running, **changes), environment, process.pid, log)
     finally:
         _stop(process)
 
 
-def _settings(running: embedded.Servers, changes: dict[str, Any]) -> Settings:
+def settings_of(running: embedded.Servers, **changes: Any) -> Settings:
+    """Settings of a client of these servers."""
     s3 = S3Settings(
         endpoint_url=running.s3_endpoint_url,
         access_key_id=running.access_key_id,

@@ -19,7 +19,8 @@ import boto3
 from botocore.config import Config
 from PIL import Image
 
-from benchmarks.embedded import fresh_servers, settings_of
+from benchmarks.fleet import servers as fresh_servers
+from benchmarks.fleet import settings_of
 from benchmarks.result import Comparison, Figure, Result
 from demo.scenes import HELD_OUT_SEEDS, generate_scene
 from maskmill.schema import Segment, Subtask
