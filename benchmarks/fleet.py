@@ -20,7 +20,7 @@ from maskmill.settings import S3Settings
 from producer import embedded
 from producer.worker_process import worker_command
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 STOP_SECONDS = 30.0
 NUMBERS = itertools.count()
 

@@ -81,7 +81,10 @@ class DeadlineTransport(httpx.HTTPTransport):
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__(verify=context)
-        self._pool = httpcore.ConnectionPool(context, network_backend=_Backend(), keepalive_expiry=5.0)
+        # Without a number it would be ten connections, fewer than a worker's fetch threads.
+        self._pool = httpcore.ConnectionPool(
+            context, max_connections=None, network_backend=_Backend(), keepalive_expiry=5.0
+        )
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import queue
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +30,11 @@ from worker.forward import Inputs
 from worker.parent import die_with_parent
 from worker.segmenter import Segmenter
 
-PREFETCH = 4
+PREFETCH = 8
 """Images that each DataLoader process keeps ready ahead of the model."""
+
+NICE = 10
+"""The model comes first: loader processes take the time that it leaves, and all of it while it waits for them."""
 
 INLINE_BYTES = 2**20
 """Smaller tensors travel in the message itself: handing over a shared-memory file costs 1 to 2 ms of both processes."""
@@ -222,4 +226,5 @@ def _bare(error: ImageError) -> ImageError:
 
 def _start_process(_: int) -> None:
     die_with_parent()
+    os.nice(NICE)
     torch.set_num_threads(1)

@@ -29,6 +29,9 @@ ADMIN_GRPC_OFFSET = 10_000
 FIRST_USER_PORT = 1024
 CHECK_SECONDS = 5.0
 
+MEMORY_LIMIT = "1GiB"
+"""Go's soft limit (GOMEMLIMIT), well above what it takes (350 MiB): near it, each put costs five times as much."""
+
 # By default it binds 0.0.0.0, sends telemetry, serves files over HTTP without a password and makes misspelt
 # buckets. The names of sockets are relative, since a whole one may have 107 bytes at most (unix(7)), and so
 # is `-dir`, which splits at commas.
@@ -81,7 +84,7 @@ class ObjectStore:
         environment = {
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-            "GOMEMLIMIT": "256MiB",
+            "GOMEMLIMIT": MEMORY_LIMIT,
         }
         return Launch([binary(), "mini", *FLAGS, *flags], environment)
 
