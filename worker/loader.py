@@ -12,7 +12,7 @@ import queue
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -208,6 +208,8 @@ class Loader:
             return
         for process in self._samples._workers:  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
             process.terminate()  # torch's own handler takes it, from the parent, for an order: exit code 0
+        # The shared event's lock may have ended with a process that was looking at it: `set` would wait for ever.
+        self._samples._workers_done_event = Event()  # type: ignore[attr-defined]  # noqa: SLF001 - as above
         # Left to the garbage collector, an iterator may be deleted in a process forked for the next loader, which
         # prints 'can only test a child process' (pytorch#88203).
         self._samples._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001 - as above

@@ -108,6 +108,20 @@ def test_closing_ends_the_processes_whatever_they_have_in_hand(images: list[Task
     assert time.monotonic() - started < 60
 
 
+def test_closing_does_not_wait_for_a_lock_that_ended_with_a_process(images: list[Task]) -> None:
+    loader = Loader(Preprocessor(), Settings(num_workers=2))  # type: ignore[arg-type]
+    next(loader.samples(images))
+    looking_at_the_event = loader._samples._workers_done_event._cond  # type: ignore[attr-defined]
+    looking_at_the_event.acquire()
+    try:
+        closing = threading.Thread(target=loader.close, daemon=True)
+        closing.start()
+        closing.join(60)
+        assert not closing.is_alive()
+    finally:
+        looking_at_the_event.release()
+
+
 class SlowServer(ThreadingHTTPServer):
     """Answers at once, but for `/slow`, which it holds until `release`; counts the requests that it has open."""
 
