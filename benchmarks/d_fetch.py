@@ -27,7 +27,7 @@ def run() -> Result:
         tempfile.TemporaryDirectory() as folder,
         child("slow_server") as server,
         fleet.servers() as servers,
-        fleet.worker(servers) as worker,
+        fleet.worker(servers, allow_private_hosts="all") as worker,
     ):
         address = server.ask("start", folder=str(paths[0].parent))
         warm_up = _list(Path(folder) / "warm-up.txt", paths[: scaled(WARM_UP_IMAGES, 8)])

@@ -19,9 +19,9 @@ from maskmill.settings import Settings
 from worker.batch_size import BatchSize
 from worker.batching import by_shape
 from worker.forward import shape_of
-from worker.loader import Sample, Task
 from worker.models import Models
 from worker.predict import Prediction, predict
+from worker.sample import Sample, Task
 from worker.segmenter import Segmenter
 from worker.shard import LOOK_AHEAD_BATCHES
 

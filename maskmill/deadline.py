@@ -7,11 +7,14 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import httpcore
 import httpx
+
+from maskmill.access import Access
 
 
 class _Deadline(threading.local):
@@ -62,7 +65,10 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens all connections, also those after a redirect: the place to check the address that a host has."""
+    """Opens all connections, also those after a redirect, to addresses that may be connected to alone."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
 
     def connect_tcp(
         self,
@@ -72,18 +78,28 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        wait = DEADLINE.wait(timeout)
-        return _Stream(super().connect_tcp(host, port, wait, local_address, socket_options))
+        """The first of the host's allowed addresses that answers; raises `ImageRefused` when there is none."""
+        try:
+            addresses = self.access.addresses(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host}: {error.strerror}") from error
+        for address in addresses[:-1]:
+            with suppress(httpcore.ConnectError):
+                return self._connect(address, port, timeout, local_address, socket_options)
+        return self._connect(addresses[-1], port, timeout, local_address, socket_options)
+
+    def _connect(self, address: str, port: int, timeout: float | None, *options: Any) -> httpcore.NetworkStream:
+        return _Stream(super().connect_tcp(address, port, DEADLINE.wait(timeout), *options))
 
 
 class DeadlineTransport(httpx.HTTPTransport):
     """httpx has no parameter for the backend of its pool yet (encode/httpx#3749), hence the replaced pool."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, access: Access) -> None:
         super().__init__(verify=context)
         # Without a number it would be ten connections, fewer than a worker's fetch threads.
         self._pool = httpcore.ConnectionPool(
-            context, max_connections=None, network_backend=_Backend(), keepalive_expiry=5.0
+            context, max_connections=None, network_backend=_Backend(access), keepalive_expiry=5.0
         )
 
 

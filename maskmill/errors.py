@@ -40,6 +40,12 @@ class ImageForbidden(ImageError):
     code = "forbidden"
 
 
+class ImageRefused(ImageError):
+    """The worker's settings keep this host, folder or bucket from its submitters (see `maskmill.access`)."""
+
+    code = "refused"
+
+
 class FetchTimeout(ImageError):
     """Connecting to or reading from the image's server took longer than the job's `timeout`."""
 
@@ -84,6 +90,24 @@ class ImageUnsupported(ImageError):
     code = "unsupported"
 
 
+class ImageCrashed(ImageError):
+    """The image ended the process that read it, twice (a fault in a decoder, or the kernel out of memory)."""
+
+    code = "crashed"
+
+
+class ImageOverdue(ImageError):
+    """Decoding and preprocessing the image took longer than the worker's `image_timeout_seconds`."""
+
+    code = "overdue"
+
+
+class ImageOutOfMemory(ImageError):
+    """Decoding and preprocessing the image needs more memory than the worker's `loader_memory_bytes`."""
+
+    code = "out_of_memory"
+
+
 class SegmentationFailed(ImageError):
     """The model or its pre- or post-processing raised an error for this image alone."""
 
@@ -115,10 +139,23 @@ class LeaseLost(ShardError):
     code = "lease_lost"
 
 
+class LoaderDied(ShardError):
+    """Loader processes keep dying without an image in hand that could be to blame."""
+
+    code = "loader_died"
+
+
 class ModelUnavailable(ShardError):
     """The job's model cannot be loaded: hub out of reach, no such model, or not a segmentation model."""
 
     code = "model_unavailable"
+
+
+class ModelRefused(ModelUnavailable):
+    """The worker's settings do not let submitters load this model."""
+
+    code = "model_refused"
+    retryable = False
 
 
 class DeviceLost(ShardError):

@@ -17,6 +17,7 @@ import httpcore
 import httpx
 import stamina
 
+from maskmill.access import Access
 from maskmill.deadline import DEADLINE, DeadlineTransport, ssl_context
 from maskmill.errors import (
     FetchFailed,
@@ -71,22 +72,29 @@ class Fetcher:
     Its reasons (`str(error)`) name no credentials: addresses are shown without user, password and query.
     """
 
-    def __init__(self, limits: FetchLimits | None = None, read_object: ReadObject | None = None) -> None:
+    def __init__(
+        self,
+        limits: FetchLimits | None = None,
+        read_object: ReadObject | None = None,
+        access: Access | None = None,
+    ) -> None:
         self.limits = limits or FetchLimits()
         self.read_object = read_object
+        self.access = access or Access()
 
     def fetch(self, uri: str) -> bytes:
         """The bytes of the image's file.
 
-        Raises `ImageNotFound`, `ImageForbidden`, `ImageTooLarge`, `ImageUnsupported`, `FetchTimeout` or
-        `FetchFailed`; for `s3://` also what is not the image's fault, `StoreUnavailable`.
+        Raises `ImageNotFound`, `ImageForbidden`, `ImageRefused`, `ImageTooLarge`, `ImageUnsupported`, `FetchTimeout`
+        or `FetchFailed`; for `s3://` also what is not the image's fault, `StoreUnavailable`.
         """
         scheme = "" if uri.startswith("/") else uri.partition(":")[0].lower()
         if not scheme:
-            return _read_file(Path(uri), self.limits.max_bytes)
+            return _read_file(self.access.path(uri), uri, self.limits.max_bytes)
         if scheme in ("http", "https"):
             return self._retrying(_pause, self._attempt, uri)
         if scheme == "s3" and self.read_object is not None:
+            self.access.check_bucket(uri[len("s3://") :].partition("/")[0])
             return _read_object(self.read_object, uri, self.limits.max_bytes)
         raise ImageUnsupported(f"{_shown(uri)}: neither an absolute path nor an http, https or s3 address")
 
@@ -113,7 +121,7 @@ class Fetcher:
             },
             timeout=self.limits.timeout_seconds,
             verify=ssl_context(),
-            mounts=None if "all" in getproxies() else {"all://": DeadlineTransport(ssl_context())},
+            mounts=None if "all" in getproxies() else {"all://": DeadlineTransport(ssl_context(), self.access)},
         )
 
     def _attempt(self, uri: str) -> bytes:
@@ -136,6 +144,7 @@ class Fetcher:
         for _ in range(self.limits.max_redirects + 1):
             if request.url.scheme not in ("http", "https"):
                 raise ImageUnsupported(f"{_shown(uri)}: redirects to {request.url.scheme}")
+            self.access.check_name(request.url.host)
             with closing(self._client.send(request, stream=True)) as response:
                 if response.next_request is None:
                     _check_status(response, _shown(uri))
@@ -179,19 +188,20 @@ def _check_size(size: int, max_bytes: int, shown: str) -> None:
         raise ImageTooLarge(f"{shown}: more than {max_bytes:,} bytes, the worker's limit")
 
 
-def _read_file(path: Path, max_bytes: int) -> bytes:
+def _read_file(path: Path, uri: str, max_bytes: int) -> bytes:
+    shown = _shown(uri)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ImageNotFound(f"{_shown(str(path))}: is a folder")
+            raise ImageNotFound(f"{shown}: is a folder")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageUnsupported(f"{_shown(str(path))}: is a pipe or device")
-        _check_size(status.st_size, max_bytes, _shown(str(path)))
+            raise ImageUnsupported(f"{shown}: is a pipe or device")
+        _check_size(status.st_size, max_bytes, shown)
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
-        raise _file_error(error, _shown(str(path))) from error
-    _check_size(len(data), max_bytes, _shown(str(path)))
+        raise _file_error(error, shown) from error
+    _check_size(len(data), max_bytes, shown)
     return data
 
 

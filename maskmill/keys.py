@@ -8,6 +8,9 @@ import secrets
 from datetime import UTC, datetime
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+MASK_KEY = r"^masks(/[^/\x00-\x1f]*[^/\x00-\x1f.][^/\x00-\x1f]*)+$"
+"""What `mask` builds, for records that carry one: no empty component, none of dots alone."""
+
 SCHEMES = ("file", "http", "https", "s3")
 MAX_PART_BYTES = 180
 MAX_KEY_BYTES = 880

@@ -10,9 +10,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from maskmill import keys
 from maskmill.errors import InvalidRecord
 
 VERSION: Literal[1] = 1
+
+MAX_SHARDS = 2**31
+"""Far above what a bitmap of 512 MB, Redis's longest string, can mark as done (2^32 bits)."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -93,7 +97,7 @@ class Reference(Record):
     """
 
     uri: str
-    mask_key: str
+    mask_key: Annotated[str, Field(pattern=keys.MASK_KEY, max_length=1024)]
 
 
 def reference_line(uri: str, mask_key: str) -> str:
@@ -235,9 +239,9 @@ class ShardMessage(Record):
     """The hint that travels through Celery: 'shard N of this job, under this prefix, can be worked on'."""
 
     version: Literal[1] = VERSION
-    job: str
-    shard: Count
-    out: str
+    job: Annotated[str, Field(pattern=f"^{keys.JOB_ID.pattern}$")]
+    shard: Annotated[int, Field(ge=0, le=MAX_SHARDS)]
+    out: Annotated[str, Field(pattern=r"^s3://", max_length=2048)]
 
 
 def utc_now() -> datetime:

@@ -6,9 +6,19 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from maskmill.access import ALL, Access, is_this_machine
 from maskmill.errors import InvalidSettings
 
 
@@ -40,6 +50,18 @@ def _s3_from_environment() -> S3Settings:
     return S3Settings(**{name: value or None for name, value in _AwsSettings()})
 
 
+def _names(value: object) -> object:
+    """`a, b` as two names; yes and no, for those who take a list of hosts for a switch, as all of them and none."""
+    if not isinstance(value, str):
+        return value
+    if value.strip().lower() in ("", "0", "false", "no"):
+        return ()
+    if value.strip().lower() in ("1", "true", "yes"):
+        return (ALL,)
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Seconds = Annotated[float, Field(gt=0.0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -96,6 +118,27 @@ class Settings(BaseSettings):
     max_image_pixels: Positive = 178_956_970
     """Pillow's own limit for a warning, here a refusal."""
 
+    image_timeout_seconds: Seconds = 120.0
+    """What decoding and preprocessing one image may take; then its process is ended and the image has failed."""
+
+    loader_memory_bytes: Positive = 6 * 2**30
+    """Memory that a DataLoader process may take beyond what it starts with (Linux)."""
+
+    allow_private_hosts: Names = ()
+    """Hosts and networks (CIDR) that images may be fetched from although they are not public, or `all`."""
+
+    allowed_roots: Names | None = None
+    """Folders that local paths must lie below. None: any, but none if the broker is on another machine."""
+
+    allowed_buckets: Names | None = None
+    """Buckets that `s3://` sources may be in. None: any, but the results' alone if the broker is on another machine."""
+
+    allowed_models: Names | None = None
+    """Models that submitters may have loaded, with `*` for anything: `demo, facebook/*, /models/*`. None: any."""
+
+    trusted_models: Names = ()
+    """Models whose own code from the hub may be run (transformers' `trust_remote_code`), in the same way."""
+
     log_json: bool = False
 
     state_dir: Path | None = None
@@ -111,6 +154,14 @@ class Settings(BaseSettings):
     def out(self) -> str:
         """The default output prefix, `s3://bucket/prefix`."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def access(self) -> Access:
+        """What this worker reads for its submitters. Those on its own machine it trusts with its files and buckets."""
+        near = is_this_machine(self.broker_url.get_secret_value())
+        roots = self.allowed_roots if self.allowed_roots is not None else None if near else ()
+        buckets = self.allowed_buckets if self.allowed_buckets is not None else None if near else (self.bucket,)
+        return Access(self.allow_private_hosts, roots, buckets)
 
     @property
     def loader_processes(self) -> int:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -19,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.handlers import add_expect_header
 from pydantic import SecretStr
 
+from maskmill.access import is_this_machine
 from maskmill.errors import (
     ImageTooLarge,
     MaskmillError,
@@ -77,7 +77,7 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         max_pool_connections=connections,
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         # No proxy stands between this machine and itself, whatever `http_proxy` says.
-        proxies={} if _is_loopback(settings.endpoint_url) else None,
+        proxies={} if is_this_machine(settings.endpoint_url or "") else None,
         user_agent="maskmill",  # boto3 builds its own anew for each request, twice
     )
     secret, token = settings.secret_access_key, settings.session_token
@@ -94,11 +94,6 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
     # boto3 asks before it sends any body, a round trip each; the Go SDK asks from 2 MB (aws/aws-sdk-go#615).
     client.meta.events.unregister("before-call.s3", add_expect_header)
     return client
-
-
-def _is_loopback(endpoint_url: str | None) -> bool:
-    host = urlsplit(endpoint_url or "").hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _may_pass(error: ClientError) -> bool:

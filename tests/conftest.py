@@ -57,6 +57,7 @@ def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, s
     """The same settings for a child process."""
     names = ("lease_seconds", "hint_seconds", "drain_seconds", "prefix", "queue", "shard_size", "window")
     ours = {f"MASKMILL_{name.upper()}": str(getattr(settings, name)) for name in names}
+    ours["MASKMILL_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1"  # where the tests' own web servers are
     return {**os.environ, **servers.environment(), **ours}
 
 

@@ -21,6 +21,7 @@ from maskmill.errors import (
     LeaseLost,
     MaskmillError,
     ObjectForbidden,
+    ShardError,
     StoreUnavailable,
     WorkerCrashed,
     one_line,
@@ -98,7 +99,7 @@ class Claim:
             log.warning("lease_lost", **self.name)
         elif isinstance(error, FORGIVEN) or not isinstance(error, Exception):
             self._give_back(error, counts=False)
-        elif self.attempt < self.services.settings.max_attempts:
+        elif self.attempt < self.services.settings.max_attempts and not _final(error):
             self._give_back(error, counts=True)
         else:
             self._close(error)
@@ -124,6 +125,11 @@ class Claim:
             for reference in self.references()
         ]
         self.commit(failed)
+
+
+def _final(error: BaseException) -> bool:
+    """Whether another attempt would end in the same way."""
+    return isinstance(error, ShardError) and not error.retryable
 
 
 def code_of(error: BaseException) -> str:

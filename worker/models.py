@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -10,7 +10,8 @@ import torch
 from transformers import DetrForSegmentation, pipeline
 from transformers.utils import logging as transformers_logging
 
-from maskmill.errors import ModelUnavailable, one_line
+from maskmill.access import model_allowed
+from maskmill.errors import ModelRefused, ModelUnavailable, one_line
 from maskmill.schema import Spec
 from worker.detr import DetrForward
 from worker.forward import Forward, StockForward, everything
@@ -27,16 +28,31 @@ TOLERANCE = 1e-3
 
 
 class Models:
-    """The model in use: loaded once per process and kept while jobs ask for the same one."""
+    """The model in use: loaded once per process and kept while jobs ask for the same one.
 
-    def __init__(self, device: str, *, compiled: bool = False) -> None:
+    `allowed` bounds what jobs may ask for (None: nothing does); `trusted` models may run code of their own.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        compiled: bool = False,
+        allowed: Sequence[str] | None = None,
+        trusted: Sequence[str] = (),
+    ) -> None:
         self.device = device
         self.compiled = compiled
+        self.allowed = allowed
+        self.trusted = trusted
         self._key: tuple[object, ...] | None = None
         self._loaded: tuple[SegmentMapPipeline, Forward] | None = None
 
     def get(self, spec: Spec) -> Segmenter:
-        """A segmenter for the spec, warmed up when its model is new; raises `ModelUnavailable`."""
+        """A segmenter for the spec, warmed up when its model is new; raises `ModelUnavailable`.
+
+        Weights come from safetensors, or from a pickle read by torch's weights-only loader, which executes nothing.
+        """
         key = (spec.model, spec.revision, spec.image_processor, spec.dtype)
         try:
             if key == self._key and self._loaded:
@@ -57,6 +73,9 @@ class Models:
 
     def _load(self, spec: Spec) -> SegmentMapPipeline:
         transformers_logging.disable_progress_bar()
+        for name in filter(None, (spec.model, spec.image_processor)):
+            if self.allowed is not None and not model_allowed(name, self.allowed):
+                raise ModelRefused(f"'{name}' is not among the models that this worker loads (MASKMILL_ALLOWED_MODELS)")
         check_reachable(spec.model, spec.revision)
         log.info("model_loading", model=spec.model, device=self.device, dtype=spec.dtype.value)
         options: dict[str, Any] = {"revision": spec.revision} if spec.revision else {}
@@ -68,6 +87,7 @@ class Models:
             dtype=spec.dtype.value,
             device=self.device,
             pipeline_class=SegmentMapPipeline,
+            trust_remote_code=model_allowed(spec.model, self.trusted),  # None would ask on the terminal
             **options,
         )
         loaded.model.eval()

@@ -13,7 +13,7 @@ import torch
 from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
 from worker.batch_size import BatchSize, out_of_memory
 from worker.forward import element_count
-from worker.loader import Sample
+from worker.sample import Sample
 from worker.segmenter import Segmentation, Segmenter
 
 log = structlog.get_logger(__name__)

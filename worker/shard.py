@@ -18,9 +18,10 @@ from worker.claim import Claim, Claims
 from worker.clock import DeviceClock
 from worker.drain import draining
 from worker.forward import element_count, shape_of
-from worker.loader import Loader, Sample, Task
+from worker.loader import Loader
 from worker.models import Models
 from worker.predict import predict
+from worker.sample import Sample, Task
 from worker.segmenter import Segmenter
 from worker.upload import Uploads, uploads
 

@@ -65,13 +65,23 @@ def process_shard(message: dict[str, Any]) -> None:
 
 def _shard_worker() -> Any:
     if "worker" not in _process:
-        from worker.device import torch_device
-        from worker.models import Models
         from worker.shard import ShardWorker
 
         services = Services.connect(settings, Queue(settings, app))
-        _process["worker"] = ShardWorker(services, Models(torch_device(settings.device), compiled=settings.compile))
+        _process["worker"] = ShardWorker(services, _models())
     return _process["worker"]
+
+
+def _models() -> Any:
+    from worker.device import torch_device
+    from worker.models import Models
+
+    return Models(
+        torch_device(settings.device),
+        compiled=settings.compile,
+        allowed=settings.allowed_models,
+        trusted=settings.trusted_models,
+    )
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -16,8 +16,8 @@ from maskmill.schema import Outcome, Status
 from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.store import Store
 from worker.clock import DeviceClock, StageClock
-from worker.loader import Sample
 from worker.predict import Prediction
+from worker.sample import Sample
 from worker.segmenter import Segmentation
 
 PENDING_PER_THREAD = 4

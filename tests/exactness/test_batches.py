@@ -16,9 +16,9 @@ from maskmill.segment_map import pipeline_output
 from worker.batch_size import BatchSize
 from worker.batching import by_shape
 from worker.forward import shape_of
-from worker.loader import Sample, Task
 from worker.models import Models
 from worker.predict import predict
+from worker.sample import Sample, Task
 from worker.segmenter import Segmentation, Segmenter
 
 from .compare import Segment, assert_same_output, stock_output

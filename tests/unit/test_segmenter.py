@@ -13,8 +13,8 @@ from maskmill.errors import DeviceLost, SegmentationFailed
 from maskmill.schema import Reference, Subtask
 from worker.batch_size import BatchSize
 from worker.forward import Outputs, collate, image_outputs, shape_of
-from worker.loader import Sample, Task
 from worker.predict import Prediction, predict
+from worker.sample import Sample, Task
 from worker.segmenter import Segmentation, SegmentMapPipeline
 
 PANOPTIC = Subtask.PANOPTIC

@@ -1,0 +1,117 @@
+"""What a worker reads for a submitter, and what not: hosts, folders, buckets and models, by its own settings."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from maskmill.errors import ImageRefused
+
+ALL = "all"
+"""Instead of names: no bounds."""
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that end with the IPv4 address they lead to (RFC 6052)."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Bounds on references; None stands for no bounds, and a worker's come from `Settings.access`.
+
+    `hosts` are host names and networks (CIDR) that may be fetched from although their addresses are not public, or
+    'all'. Local paths must lie below one of `roots`, symbolic links resolved; `s3://` sources in one of `buckets`.
+    """
+
+    hosts: tuple[str, ...] = (ALL,)
+    roots: tuple[str, ...] | None = None
+    buckets: tuple[str, ...] | None = None
+
+    def path(self, path: str) -> Path:
+        """The file to open for a local path; raises `ImageRefused`."""
+        if self.roots is None:
+            return Path(path)
+        try:
+            real = Path(path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
+            raise ImageRefused(f"{path[:200]!r}: cannot be resolved") from error
+        if not any(real.is_relative_to(Path(root).resolve()) for root in self.roots):
+            raise ImageRefused(f"{path[:200]}: outside of the folders this worker may read (MASKMILL_ALLOWED_ROOTS)")
+        return real
+
+    def check_bucket(self, bucket: str) -> None:
+        """Raises `ImageRefused` for a bucket that sources may not be in."""
+        if self.buckets is not None and bucket not in self.buckets:
+            raise ImageRefused(f"s3://{bucket}: not a bucket this worker reads from (MASKMILL_ALLOWED_BUCKETS)")
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of a host that may be connected to, in the resolver's order.
+
+        To connect to one of these, not to the name, is what makes the check hold: a second look-up may answer
+        otherwise (DNS rebinding). Raises `ImageRefused` when none is left, and `OSError` from the resolver.
+        """
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        allowed = [address for address in addresses if self._may_connect(host, address)]
+        if not allowed:
+            raise ImageRefused(f"{host}: not a public address (MASKMILL_ALLOW_PRIVATE_HOSTS)")
+        return allowed
+
+    def check_name(self, host: str) -> None:
+        """Raises `ImageRefused` for a host that is written as an address which is not public: for use with proxies."""
+        address = "127.0.0.1" if host.rstrip(".").endswith("localhost") else host.strip("[]")
+        if _is_address(address) and not self._may_connect(host, address):
+            raise ImageRefused(f"{host}: not a public address (MASKMILL_ALLOW_PRIVATE_HOSTS)")
+
+    def _may_connect(self, host: str, address: str) -> bool:
+        return is_public(address) or any(_names(entry, host, address) for entry in self.hosts)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is a global unicast one (IANA's special-purpose registries, as `ipaddress` has them).
+
+    Of an IPv6 address that wraps an IPv4 one (mapped, 6to4, Teredo, NAT64), the inner one counts.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        teredo = ip.teredo[1] if ip.teredo else None
+        nat64 = ipaddress.IPv4Address(ip.packed[-4:]) if ip in NAT64 else None
+        inner = ip.ipv4_mapped or ip.sixtofour or teredo or nat64
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether a server's address is a loopback one, as written."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def model_allowed(model: str, patterns: Sequence[str]) -> bool:
+    """Whether a model's name matches one of the patterns ('*' stands for anything); a path counts as where it leads."""
+    is_path = model.startswith(("/", ".", "~")) or ".." in Path(model).parts
+    name = os.path.realpath(model) if is_path else model
+    return any(pattern == ALL or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _names(entry: str, host: str, address: str) -> bool:
+    if entry == ALL or entry.lower() == host.lower():
+        return True
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:  # a name
+        return False
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
