@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.child import serve
+from maskmill import keys
 from maskmill.decode import decode
 from maskmill.errors import ImageError
 from maskmill.schema import Reference, Spec
@@ -82,7 +83,7 @@ def _masks(segmenter: Segmenter, spec: Spec, paths: Sequence[str], batch_size: i
 
 def _sample(index: int, path: str, segmenter: Segmenter) -> Sample:
     image = decode(Path(path).read_bytes(), max_pixels=Settings().max_image_pixels)
-    reference = Reference(uri=path, mask_key=f"{path}.png")
+    reference = Reference(uri=path, mask_key=keys.mask(path))
     return Sample(Task(0, index, reference), segmenter.preprocess(image), image.width, image.height)
 
 

@@ -44,7 +44,7 @@ def read(path: Path) -> Image.Image:
 def segmentations(segmenter: Segmenter, paths: Sequence[Path], batch_size: int) -> dict[Path, Segmentation]:
     """The worker's own way from images to segmentations."""
     samples = [
-        Sample(Task(0, index, Reference(uri=str(path), mask_key="-")), segmenter.preprocess(read(path)))
+        Sample(Task(0, index, Reference(uri=str(path), mask_key="masks/x.png")), segmenter.preprocess(read(path)))
         for index, path in enumerate(paths)
     ]
     size, found = BatchSize(batch_size), {}
