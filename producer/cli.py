@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +15,13 @@ import typer
 
 from maskmill.client import Client, Job
 from maskmill.logs import configure_logs
-from maskmill.schema import Execution, JobStatus, Spec
-from producer import display, exits, options, servers_cli
+from maskmill.schema import Execution, JobStatus, Outcome, Spec
+from producer import display, exits, mirror, options, servers_cli
 from producer.display import console, errors
 from producer.exits import failing_plainly
+
+MAX_LOOKED_AT = 10_000
+"""Failures that are looked through for a reason of each code."""
 
 app = typer.Typer(
     name="maskmill",
@@ -69,7 +74,7 @@ def run(
             sheet = str(result.sheet) if result.sheet else None
             display.print_json(_status_json(result.status) | {"folder": str(out), "contact_sheet": sheet})
         else:
-            _print_end(result.status)
+            _print_end(result.status, mirror.failures(out))
             console.print(f"{result.masks:,} masks, metadata.jsonl and manifest.json in {out}", soft_wrap=True)
             if result.sheet:
                 console.print(f"contact sheet: {result.sheet}", soft_wrap=True)
@@ -191,7 +196,7 @@ def status(
             failed = [outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in failures]
             display.print_json(_status_json(state) | {"failed_images": failed})
         else:
-            _print_end(state)
+            _print_end(state, found.failures())
     exits.exit_by_state(state)
 
 
@@ -204,7 +209,7 @@ def watch(job: options.JobId, out: options.Out = None, json: options.Json = Fals
             found.wait(on_status=show)
         state = found.status()
         if not json:
-            _print_end(state)
+            _print_end(state, found.failures())
     exits.exit_by_state(state)
 
 
@@ -253,17 +258,23 @@ def resume(job: options.JobId, out: options.Out = None, json: options.Json = Fal
         found = Client().job(job, out)
         found.resume()
         state = found.status()
-        display.print_json(_status_json(state)) if json else _print_end(state)
+        display.print_json(_status_json(state)) if json else _print_end(state, found.failures())
 
 
 def _status_json(status: JobStatus) -> dict[str, Any]:
     return status.model_dump(mode="json")
 
 
-def _print_end(status: JobStatus) -> None:
+def _print_end(status: JobStatus, failures: Iterator[Outcome]) -> None:
+    """The account, and for each code the first reason among the first failures."""
     console.print(display.summary(status), soft_wrap=True)
+    reasons: dict[str, str] = {}
+    for outcome in islice(failures if status.failures else (), MAX_LOOKED_AT):
+        reasons.setdefault(outcome.code or "", outcome.reason or "")
+        if len(reasons) == len(status.failures):
+            break
     if status.failures:
-        console.print(display.failures_table(status.failures))
+        console.print(display.failures_table(status.failures, reasons), soft_wrap=True)
 
 
 def main() -> None:

@@ -146,9 +146,10 @@ def bench_json(result: BenchResult) -> dict[str, Any]:
     }
 
 
-def failures_table(failures: dict[str, int]) -> Table:
-    """Failed images by code."""
-    table = Table("failed", "code", box=None, pad_edge=False)
+def failures_table(failures: dict[str, int], reasons: dict[str, str]) -> Table:
+    """Failed images by code, with the reason of one of each."""
+    table = Table("failed", "code", "for example", box=None, pad_edge=False)
+    table.columns[-1].overflow = "fold"
     for code, number in failures.items():
-        table.add_row(f"{number:,}", code)
+        table.add_row(f"{number:,}", code, Text(reasons.get(code, "")))
     return table

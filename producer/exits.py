@@ -8,7 +8,14 @@ from contextlib import contextmanager
 import typer
 
 from maskmill import exit_codes
-from maskmill.errors import BrokerUnavailable, JobFailed, MaskmillError, ModelUnavailable, StoreUnavailable
+from maskmill.errors import (
+    BrokerUnavailable,
+    JobFailed,
+    MaskmillError,
+    ModelRefused,
+    ModelUnavailable,
+    StoreUnavailable,
+)
 from maskmill.schema import JobState, JobStatus
 from producer import display
 
@@ -42,7 +49,10 @@ def exit_code(error: MaskmillError) -> int:
 
 def exit_by_state(status: JobStatus) -> None:
     """End with the code of a job that has failures; return for any other."""
-    if set(status.failures) == {ModelUnavailable.code} and status.counts.failed == status.submitted:
+    if (
+        set(status.failures) <= {ModelUnavailable.code, ModelRefused.code}
+        and 0 < status.counts.failed == status.submitted
+    ):
         raise typer.Exit(exit_codes.MODEL)
     if status.state is JobState.COMPLETED_WITH_FAILURES:
         raise typer.Exit(exit_codes.FAILURES)

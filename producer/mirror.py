@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from threading import get_ident
@@ -13,6 +13,7 @@ from maskmill.errors import UsageError
 from maskmill.schema import Outcome, Status
 
 THREADS = 8
+FAILURES = "failures.jsonl"
 
 
 def mirror(job: Job, folder: Path, on_mask: Callable[[int], None] | None = None) -> int:
@@ -31,12 +32,18 @@ def mirror(job: Job, folder: Path, on_mask: Callable[[int], None] | None = None)
                 if on_mask:
                     on_mask(copied)
         _write_lines(folder / "metadata.jsonl", done)
-        _write_lines(folder / "failures.jsonl", (o for o in outcomes if o.status is Status.FAILED))
+        _write_lines(folder / FAILURES, (o for o in outcomes if o.status is Status.FAILED))
         if manifest := job.manifest():
             _write(folder / "manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
     return copied
+
+
+def failures(folder: Path) -> Iterator[Outcome]:
+    """The failed images of a mirrored job."""
+    with (folder / FAILURES).open(encoding="utf-8") as lines:
+        yield from map(Outcome.from_json, lines)
 
 
 def _copy(job: Job, folder: Path, outcome: Outcome) -> None:
