@@ -90,7 +90,10 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
         assert set(range(1, int(ids.max()) + 1)) <= {segment.id for segment in header.segments}
     lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
     assert {json.loads(line)["uri"] for line in lines} == {str(image) for image in images}
-    assert len((tmp_path / "out" / "failures.jsonl").read_text().splitlines()) == 9
+    failures = [json.loads(line) for line in (tmp_path / "out" / "failures.jsonl").read_text().splitlines()]
+    assert len(failures) == 9
+    first_reasons = {failure["code"]: failure["reason"] for failure in reversed(failures)}
+    assert all(reason[:20].rstrip() in result.stdout for reason in first_reasons.values())
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["counts"] == {"stored": 7, "reused": 0, "failed": 9, "cancelled": 0}
     with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
