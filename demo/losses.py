@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # scipy has no types
 from torch import nn
 from torch.nn import functional
-from torchvision.ops import (  # type: ignore[import-untyped]
+from torchvision.ops import (  # type: ignore[import-untyped]  # nor has torchvision
     box_convert,
     generalized_box_iou,
     generalized_box_iou_loss,

@@ -122,7 +122,7 @@ class Run:
         rng = np.random.default_rng((self.arguments.seed, self.step, self.rank))
         loss, parts = total_loss(self.model, self.dense, batch, anchor_weight(self.share), rng)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own is untyped
         self._average([weight.grad for weight in self.weights if weight.grad is not None])
         nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
         self.optimizer.step()
@@ -211,7 +211,7 @@ def main() -> None:
     if not path.exists():
         seeds = TRAINING_SEEDS[: arguments.scenes]
         store_examples(draw_examples(seeds, arguments.side, arguments.processes), path)
-    spawn(_work, (arguments,), nprocs=arguments.processes)  # type: ignore[no-untyped-call]
+    spawn(_work, (arguments,), nprocs=arguments.processes)  # type: ignore[no-untyped-call]  # torch's own is untyped
 
 
 if __name__ == "__main__":

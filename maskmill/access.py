@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,9 +41,13 @@ class Access:
             real = Path(path).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
             raise ImageRefused(f"{path[:200]!r}: cannot be resolved") from error
-        if not any(real.is_relative_to(Path(root).resolve()) for root in self.roots):
+        if not any(real.is_relative_to(root) for root in self._real_roots):
             raise ImageRefused(f"{path[:200]}: outside of the folders this worker may read (MASKMILL_ALLOWED_ROOTS)")
         return real
+
+    @cached_property
+    def _real_roots(self) -> list[Path]:
+        return [Path(root).resolve() for root in self.roots or ()]
 
     def check_bucket(self, bucket: str) -> None:
         """Raises `ImageRefused` for a bucket that sources may not be in."""
@@ -59,14 +64,14 @@ class Access:
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
         allowed = [address for address in addresses if self._may_connect(host, address)]
         if not allowed:
-            raise ImageRefused(f"{host}: not a public address (MASKMILL_ALLOW_PRIVATE_HOSTS)")
+            raise _not_public(host)
         return allowed
 
     def check_name(self, host: str) -> None:
         """Raises `ImageRefused` for a host that is written as an address which is not public: for use with proxies."""
         address = "127.0.0.1" if host.rstrip(".").endswith("localhost") else host.strip("[]")
         if _is_address(address) and not self._may_connect(host, address):
-            raise ImageRefused(f"{host}: not a public address (MASKMILL_ALLOW_PRIVATE_HOSTS)")
+            raise _not_public(host)
 
     def _may_connect(self, host: str, address: str) -> bool:
         return is_public(address) or any(_names(entry, host, address) for entry in self.hosts)
@@ -98,6 +103,10 @@ def model_allowed(model: str, patterns: Sequence[str]) -> bool:
     is_path = model.startswith(("/", ".", "~")) or ".." in Path(model).parts
     name = os.path.realpath(model) if is_path else model
     return any(pattern == ALL or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _not_public(host: str) -> ImageRefused:
+    return ImageRefused(f"{host}: not a public address (MASKMILL_ALLOW_PRIVATE_HOSTS)")
 
 
 def _names(entry: str, host: str, address: str) -> bool:

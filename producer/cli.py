@@ -268,13 +268,14 @@ def _status_json(status: JobStatus) -> dict[str, Any]:
 def _print_end(status: JobStatus, failures: Iterator[Outcome]) -> None:
     """The account, and for each code the first reason among the first failures."""
     console.print(display.summary(status), soft_wrap=True)
+    if not status.failures:
+        return
     reasons: dict[str, str] = {}
-    for outcome in islice(failures if status.failures else (), MAX_LOOKED_AT):
+    for outcome in islice(failures, MAX_LOOKED_AT):
         reasons.setdefault(outcome.code or "", outcome.reason or "")
         if len(reasons) == len(status.failures):
             break
-    if status.failures:
-        console.print(display.failures_table(status.failures, reasons), soft_wrap=True)
+    console.print(display.failures_table(status.failures, reasons), soft_wrap=True)
 
 
 def main() -> None:

@@ -64,14 +64,14 @@ class Crew:
         )
         with _own_sigchld():
             self._samples = iter(loader)
-        # The processes are ended, not asked to leave. The lock of the event that they share may end with one that is
-        # looking at it, and who asks it then waits for ever.
-        self._samples._workers_done_event = Event()  # type: ignore[attr-defined]  # noqa: SLF001 - as below
         self._overdue: set[Key] = set()
         self._closing = Event()
         self._received: queue.Queue[Sample | Exception | None] = queue.Queue(PREFETCH)
         self._receiver = Thread(target=self._receive_all, name="receive", daemon=True)
         if self.processes:
+            # The processes are ended, not asked to leave. The lock of the event that they share may end with one that
+            # is looking at it, and who asks it then waits for ever.
+            self._samples._workers_done_event = Event()  # type: ignore[attr-defined]  # noqa: SLF001 - as below
             self._receiver.start()
 
     def next(self) -> Sample | None:
@@ -108,22 +108,20 @@ class Crew:
         return self._samples._workers if self.processes else []  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
 
     def _receive_all(self) -> None:
+        received: Sample | Exception | None
         while not self._closing.is_set():
-            received: Sample | Exception | None
+            self._end_overdue()
             try:
                 received = next(self._samples)
-            except RuntimeError as error:  # a process that died, nothing received for a while, or an error of ours
-                waited = "timed out" in str(error) and self._all_alive()
-                received = error
-                if waited:
-                    self._end_overdue()
-                    continue
             except Exception as error:  # noqa: BLE001 - raised by `next`, in the thread that asks for samples
                 received = error
-            self._hand_over(received if self._all_alive() else None)
+            if not self._all_alive():
+                received = None
+            elif isinstance(received, RuntimeError) and "timed out" in str(received):
+                continue
+            self._hand_over(received)
             if not isinstance(received, Sample):
                 return
-            self._end_overdue()
 
     def _hand_over(self, received: Sample | Exception | None) -> None:
         while not self._closing.is_set():

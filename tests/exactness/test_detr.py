@@ -104,7 +104,7 @@ def test_folding_leaves_a_norm_that_follows_no_convolution() -> None:
         pass
 
     module = nn.Sequential(nn.ReLU(), FrozenBatchNorm2d())
-    assert isinstance(folded(module)[1], FrozenBatchNorm2d)  # type: ignore[index]
+    assert isinstance(folded(module)[1], FrozenBatchNorm2d)
 
 
 class Loaded:
@@ -119,10 +119,10 @@ def test_a_model_that_computes_something_else_runs_the_stock_way(model: DetrForS
         pass
 
     other = Other(model.config).eval()
-    assert not isinstance(forward_of(Loaded(other)), DetrForward)  # type: ignore[arg-type]
+    assert not isinstance(forward_of(Loaded(other)), DetrForward)
 
 
 def test_a_fast_forward_that_disagrees_is_not_used(model: DetrForSegmentation, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(forward_of(Loaded(model)), DetrForward)  # type: ignore[arg-type]
+    assert isinstance(forward_of(Loaded(model)), DetrForward)
     monkeypatch.setattr("worker.detr.functional.interpolate", lambda x, size, mode: x.new_zeros(*x.shape[:2], *size))
-    assert not isinstance(forward_of(Loaded(model)), DetrForward)  # type: ignore[arg-type]
+    assert not isinstance(forward_of(Loaded(model)), DetrForward)

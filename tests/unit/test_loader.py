@@ -42,7 +42,7 @@ class Preprocessor:
 
 @pytest.fixture(params=[0, 1, 2])
 def loader(request: pytest.FixtureRequest) -> Iterator[Loader]:
-    made = Loader(Preprocessor(), Settings(num_workers=request.param, fetch_threads=4))  # type: ignore[arg-type]
+    made = Loader(Preprocessor(), Settings(num_workers=request.param, fetch_threads=4))
     yield made
     made.close()
 
@@ -103,17 +103,17 @@ def test_an_empty_stream_has_no_samples(loader: Loader) -> None:
 
 
 def test_an_error_of_the_store_is_nobody_s_image() -> None:
-    nowhere = S3Settings(endpoint_url="http://127.0.0.1:9", access_key_id="a", secret_access_key="b", region="r")  # type: ignore[arg-type]
-    loader = Loader(Preprocessor(), Settings(num_workers=1, source_s3=nowhere))  # type: ignore[arg-type]
+    nowhere = S3Settings(endpoint_url="http://127.0.0.1:9", access_key_id="a", secret_access_key="b", region="r")
+    loader = Loader(Preprocessor(), Settings(num_workers=1, source_s3=nowhere))
     with pytest.raises(StoreUnavailable):
         list(loader.samples([task(0, "s3://bucket/a.png")]))
     loader.close()
 
 
 def test_closing_ends_the_processes_whatever_they_have_in_hand(images: list[Task]) -> None:
-    loader = Loader(Preprocessor(), Settings(num_workers=2))  # type: ignore[arg-type]
+    loader = Loader(Preprocessor(), Settings(num_workers=2))
     next(loader.samples(images))
-    children = {process.pid for process in loader._crew._processes}  # type: ignore[attr-defined]
+    children = {process.pid for process in loader._crew._processes}
     started = time.monotonic()
     loader.close()
     assert not [pid for pid in children if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
@@ -123,7 +123,7 @@ def test_closing_ends_the_processes_whatever_they_have_in_hand(images: list[Task
 def test_closing_never_waits_for_a_lock_that_ended_with_a_process(images: list[Task]) -> None:
     """Without care one in some hundred rounds hangs for good."""
     for _ in range(8):
-        loader = Loader(Preprocessor(), Settings(num_workers=2, fetch_threads=4))  # type: ignore[arg-type]
+        loader = Loader(Preprocessor(), Settings(num_workers=2, fetch_threads=4))
         assert len(list(loader.samples(images))) == 40
         loader.close()
 
@@ -150,7 +150,7 @@ class Poisonous(Preprocessor):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_poison_costs_only_itself(processes: int, images: list[Task], tmp_path: Path) -> None:
     settings = Settings(num_workers=processes, image_timeout_seconds=1, loader_memory_bytes=2**30)
-    loader = Loader(Poisonous(tmp_path / "seen"), settings)  # type: ignore[arg-type]
+    loader = Loader(Poisonous(tmp_path / "seen"), settings)
     samples = by_index(list(loader.samples(images)))
     loader.close()
     assert len(samples) == 40
@@ -159,7 +159,7 @@ def test_poison_costs_only_itself(processes: int, images: list[Task], tmp_path: 
 
 
 def test_a_dead_process_does_not_interrupt_the_main_thread(images: list[Task]) -> None:
-    loader = Loader(Preprocessor(), Settings(num_workers=1))  # type: ignore[arg-type]
+    loader = Loader(Preprocessor(), Settings(num_workers=1))
     samples = loader.samples(images)
     seen = [next(samples)]
     os.kill(loader._crew._processes[0].pid or 0, signal.SIGKILL)
@@ -171,8 +171,8 @@ def test_a_dead_process_does_not_interrupt_the_main_thread(images: list[Task]) -
 
 
 def test_processes_that_die_without_an_image_are_nobodys_image_fault(images: list[Task]) -> None:
-    loader = Loader(Preprocessor(), Settings(num_workers=1))  # type: ignore[arg-type]
-    loader._new_crew = partial(Dead, Preprocessor(), Settings(num_workers=1), 4)  # type: ignore[assignment]
+    loader = Loader(Preprocessor(), Settings(num_workers=1))
+    loader._new_crew = partial(Dead, Preprocessor(), Settings(num_workers=1), 4)
     loader._crew.close()
     loader._crew = loader._new_crew()
     with pytest.raises(LoaderDied):
@@ -236,7 +236,7 @@ def url(server: SlowServer, path: str) -> str:
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_one_slow_fetch_holds_up_no_other_image(server: SlowServer, processes: int) -> None:
-    loader = Loader(Preprocessor(), Settings(num_workers=processes, fetch_threads=4, allow_private_hosts=("all",)))  # type: ignore[arg-type]
+    loader = Loader(Preprocessor(), Settings(num_workers=processes, fetch_threads=4, allow_private_hosts=("all",)))
     samples = loader.samples([task(0, url(server, "slow")), *(task(n, url(server, "fast")) for n in range(1, 6))])
     assert sorted(next(samples).task.index for _ in range(5)) == [1, 2, 3, 4, 5]
     server.release.set()
@@ -245,7 +245,7 @@ def test_one_slow_fetch_holds_up_no_other_image(server: SlowServer, processes: i
 
 
 def test_a_process_fetches_several_images_at_a_time(server: SlowServer) -> None:
-    loader = Loader(Preprocessor(), Settings(num_workers=1, fetch_threads=4, allow_private_hosts=("all",)))  # type: ignore[arg-type]
+    loader = Loader(Preprocessor(), Settings(num_workers=1, fetch_threads=4, allow_private_hosts=("all",)))
     samples = loader.samples([task(n, url(server, "slow")) for n in range(8)])
     threading.Thread(target=_release_when_open, args=(server, 4), daemon=True).start()
     assert len(list(samples)) == 8

@@ -251,7 +251,7 @@ def test_half_precision_gives_the_stock_map(
 # Which processors are known
 
 
-class Changed(hf.DetrImageProcessor):  # type: ignore[misc]
+class Changed(hf.DetrImageProcessor):
     """A subclass may have functions of its own."""
 
 
