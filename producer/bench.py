@@ -50,7 +50,7 @@ class BenchResult:
     stages: tuple[Stage, ...]
     device: DeviceSeconds
     images: int
-    """Images that `device` was measured over: all but those of the first shard, which finds empty queues."""
+    """Images that `device` was measured over: all but those of the shard committed first, which finds empty queues."""
 
     @property
     def images_per_second(self) -> float:

@@ -44,7 +44,7 @@ class DenseMap:
 
     def paint(self, table: Tensor) -> Tensor:
         """See `LabelMap`."""
-        return table[self.labels.int()]
+        return table.take(self.labels.long())
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,11 @@ class Planes:
         """For each plane the number of pixels (K, int64) whose value is at least the threshold."""
         if self._by_cells:
             return cells.areas_above(self.values, self.scale, self._grid, threshold)
-        # A plane at a time: torch sums booleans over several dimensions at half the pace.
-        return torch.stack([torch.count_nonzero(plane >= threshold) for _, part in self._resized() for plane in part])
+        # Ones and zeros as floats are summed at twice the pace of booleans, and exactly within a row.
+        above = torch.empty(self.size, device=self.values.device)
+        planes = (plane for _, part in self._resized() for plane in part)
+        areas = [torch.ge(plane, threshold, out=above).sum(1).sum(dtype=torch.float64) for plane in planes]
+        return torch.stack(areas).long()
 
     @cached_property
     def _grid(self) -> cells.Grid:
