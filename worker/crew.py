@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -62,6 +63,9 @@ class Crew:
             pin_memory=segmenter.device.type == "cuda",
             timeout=LOOK_SECONDS if self.processes else 0,
         )
+        # Objects that the collector visits are written to, and their pages then are no longer shared after a fork.
+        gc.collect()
+        gc.freeze()
         with _own_sigchld():
             self._samples = iter(loader)
         self._overdue: set[Key] = set()
@@ -92,6 +96,7 @@ class Crew:
 
     def close(self) -> None:
         """End the processes; what they have in hand, or have handed over and nobody asked for, is lost."""
+        gc.unfreeze()
         if not self.processes:
             self.tasks.put(None)
             return
