@@ -8,19 +8,26 @@ from __future__ import annotations
 import structlog
 
 from maskmill.account import close_job
+from maskmill.cancel import settle
 from maskmill.errors import MaskmillError
 from maskmill.services import Services
 
 log = structlog.get_logger(__name__)
 
+SHARDS_A_WORKER = 3
+MIN_WINDOW = 4
 MAX_REAPED = 1000
 """Shards of one job that are announced again in one go."""
 
 
+def window(services: Services) -> int:
+    """How many shards of one job wait for a worker: as the settings say, else three for each worker that is there."""
+    return services.settings.window or max(MIN_WINDOW, SHARDS_A_WORKER * services.ledger.workers())
+
+
 def top_up(services: Services, job: str, out: str) -> list[int]:
     """Announce the job's next shards up to its window."""
-    settings = services.settings
-    shards = services.ledger.admit(job, settings.window, settings.hint_seconds)
+    shards = services.ledger.admit(job, window(services), services.settings.hint_seconds)
     services.queue.announce(job, out, shards)
     return shards
 
@@ -32,14 +39,17 @@ def reap(services: Services, job: str, out: str) -> list[int]:
     """
     settings, ledger = services.settings, services.ledger
     queued = ledger.queue_length(settings.queue)
-    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, settings.window - queued, queued)
+    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, window(services) - queued, queued)
     services.queue.announce(job, out, shards)
     return shards
 
 
 def tend_job(services: Services, job: str) -> None:
-    """Reap and top up one job; close it when its last shard is committed but its account is not written."""
+    """Reap and top up one job, or settle it if it is cancelled; close it once nothing is left to do."""
     progress = services.ledger.progress(job)
+    if progress.cancelled and not progress.finished:
+        settle(services, progress)
+        progress = services.ledger.progress(job)
     if progress.finished:
         close_job(services, job)
         return

@@ -17,8 +17,17 @@ from functools import cached_property
 from typing import Any, TextIO
 
 from maskmill import admission, keys, parameters
-from maskmill.account import close_job, final_state, read_job, read_manifest, read_report
+from maskmill.account import (
+    close_job,
+    current_round,
+    final_state,
+    read_job,
+    read_latest_report,
+    read_manifest,
+    read_references,
+)
 from maskmill.ahead import map_ahead
+from maskmill.cancel import cancel_job, given_up
 from maskmill.errors import (
     BrokerUnavailable,
     JobFailed,
@@ -28,6 +37,7 @@ from maskmill.errors import (
     StoreUnavailable,
 )
 from maskmill.keys import without_query
+from maskmill.retry import retry_job
 from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Segment, Status
 from maskmill.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.services import Services
@@ -72,7 +82,7 @@ class Client:
         images below the local folder `exclude` are left out, and only the first `limit` are taken;
         `pipeline_parameters` are those of the transformers pipeline: model, revision, image_processor, subtask,
         threshold, mask_threshold, overlap_mask_area_threshold, dtype, batch_size, num_workers, timeout,
-        deterministic.
+        deterministic, and those of Maskmill's own, see `maskmill.schema.Execution`.
         Raises `SourceError`, `InvalidSpec`, `StoreUnavailable` or `BrokerUnavailable`.
         """
         spec, execution = parameters.parse(**pipeline_parameters)
@@ -143,10 +153,13 @@ class Job:
             progress = self.services.ledger.progress(self.id)
         except JobNotFound:
             return self._status_from_bucket()
+        state = final_state(progress) if progress.finished else JobState.RUNNING
+        manifest = self.manifest() if state is JobState.CANCELLED else None
         return JobStatus(
             job=self.id,
             out=self.out,
-            state=final_state(progress) if progress.finished else JobState.RUNNING,
+            state=state,
+            reason=manifest.reason if manifest else None,
             submitted=progress.images,
             counts=progress.counts,
             failures=progress.failures,
@@ -159,6 +172,21 @@ class Job:
     def resume(self) -> None:
         """Enter the job into the ledger again and announce what is left; harmless for a job that runs."""
         start(self.services, self.out, self.id)
+
+    def cancel(self) -> None:
+        """Stop the job within a batch; what is stored stays, the rest is accounted for as cancelled.
+
+        Raises `UsageError` when it has ended.
+        """
+        cancel_job(self.services, self.id, self.out)
+        admission.tend_job(self.services, self.id)
+
+    def retry(self, codes: Sequence[str] | None = None) -> int:
+        """Queue the failed images of these codes (None: all) again, under this job; returns how many.
+
+        Raises `UsageError` when the job still runs, was cancelled, or has no such failures.
+        """
+        return retry_job(self.services, self.out, self.id, codes)
 
     def wait(
         self,
@@ -194,9 +222,17 @@ class Job:
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in the order of submission; of a running job, what is decided so far."""
-        store = self.store
-        for report in map_ahead(lambda shard: read_report(store, self.id, shard), range(self.record().shards), READERS):
-            yield from report.outcomes if report else ()
+        store, manifest, last = self.store, self.manifest(), current_round(self.store, self.id)
+        cancelled = manifest is not None and manifest.state is JobState.CANCELLED
+
+        def of(shard: int) -> Sequence[Outcome]:
+            report = read_latest_report(store, self.id, shard, last)
+            if report is None and cancelled:
+                return given_up(store, self.id, shard, 0, read_references(store, self.id, shard))
+            return report.outcomes if report else ()
+
+        for outcomes in map_ahead(of, range(self.record().shards), READERS):
+            yield from outcomes
 
     def results(self) -> Iterator[Result]:
         """The images that have a mask, in the order of submission; masks are fetched when they are looked at."""
@@ -204,9 +240,10 @@ class Job:
             if outcome.status in (Status.STORED, Status.REUSED):
                 yield Result(outcome, self.store)
 
-    def failures(self) -> Iterator[Outcome]:
-        """The images that failed, each with its code and reason."""
-        return (outcome for outcome in self.outcomes() if outcome.status is Status.FAILED)
+    def failures(self, codes: Sequence[str] | None = None) -> Iterator[Outcome]:
+        """The images that failed (with one of these codes), each with its code and reason."""
+        failed = (outcome for outcome in self.outcomes() if outcome.status is Status.FAILED)
+        return (outcome for outcome in failed if codes is None or outcome.code in codes)
 
     def _status_from_bucket(self) -> JobStatus:
         record, manifest = self.record(), self.manifest()
@@ -219,6 +256,7 @@ class Job:
             submitted=manifest.submitted,
             counts=manifest.counts,
             failures=manifest.failures,
+            reason=manifest.reason,
             shards=record.shards,
             shards_done=record.shards,
         )

@@ -91,7 +91,7 @@ class ImageUnsupported(ImageError):
 
 
 class ImageCrashed(ImageError):
-    """The image ended the process that read it, twice (a fault in a decoder, or the kernel out of memory)."""
+    """The image ended the processes that read or segmented it (a fault in a decoder, the kernel out of memory)."""
 
     code = "crashed"
 
@@ -137,6 +137,13 @@ class LeaseLost(ShardError):
     """Another worker holds the shard now: this one stops and leaves the shard to it."""
 
     code = "lease_lost"
+
+
+class JobCancelled(ShardError):
+    """Nothing more is to be done for the job: this worker stops and accounts for the rest."""
+
+    code = "job_cancelled"
+    retryable = False
 
 
 class LoaderDied(ShardError):

@@ -1,4 +1,8 @@
-"""From an image reference to the bytes of its file: a local path, an `http(s)://` or an `s3://` address."""
+"""From an image reference to the bytes of its file: a local path, an `http(s)://` or an `s3://` address.
+
+A reader who has a version of the image already gets no bytes while it is still that (RFC 9110, conditional requests;
+for files their time of modification and size).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ import stamina
 
 from maskmill.access import Access
 from maskmill.deadline import DEADLINE, DeadlineTransport, ssl_context
+from maskmill.download import Download, by_content
 from maskmill.errors import (
     FetchFailed,
     FetchTimeout,
@@ -42,8 +47,10 @@ TOO_MANY_REQUESTS = 429
 MAX_RETRY_AFTER_SECONDS = 10.0
 """A server that asks for a longer pause is asked again at the usual pace."""
 
-ReadObject = Callable[[str, int], bytes]
-"""Reads one `s3://bucket/key` of at most so many bytes.
+NOT_MODIFIED = 304
+
+ReadObject = Callable[[str, int, str | None], Download]
+"""Reads one `s3://bucket/key` of at most so many bytes, unless its version is the one given.
 
 Raises `ObjectNotFound`, `ObjectForbidden` or `StoreUnavailable`, and for more bytes an error of code `too_large`.
 """
@@ -83,19 +90,23 @@ class Fetcher:
         self.access = access or Access()
 
     def fetch(self, uri: str) -> bytes:
-        """The bytes of the image's file.
+        """The bytes of the image's file; raises as `download` does."""
+        return self.download(uri).data or b""
+
+    def download(self, uri: str, known: str | None = None) -> Download:
+        """The image's file and its version; no bytes if that is `known`.
 
         Raises `ImageNotFound`, `ImageForbidden`, `ImageRefused`, `ImageTooLarge`, `ImageUnsupported`, `FetchTimeout`
         or `FetchFailed`; for `s3://` also what is not the image's fault, `StoreUnavailable`.
         """
         scheme = "" if uri.startswith("/") else uri.partition(":")[0].lower()
         if not scheme:
-            return _read_file(self.access.path(uri), uri, self.limits.max_bytes)
+            return _read_file(self.access.path(uri), uri, self.limits.max_bytes, known)
         if scheme in ("http", "https"):
-            return self._retrying(_pause, self._attempt, uri)
+            return self._retrying(_pause, self._attempt, uri, known)
         if scheme == "s3" and self.read_object is not None:
             self.access.check_bucket(uri[len("s3://") :].partition("/")[0])
-            return _read_object(self.read_object, uri, self.limits.max_bytes)
+            return _read_object(self.read_object, uri, self.limits.max_bytes, known)
         raise ImageUnsupported(f"{_shown(uri)}: neither an absolute path nor an http, https or s3 address")
 
     @cached_property
@@ -124,10 +135,10 @@ class Fetcher:
             mounts=None if "all" in getproxies() else {"all://": DeadlineTransport(ssl_context(), self.access)},
         )
 
-    def _attempt(self, uri: str) -> bytes:
+    def _attempt(self, uri: str, known: str | None) -> Download:
         DEADLINE.start(self.limits.timeout_seconds)
         try:
-            return self._get(uri)
+            return self._get(uri, known)
         except (httpx.TimeoutException, httpcore.TimeoutException) as error:
             raise FetchTimeout(f"{_shown(uri)}: no whole answer in {self.limits.timeout_seconds:g} s") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
@@ -137,20 +148,28 @@ class Fetcher:
         except httpx.HTTPError as error:
             raise FetchFailed(f"{_shown(uri)}: {_first_line(error)}") from error
 
-    def _get(self, uri: str) -> bytes:
+    def _get(self, uri: str, known: str | None) -> Download:
         """One attempt with its redirects, each of which is seen here before it is followed."""
         self._client.cookies.clear()  # as if each image had a client of its own
-        request = self._client.build_request("GET", uri)
+        request = self._client.build_request("GET", uri, headers=_unless(known))
         for _ in range(self.limits.max_redirects + 1):
             if request.url.scheme not in ("http", "https"):
                 raise ImageUnsupported(f"{_shown(uri)}: redirects to {request.url.scheme}")
             self.access.check_name(request.url.host)
             with closing(self._client.send(request, stream=True)) as response:
                 if response.next_request is None:
-                    _check_status(response, _shown(uri))
-                    return self._read_body(response, _shown(uri))
+                    return self._answer(response, _shown(uri), known)
                 request = response.next_request
         raise FetchFailed(f"{_shown(uri)}: more than {self.limits.max_redirects} redirects")
+
+    def _answer(self, response: httpx.Response, shown: str, known: str | None) -> Download:
+        if response.status_code == NOT_MODIFIED and known:
+            return Download(known)
+        _check_status(response, shown)
+        data, version = self._read_body(response, shown), _http_version(response)
+        if version is None:
+            return by_content(data, known)
+        return Download(version, None if version == known else data)
 
     def _read_body(self, response: httpx.Response, shown: str) -> bytes:
         _check_size(int(response.headers.get("content-length", 0)), self.limits.max_bytes, shown)
@@ -160,6 +179,19 @@ class Fetcher:
             _check_size(body.tell(), self.limits.max_bytes, shown)
             DEADLINE.wait(None)  # behind a proxy nothing else ends a slow trickle
         return body.getvalue()
+
+
+def _unless(known: str | None) -> dict[str, str]:
+    kind, _, value = (known or "").partition(":")
+    header = {"etag": "If-None-Match", "modified": "If-Modified-Since"}.get(kind)
+    return {header: value} if header else {}
+
+
+def _http_version(response: httpx.Response) -> str | None:
+    for kind, header in (("etag", "etag"), ("modified", "last-modified")):
+        if value := response.headers.get(header):
+            return f"{kind}:{value}"
+    return None
 
 
 def _check_status(response: httpx.Response, shown: str) -> None:
@@ -188,7 +220,7 @@ def _check_size(size: int, max_bytes: int, shown: str) -> None:
         raise ImageTooLarge(f"{shown}: more than {max_bytes:,} bytes, the worker's limit")
 
 
-def _read_file(path: Path, uri: str, max_bytes: int) -> bytes:
+def _read_file(path: Path, uri: str, max_bytes: int, known: str | None) -> Download:
     shown = _shown(uri)
     try:
         status = path.stat()
@@ -197,12 +229,15 @@ def _read_file(path: Path, uri: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ImageUnsupported(f"{shown}: is a pipe or device")
         _check_size(status.st_size, max_bytes, shown)
+        version = f"file:{status.st_mtime_ns:x}-{status.st_size:x}"
+        if version == known:
+            return Download(version)
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise _file_error(error, shown) from error
     _check_size(len(data), max_bytes, shown)
-    return data
+    return Download(version, data)
 
 
 def _file_error(error: OSError | ValueError, shown: str) -> ImageError:
@@ -213,9 +248,9 @@ def _file_error(error: OSError | ValueError, shown: str) -> ImageError:
     return FetchFailed(f"{shown}: {error.strerror}")
 
 
-def _read_object(read: ReadObject, uri: str, max_bytes: int) -> bytes:
+def _read_object(read: ReadObject, uri: str, max_bytes: int, known: str | None) -> Download:
     try:
-        return read(uri, max_bytes)
+        return read(uri, max_bytes, known)
     except ObjectNotFound as error:
         raise ImageNotFound(str(error)) from error
     except ObjectForbidden as error:

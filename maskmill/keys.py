@@ -56,9 +56,30 @@ def reports(job: str) -> str:
     return f"jobs/{job}/reports/"
 
 
-def report(job: str, index: int) -> str:
-    """The outcomes of one shard; its presence means that they are decided."""
-    return f"{reports(job)}{index:06d}.json"
+def report(job: str, index: int, round: int = 0) -> str:  # noqa: A002 - the word for it
+    """The outcomes of one shard after this round of retries; its presence means that they are decided."""
+    return f"{reports(job)}{index:06d}{f'.r{round}' if round else ''}.json"
+
+
+def report_round(key: str) -> int:
+    """The round of a report, from its key."""
+    _, *middle, _ = key.rsplit("/", 1)[1].split(".")
+    return int(middle[0].removeprefix("r")) if middle else 0
+
+
+def cancellation(job: str) -> str:
+    """The word that the job is cancelled."""
+    return f"jobs/{job}/cancelled.json"
+
+
+def retries(job: str) -> str:
+    """The folder of the rounds of retries."""
+    return f"jobs/{job}/retries/"
+
+
+def retry(job: str, round: int) -> str:  # noqa: A002 - the word for it
+    """What is tried again in this round, from 1."""
+    return f"{retries(job)}{round:04d}.json"
 
 
 def manifest(job: str) -> str:

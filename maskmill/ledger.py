@@ -5,10 +5,9 @@ It is a cache of the bucket plus what is in flight. Its clock is the broker's (`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum
 from typing import Any
 
 from redis import Redis
@@ -18,47 +17,30 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from maskmill.errors import BrokerUnavailable, JobNotFound
 from maskmill.ledger_scripts import SCRIPTS
+from maskmill.progress import Claim, ClaimState, Load, Progress
 from maskmill.schema import Counts, Status
 
 MAX_SCANNED = 1000
-"""Shards in flight of one job that are looked through for one that nobody has begun."""
+"""Shards in flight of one job that are looked through for one that nobody has."""
+
+WORKER_SECONDS = 30.0
+"""How long a worker counts as there after it was last heard of."""
 
 
-class ClaimState(StrEnum):
-    """What a claim found: only `CLAIMED` gives the right to work on the shard."""
+class Renewal(IntEnum):
+    """What became of a lease that was to be renewed."""
 
-    CLAIMED = "claimed"
-    HELD = "held"
-    DONE = "done"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The answer to a claim; `attempt` counts from 1 and is 0 when the shard was not won."""
-
-    state: ClaimState
-    attempt: int
+    LOST = 0
+    RENEWED = 1
+    CANCELLED = 2
 
 
-@dataclass(frozen=True)
-class Progress:
-    """One job as the ledger sees it. `claimed` and `queued` are shards in flight."""
+class Booking(IntEnum):
+    """What a commit did: nothing (not the first), booked the shard, or booked it and overran the failure budget."""
 
-    job: str
-    out: str
-    images: int
-    shards: int
-    shards_done: int
-    claimed: int
-    queued: int
-    counts: Counts
-    failures: dict[str, int]
-
-    @property
-    def finished(self) -> bool:
-        """Whether every shard is committed."""
-        return self.shards_done >= self.shards
+    IGNORED = 0
+    BOOKED = 1
+    OVER_BUDGET = 2
 
 
 @contextmanager
@@ -92,54 +74,87 @@ class Ledger:
         self._prefix = f"maskmill:{queue}"
         self._open_jobs = f"{self._prefix}:open"
         self._jobs = f"{self._prefix}:jobs"
+        self._workers = f"{self._prefix}:workers"
         self._scripts = {name: redis.register_script(text) for name, text in SCRIPTS.items()}
 
     def _keys(self, job: str) -> list[str]:
-        return [f"{self._prefix}:{{{job}}}:{part}" for part in ("meta", "done", "claims", "open", "attempts")]
+        parts = ("meta", "done", "claims", "open", "attempts", "notes")
+        return [f"{self._prefix}:{{{job}}}:{part}" for part in parts]
 
     def _run(self, script: str, job: str, *arguments: Any) -> Any:
         with broker_errors():
             return self._scripts[script](keys=self._keys(job), args=list(arguments))
 
-    def create(self, job: str, out: str, *, images: int, shards: int, created_seconds: float) -> None:
-        """Enter a job, or leave it as it is when it is there."""
+    def create(
+        self,
+        job: str,
+        out: str,
+        *,
+        images: int,
+        shards: int,
+        created_seconds: float,
+        priority: int = 0,
+        max_failures: int | None = None,
+        round: int = 0,  # noqa: A002 - the word for it
+    ) -> None:
+        """Enter a job, or leave it as it is when it is there. More than `max_failures` failed images cancel it."""
         meta = self._keys(job)[0]
+        fields = {"out": out, "images": images, "shards": shards, "next": 0, "priority": priority, "round": round}
+        if max_failures is not None:
+            fields["max_failures"] = max_failures
         with broker_errors(), self.redis.pipeline() as pipe:
-            for field, value in (("out", out), ("images", images), ("shards", shards), ("next", 0)):
+            for field, value in fields.items():
                 pipe.hsetnx(meta, field, value)
             pipe.zadd(self._jobs, {job: created_seconds}, nx=True)
             pipe.sadd(self._open_jobs, job)
             pipe.execute()
 
-    def claim(self, job: str, shard: int, owner: str, lease_seconds: float) -> Claim:
-        """Try to win the shard for `owner`; an expired lease is up for grabs."""
-        state, attempt = self._run("claim", job, shard, owner, round(lease_seconds * 1000))
-        return Claim(ClaimState(state), int(attempt))
+    def claim(self, job: str, shard: int, owner: str, lease_seconds: float, *, settle: bool = False) -> Claim:
+        """Try to win the shard for `owner`; an expired lease is up for grabs.
 
-    def next(self, job: str, owner: str, lease_seconds: float) -> tuple[int, int] | None:
-        """Win the job's next shard without waiting for its message: (shard, attempt), or None if there is none.
-
-        Shards that were begun before are left to their messages, which come after their delay.
+        Shards of a cancelled job are for those alone who want to `settle` them: account for them, not work on them.
         """
-        shard, attempt = self._run("next", job, owner, round(lease_seconds * 1000), MAX_SCANNED)
-        return None if int(shard) < 0 else (int(shard), int(attempt))
+        return _claim(self._run("claim", job, shard, owner, round(lease_seconds * 1000), int(settle)))
 
-    def renew(self, job: str, shard: int, owner: str, lease_seconds: float) -> bool:
-        """Extend the lease; False when the shard is no longer `owner`'s."""
-        return bool(self._run("renew", job, shard, owner, round(lease_seconds * 1000)))
+    def next(self, job: str, owner: str, lease_seconds: float) -> Claim:
+        """Win the next of the job's shards that nobody has, without waiting for its message.
+
+        Shards that failed and wait for their next attempt are left alone until their delay is over.
+        """
+        return _claim(self._run("next", job, owner, round(lease_seconds * 1000), MAX_SCANNED))
+
+    def renew(self, job: str, shard: int, owner: str, lease_seconds: float) -> Renewal:
+        """Extend the lease, if the shard is still `owner`'s."""
+        return Renewal(self._run("renew", job, shard, owner, round(lease_seconds * 1000)))
 
     def release(self, job: str, shard: int, owner: str, *, delay_seconds: float = 0.0, counts: bool = True) -> bool:
-        """Give the shard back; it is announced again after the delay. `counts` False forgives the attempt."""
+        """Give the shard back, to be taken after the delay. `counts` False forgives the attempt."""
         return bool(self._run("release", job, shard, owner, round(delay_seconds * 1000), int(counts)))
 
-    def commit(self, job: str, shard: int, counts: Counts, failures: dict[str, int]) -> bool:
-        """Close the shard; its counts are added the first time only. True if this was the first time."""
+    def note(self, job: str, owner: str, notes: Mapping[int, str]) -> None:
+        """Leave a text with each of these shards, if it is `owner`'s, for whoever claims it after a crash; '': none."""
+        pairs = [part for shard, text in notes.items() for part in (shard, text)]
+        self._run("note", job, owner, *pairs)
+
+    def commit(self, job: str, shard: int, counts: Counts, failures: dict[str, int], *, round: int = 0) -> Booking:  # noqa: A002 - as above
+        """Close the shard in this round; its counts are added the first time only."""
         amounts: list[Any] = []
         for status in Status:
             amounts += [status.value, getattr(counts, status.value)]
         for code, number in failures.items():
             amounts += [f"failed:{code}", number]
-        return bool(self._run("commit", job, shard, *amounts))
+        return Booking(self._run("commit", job, shard, round, *amounts))
+
+    def cancel(self, job: str) -> None:
+        """Let nobody begin a shard of the job any more, and those who have one stop; raises `JobNotFound`."""
+        self.out(job)
+        with broker_errors():
+            self.redis.hset(self._keys(job)[0], "cancelled", 1)
+
+    def begun(self, job: str) -> list[int]:
+        """The shards that have, or have had, an owner and are not committed."""
+        with broker_errors():
+            return sorted(int(shard) for shard in self.redis.hkeys(self._keys(job)[4]))
 
     def admit(self, job: str, window: int, hint_seconds: float) -> list[int]:
         """The next shards to announce: at most `window` wait for a worker, and as many messages are on their way."""
@@ -162,10 +177,32 @@ class Ledger:
         with broker_errors():
             return list(self.redis.zrevrange(self._jobs, 0, newest - 1))
 
-    def alone(self, job: str) -> bool:
-        """Whether no other job is open."""
+    def loads(self) -> list[Load]:
+        """The open jobs with shards that a worker could take now, oldest first, in two round trips."""
+        jobs = self.open_jobs()
+        with broker_errors(), self.redis.pipeline() as pipe:
+            for job in jobs:
+                meta, _, claims, opened, *_ = self._keys(job)
+                pipe.hmget(meta, "out", "priority", "shards", "next", "cancelled").hlen(claims).zcard(opened)
+            answers = pipe.execute()
+        found = []
+        for job, (fields, claimed, flying) in zip(jobs, zip(*[iter(answers)] * 3, strict=True), strict=True):
+            out, priority, shards, following, cancelled = fields
+            if out and not cancelled and (flying > claimed or int(following or 0) < int(shards or 0)):
+                found.append(Load(job, out, int(priority or 0), claimed))
+        return found
+
+    def alive(self, worker: str) -> None:
+        """Note that this worker is there."""
         with broker_errors():
-            return not set(self.redis.smembers(self._open_jobs)) - {job}
+            now = self.redis.time()[0]
+            self.redis.zadd(self._workers, {worker: now})
+            self.redis.zremrangebyscore(self._workers, "-inf", now - 10 * WORKER_SECONDS)
+
+    def workers(self) -> int:
+        """How many workers were there in the last `WORKER_SECONDS`."""
+        with broker_errors():
+            return int(self.redis.zcount(self._workers, self.redis.time()[0] - WORKER_SECONDS, "+inf"))
 
     def close(self, job: str) -> None:
         """Take the job off the open ones; its counters stay for `status`."""
@@ -182,9 +219,9 @@ class Ledger:
 
     def progress(self, job: str) -> Progress:
         """The job's counters, in one round trip; raises `JobNotFound`."""
-        meta, _, claims, opened, _ = self._keys(job)
+        meta, _, claims, opened, attempts, _ = self._keys(job)
         with broker_errors(), self.redis.pipeline() as pipe:
-            fields, claimed, flying = pipe.hgetall(meta).hlen(claims).zcard(opened).execute()
+            fields, claimed, flying, begun = pipe.hgetall(meta).hlen(claims).zcard(opened).hlen(attempts).execute()
         if not fields:
             raise JobNotFound(f"the ledger knows no job '{job}'; `maskmill status` lists the jobs")
         return Progress(
@@ -195,7 +232,10 @@ class Ledger:
             shards_done=int(fields.get("shards_done", 0)),
             claimed=claimed,
             queued=flying - claimed,
-            counts=Counts(**{status.value: int(fields.get(status.value, 0)) for status in Status}),
+            begun=begun,
+            cancelled="cancelled" in fields,
+            round=int(fields.get("round", 0)),
+            decided=Counts(**{status.value: int(fields.get(status.value, 0)) for status in Status}),
             failures=_failures(fields),
         )
 
@@ -218,6 +258,11 @@ class Ledger:
                 self.redis.delete(*self._keys(job))
                 self.redis.zrem(self._jobs, job)
                 self.redis.srem(self._open_jobs, job)
+
+
+def _claim(answer: Sequence[Any]) -> Claim:
+    state, *won = answer
+    return Claim(ClaimState(state), *won)
 
 
 def _failures(fields: dict[str, str]) -> dict[str, int]:

@@ -82,12 +82,23 @@ class Execution(Record):
     """How a job is run: changes its speed, its masks by float noise at most. None leaves the choice to the worker.
 
     `deterministic` runs every image alone with deterministic algorithms: bit-equal masks on equal machines.
+    `overwrite` makes masks anew that are there already. A job of higher `priority` (0 unless said) gets the workers
+    first. More than `max_failures` failed images (a number, or a share of all such as `5%`) stop the job.
     """
 
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
     timeout: Annotated[float, Field(gt=0.0)] | None = None
     deterministic: bool | None = None
+    overwrite: bool | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+    max_failures: Annotated[str, Field(pattern=r"^(\d{1,12}|\d{1,3}(\.\d+)?%)$")] | None = None
+
+    def allowed_failures(self, images: int) -> int | None:
+        """How many of the job's images may fail before it is stopped; None: all."""
+        if self.max_failures is None or not self.max_failures.endswith("%"):
+            return None if self.max_failures is None else int(self.max_failures)
+        return int(images * float(self.max_failures[:-1]) / 100)
 
 
 class Reference(Record):
@@ -194,11 +205,12 @@ class DeviceSeconds(Record):
 
 
 class ShardReport(Record):
-    """`reports/000017.json`: every outcome of a shard. The first one written counts, for good."""
+    """`reports/000017.json`: every outcome of a shard. The first one of each round counts, for good."""
 
     version: Literal[1] = VERSION
     job: str
     shard: Count
+    round: Count = 0
     attempt: Count
     worker: str
     finished: datetime
@@ -233,6 +245,30 @@ class Manifest(Record):
     fingerprint: str
     created: datetime
     finished: datetime
+    reason: str | None = None
+
+
+class Cancellation(Record):
+    """`cancelled.json`: nobody begins a shard of this job any more, and why."""
+
+    version: Literal[1] = VERSION
+    job: str
+    cancelled: datetime
+    reason: str
+
+
+class RetryRound(Record):
+    """`retries/0001.json`: failed images of these codes (None: of any) are tried once more. Rounds count from 1."""
+
+    version: Literal[1] = VERSION
+    job: str
+    round: Annotated[int, Field(ge=1)]
+    codes: tuple[str, ...] | None = None
+    created: datetime
+
+    def concerns(self, outcome: Outcome) -> bool:
+        """Whether this image is tried again."""
+        return outcome.status is Status.FAILED and (self.codes is None or outcome.code in self.codes)
 
 
 class ShardMessage(Record):
@@ -262,6 +298,7 @@ class JobStatus(Record):
     shards_done: Count
     shards_claimed: Count = 0
     shards_queued: Count = 0
+    reason: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -28,13 +28,18 @@ SegmentMap = NDArray[np.uint16] | NDArray[np.uint8]
 
 
 class MaskHeader(Record):
-    """The PNG's text: what was segmented, by which spec, and the segments in the pipeline's order."""
+    """The PNG's text: what was segmented, by which spec, and the segments in the pipeline's order.
+
+    `image_version` is that of the image's file (see `maskmill.fetch`), `job` the one that made the mask.
+    """
 
     version: Literal[1] = VERSION
     uri: str
     fingerprint: str
     subtask: Subtask
     segments: tuple[Segment, ...]
+    image_version: str | None = None
+    job: str | None = None
 
 
 def encode(ids: SegmentMap, header: MaskHeader) -> bytes:

@@ -82,8 +82,8 @@ class Settings(BaseSettings):
     shard_size: Positive = 128
     """Images in a shard: the unit that is queued, claimed, retried and committed. Large jobs have larger ones, too."""
 
-    window: Positive = 16
-    """Shards of one job that wait for a worker at a time, whatever the job's size."""
+    window: Positive | None = None
+    """Shards of one job that wait for a worker at a time, whatever the job's size. None: three for each worker."""
 
     lease_seconds: Seconds = 30.0
     """A claim that is not renewed for so long may be taken by another worker."""
@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     hint_seconds: Seconds = 60.0
     """A queued shard that nobody claimed for so long is announced again (its message may be lost)."""
 
-    max_attempts: Positive = 3
-    """Claims of one shard before it is closed with its images failed."""
+    max_attempts: Positive = 6
+    """Attempts at one shard that fail for no image's fault before it is closed with its images failed."""
 
     drain_seconds: Seconds = 20.0
     """After SIGTERM, how long a worker may go on with the shard in hand before it gives the shard back."""
@@ -120,6 +120,9 @@ class Settings(BaseSettings):
 
     image_timeout_seconds: Seconds = 120.0
     """What decoding and preprocessing one image may take; then its process is ended and the image has failed."""
+
+    batch_timeout_seconds: Seconds = 600.0
+    """What the model may take for one batch; then the worker process is ended, as if the batch had crashed it."""
 
     loader_memory_bytes: Positive = 6 * 2**30
     """Memory that a DataLoader process may take beyond what it starts with (Linux)."""

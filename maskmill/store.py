@@ -19,6 +19,7 @@ from botocore.handlers import add_expect_header
 from pydantic import SecretStr
 
 from maskmill.access import is_this_machine
+from maskmill.download import Download
 from maskmill.errors import (
     ImageTooLarge,
     MaskmillError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+NOT_MODIFIED = 304
 PASSING = {408, 409, 429}
 SLOW_DOWN = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestTimeTooSkewed"}
 LOST_RACE = {"412", "PreconditionFailed"}
@@ -99,6 +101,10 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
 def _may_pass(error: ClientError) -> bool:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     return status >= 500 or status in PASSING or _error_code(error) in SLOW_DOWN
+
+
+def _is_unchanged(error: BaseException | None) -> bool:
+    return isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_MODIFIED
 
 
 def _error_code(error: ClientError) -> str:
@@ -166,14 +172,33 @@ class Store:
             raise _translate(error, self._name(key)) from error
         return True
 
-    def get(self, key: str, max_bytes: int | None = None) -> bytes:
-        """One object's bytes; raises `ObjectNotFound`, `ObjectForbidden`, `ImageTooLarge` or `StoreUnavailable`."""
+    def get(self, key: str) -> bytes:
+        """One object's bytes; raises `ObjectNotFound`, `ObjectForbidden` or `StoreUnavailable`."""
         with _errors(self._name(key)):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-            if max_bytes is not None and answer["ContentLength"] > max_bytes:
-                answer["Body"].close()
-                raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
-            return answer["Body"].read()
+            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+
+    def download(self, key: str, max_bytes: int, known: str | None = None) -> Download:
+        """One object's bytes and entity tag, without the bytes while the tag is still `known`.
+
+        Raises as `get` does, and `ImageTooLarge`.
+        """
+        unless = {"IfNoneMatch": known} if known else {}
+        try:
+            with _errors(self._name(key)):
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **unless)
+                if answer["ContentLength"] > max_bytes:
+                    answer["Body"].close()
+                    raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
+                return Download(answer["ETag"], answer["Body"].read())
+        except StoreRefused as error:
+            if known and _is_unchanged(error.__cause__):
+                return Download(known)
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove one object; nothing happens when there is none."""
+        with _errors(self._name(key)):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""
@@ -184,9 +209,9 @@ class Store:
             return False
         return True
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """All objects whose key starts with `prefix`, in key order, a page at a time."""
-        for page in self._pages(prefix):
+    def list(self, prefix: str = "", after: str | None = None) -> Iterator[StoredObject]:
+        """All objects whose key starts with `prefix` (and comes after another), in key order, a page at a time."""
+        for page in self._pages(prefix, **({"StartAfter": self.prefix + after} if after else {})):
             for item in page.get("Contents", []):
                 yield StoredObject(item["Key"][len(self.prefix) :], item["Size"], item["ETag"].strip('"'))
 
@@ -209,12 +234,12 @@ class ObjectReader:
     settings: S3Settings
     _stores: dict[str, Store] = field(default_factory=dict)
 
-    def __call__(self, url: str, max_bytes: int) -> bytes:
-        """The object's bytes; raises as `Store.get` does."""
+    def __call__(self, url: str, max_bytes: int, known: str | None = None) -> Download:
+        """The object, see `Store.download`."""
         bucket, key = split_url(url)
         if bucket not in self._stores:
             self._stores[bucket] = Store(f"s3://{bucket}", self.settings)
-        return self._stores[bucket].get(key, max_bytes)
+        return self._stores[bucket].download(key, max_bytes, known)
 
 
 def ensure_bucket(*, endpoint_url: str, access_key_id: str, secret_access_key: str, region: str, bucket: str) -> None:

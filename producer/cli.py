@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +13,10 @@ import typer
 
 from maskmill.client import Client, Job
 from maskmill.logs import configure_logs
-from maskmill.schema import Execution, JobStatus, Outcome, Spec
-from producer import display, exits, mirror, options, servers_cli
+from maskmill.schema import Execution, Spec
+from producer import display, exits, jobs_cli, mirror, options, servers_cli
 from producer.display import console, errors
 from producer.exits import failing_plainly
-
-MAX_LOOKED_AT = 10_000
-"""Failures that are looked through for a reason of each code."""
 
 app = typer.Typer(
     name="maskmill",
@@ -55,6 +50,8 @@ def run(
     num_workers: options.NumWorkers = None,
     timeout: options.Timeout = None,
     deterministic: options.Deterministic = None,
+    overwrite: options.Overwrite = None,
+    max_failures: options.MaxFailures = None,
     json: options.Json = False,
 ) -> None:
     """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
@@ -72,9 +69,9 @@ def run(
             result = run_plan(plan, Events(_note_unless(json), _say_submitted(json), show))
         if json:
             sheet = str(result.sheet) if result.sheet else None
-            display.print_json(_status_json(result.status) | {"folder": str(out), "contact_sheet": sheet})
+            display.print_json(result.status.model_dump(mode="json") | {"folder": str(out), "contact_sheet": sheet})
         else:
-            _print_end(result.status, mirror.failures(out))
+            display.print_end(result.status, mirror.failures(out))
             console.print(f"{result.masks:,} masks, metadata.jsonl and manifest.json in {out}", soft_wrap=True)
             if result.sheet:
                 console.print(f"contact sheet: {result.sheet}", soft_wrap=True)
@@ -155,6 +152,9 @@ def submit(
     num_workers: options.NumWorkers = None,
     timeout: options.Timeout = None,
     deterministic: options.Deterministic = None,
+    overwrite: options.Overwrite = None,
+    priority: options.Priority = None,
+    max_failures: options.MaxFailures = None,
     json: options.Json = False,
 ) -> None:
     """Queue a job for the workers and print its id.
@@ -173,109 +173,7 @@ def submit(
             errors.print(f"[dim]{record.images:,} images to {job.out}; follow with: maskmill watch {job.id}")
 
 
-@app.command(epilog="**Example**: `maskmill status 20261122-205301-9f86d081 --json`\n\n" + exits.HELP)
-def status(
-    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id; without it, the latest jobs.")] = None,
-    out: options.Out = None,
-    json: options.Json = False,
-) -> None:
-    """Show where a job stands, or list the latest jobs. With --json a job's failed images are listed one by one."""
-    with failing_plainly(json):
-        client = Client()
-        if job is None:
-            statuses = [each.status() for each in client.jobs()]
-            if json:
-                display.print_json([each.model_dump(mode="json") for each in statuses])
-            else:
-                console.print(display.jobs_table(statuses) if statuses else "no jobs yet: maskmill submit --help")
-            return
-        found = client.job(job, out)
-        state = found.status()
-        if json:
-            failures = found.failures() if state.counts.failed else ()  # a hundred million reports take a while
-            failed = [outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in failures]
-            display.print_json(_status_json(state) | {"failed_images": failed})
-        else:
-            _print_end(state, found.failures())
-    exits.exit_by_state(state)
-
-
-@app.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + exits.HELP)
-def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
-    """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
-    with failing_plainly(json, "no longer watching; the job goes on"):
-        found = Client().job(job, out)
-        with nullcontext(_json_changes()) if json else display.job_bar(job) as show:
-            found.wait(on_status=show)
-        state = found.status()
-        if not json:
-            _print_end(state, found.failures())
-    exits.exit_by_state(state)
-
-
-def _json_changes() -> Any:
-    last: list[JobStatus] = []
-
-    def show(status: JobStatus) -> None:
-        if last[-1:] != [status]:
-            last[:] = [status]
-            display.print_json(_status_json(status))
-
-    return show
-
-
-@app.command(epilog="**Example**: `maskmill results 20261122-205301-9f86d081 --download masks/`")
-def results(
-    job: options.JobId,
-    out: options.Out = None,
-    download: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Copy masks and metadata into this folder.")
-    ] = None,
-    json: options.Json = False,
-) -> None:
-    """List the images of a job with their masks and labels, or download them."""
-    with failing_plainly(json):
-        found = Client().job(job, out)
-        if download:
-            from producer.mirror import mirror
-
-            masks = mirror(found, download)
-            message = {"job": job, "folder": str(download), "masks": masks}
-            display.print_json(message) if json else console.print(f"{masks:,} masks in {download}", soft_wrap=True)
-            return
-        for result in found.results():
-            if json:
-                print(result.outcome.to_json().decode())
-            else:
-                labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
-                console.print(f"{result.uri}\t{found.out}/{result.mask_key}\t{labels}", soft_wrap=True, markup=False)
-
-
-@app.command(epilog="**Example**: `maskmill resume 20261122-205301-9f86d081 --out s3://labels/2026`")
-def resume(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
-    """Rebuild a job's queue from the bucket, after the broker has lost it; harmless for one that runs."""
-    with failing_plainly(json):
-        found = Client().job(job, out)
-        found.resume()
-        state = found.status()
-        display.print_json(_status_json(state)) if json else _print_end(state, found.failures())
-
-
-def _status_json(status: JobStatus) -> dict[str, Any]:
-    return status.model_dump(mode="json")
-
-
-def _print_end(status: JobStatus, failures: Iterator[Outcome]) -> None:
-    """The account, and for each code the first reason among the first failures."""
-    console.print(display.summary(status), soft_wrap=True)
-    if not status.failures:
-        return
-    reasons: dict[str, str] = {}
-    for outcome in islice(failures, MAX_LOOKED_AT):
-        reasons.setdefault(outcome.code or "", outcome.reason or "")
-        if len(reasons) == len(status.failures):
-            break
-    console.print(display.failures_table(status.failures, reasons), soft_wrap=True)
+jobs_cli.add_commands(app)
 
 
 def main() -> None:

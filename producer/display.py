@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -21,8 +22,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from maskmill.schema import JobState, JobStatus
+from maskmill.schema import JobState, JobStatus, Outcome
 from producer.bench import BenchResult
+
+MAX_LOOKED_AT = 10_000
+"""Failures that are looked through for a reason of each code."""
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -144,6 +148,21 @@ def bench_json(result: BenchResult) -> dict[str, Any]:
         "failures": result.status.failures,
         "verdict": result.verdict,
     }
+
+
+def print_end(status: JobStatus, failures: Iterator[Outcome]) -> None:
+    """The account, and for each code the first reason among the first failures."""
+    console.print(summary(status), soft_wrap=True)
+    if status.reason:
+        console.print(status.reason, soft_wrap=True, markup=False)
+    if not status.failures:
+        return
+    reasons: dict[str, str] = {}
+    for outcome in islice(failures, MAX_LOOKED_AT):
+        reasons.setdefault(outcome.code or "", outcome.reason or "")
+        if len(reasons) == len(status.failures):
+            break
+    console.print(failures_table(status.failures, reasons), soft_wrap=True)
 
 
 def failures_table(failures: dict[str, int], reasons: dict[str, str]) -> Table:

@@ -20,7 +20,7 @@ from maskmill.schema import JobState, JobStatus
 from producer import display
 
 HELP = """
-**Exit codes**: 0 completed · 2 wrong use · 3 model not to be had · 4 completed with failures ·
+**Exit codes**: 0 completed · 2 wrong use · 3 model not to be had · 4 completed with failures, or cancelled ·
 5 broker, store or worker not there · 130 interrupted
 """
 
@@ -48,11 +48,11 @@ def exit_code(error: MaskmillError) -> int:
 
 
 def exit_by_state(status: JobStatus) -> None:
-    """End with the code of a job that has failures; return for any other."""
+    """End with the code of a job that has failures or was stopped; return for any other."""
     if (
         set(status.failures) <= {ModelUnavailable.code, ModelRefused.code}
         and 0 < status.counts.failed == status.submitted
     ):
         raise typer.Exit(exit_codes.MODEL)
-    if status.state is JobState.COMPLETED_WITH_FAILURES:
+    if status.state in (JobState.COMPLETED_WITH_FAILURES, JobState.CANCELLED):
         raise typer.Exit(exit_codes.FAILURES)

@@ -126,6 +126,38 @@ Deterministic = Annotated[
         rich_help_panel=EXECUTION,
     ),
 ]
+Overwrite = Annotated[
+    bool | None,
+    typer.Option(
+        "--overwrite",
+        help="Make masks anew that are there already, of the same spec and image.",
+        show_default="they are kept",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        min=-100,
+        max=100,
+        help="Jobs with a higher one get the workers first; equal ones share them.",
+        show_default="0",
+        rich_help_panel=EXECUTION,
+    ),
+]
+MaxFailures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|P%",
+        help="Stop the job when more images than this, or than this share of all, have failed.",
+        show_default="never",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Codes = Annotated[
+    list[str] | None,
+    typer.Option("--code", help="Only failures of this code; may be given several times.", show_default="all"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
 Out = Annotated[
     str | None,

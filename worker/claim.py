@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from maskmill import keys
-from maskmill.account import book_shard, commit_shard, read_report
+from maskmill.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
+from maskmill.cancel import given_up, stop_over_budget
 from maskmill.errors import (
     BrokerUnavailable,
     DeviceLost,
+    ImageCrashed,
     LeaseLost,
     MaskmillError,
     ObjectForbidden,
@@ -26,11 +28,14 @@ from maskmill.errors import (
     WorkerCrashed,
     one_line,
 )
-from maskmill.ledger import ClaimState
-from maskmill.schema import DeviceSeconds, Outcome, Reference, ShardMessage, ShardReport, Status, utc_now
+from maskmill.ledger import Booking
+from maskmill.progress import Claim as Answer
+from maskmill.schema import DeviceSeconds, Outcome, Reference, ShardReport, Status, utc_now
 from maskmill.services import Services
 from maskmill.store import Store
 from worker.lease import Lease
+from worker.sample import Sample
+from worker.suspects import CRASHES_ALONE, Suspects
 
 log = structlog.get_logger(__name__)
 
@@ -41,57 +46,91 @@ MAX_DELAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
+class Work:
+    """A shard's references, and the outcomes of those (by their place) that need no work."""
+
+    references: list[Reference]
+    settled: dict[int, Outcome]
+
+
+@dataclass(eq=False)
 class Claim:
     """The right to work on one shard. `check()` before anything that others can see."""
 
     services: Services
-    message: ShardMessage
+    job: str
+    out: str
     owner: str
-    attempt: int
+    answer: Answer
     lease: Lease
+    suspects: Suspects
 
     @property
     def store(self) -> Store:
         """The store below the job's output prefix."""
-        return self.services.store(self.message.out)
+        return self.services.store(self.out)
 
-    def check(self) -> None:
-        """Raise `LeaseLost` if another worker has the shard now."""
-        self.lease.check()
+    @property
+    def shard(self) -> int:
+        """The shard's number."""
+        return self.answer.shard
 
-    def references(self) -> list[Reference]:
-        """The shard's references, in order."""
-        text = self.store.get(keys.shard(self.message.job, self.message.shard))
-        return [Reference.from_json(line) for line in text.splitlines()]
+    @property
+    def round(self) -> int:
+        """The job's round of retries, 0 before the first."""
+        return self.answer.round
+
+    def work(self) -> Work:
+        """What there is to do: in a round of retries only some images, and never those that end processes."""
+        references, settled = read_references(self.store, self.job, self.shard), {}
+        if self.round and (before := read_latest_report(self.store, self.job, self.shard, self.round - 1)):
+            retry = read_retry(self.store, self.job, self.round)
+            settled = {index: each for index, each in enumerate(before.outcomes) if not retry.concerns(each)}
+        crashed = ImageCrashed(f"ended {CRASHES_ALONE} worker processes while it was alone in the model")
+        for index in self.suspects.convicted:
+            settled[index] = _failed(references[index], crashed)
+        return Work(references, settled)
 
     def finish_decided(self) -> bool:
         """If the shard is decided but not booked (a crash, a wiped broker), book it; True if it needs no more."""
-        report = read_report(self.store, self.message.job, self.message.shard)
+        report = read_report(self.store, self.job, self.shard, self.round)
         if report is not None:
-            book_shard(self.services, self.store, report)
+            book_shard(self.services, self.store, report, self.round)
         return report is not None
 
     def closed_after_crashes(self) -> bool:
-        """Close the shard if every allowed attempt at it has ended without a word; True if so."""
+        """Close the shard if every allowed attempt at it has ended without a word; True if so.
+
+        Attempts that ended with images in the model say which image to blame, and do not count.
+        """
         allowed = self.services.settings.max_attempts
-        if self.attempt > allowed:
+        unexplained = self.answer.attempt - self.suspects.crashes
+        if unexplained > allowed:
             self._close(WorkerCrashed(f"the worker process died in each of {allowed} attempts at this shard"))
-        return self.attempt > allowed
+        return unexplained > allowed
 
     def commit(self, outcomes: Sequence[Outcome], device: DeviceSeconds | None = None) -> None:
         """Decide the shard with these outcomes, one a reference."""
-        self.check()
+        self.lease.check()
         report = ShardReport(
-            job=self.message.job,
-            shard=self.message.shard,
-            attempt=self.attempt,
+            job=self.job,
+            shard=self.shard,
+            round=self.round,
+            attempt=self.answer.attempt,
             worker=self.owner,
             finished=utc_now(),
             outcomes=tuple(outcomes),
             device=device,
         )
-        commit_shard(self.services, self.message.out, report)
+        booking = commit_shard(self.services, self.out, report)
         log.info("shard_committed", **self.name, **report.counts().model_dump(exclude_defaults=True))
+        if booking is Booking.OVER_BUDGET:
+            stop_over_budget(self.services, self.services.ledger.progress(self.job))
+
+    def given_up(self) -> dict[int, Outcome]:
+        """What becomes of the images that have no outcome yet, now that the job is cancelled."""
+        references = read_references(self.store, self.job, self.shard)
+        return dict(enumerate(given_up(self.store, self.job, self.shard, self.round, references)))
 
     def end(self, error: BaseException) -> None:
         """Give the shard back for another attempt, or close it when there are none left."""
@@ -99,7 +138,7 @@ class Claim:
             log.warning("lease_lost", **self.name)
         elif isinstance(error, FORGIVEN) or not isinstance(error, Exception):
             self._give_back(error, counts=False)
-        elif self.attempt < self.services.settings.max_attempts and not _final(error):
+        elif self.answer.attempt - self.suspects.crashes < self.services.settings.max_attempts and not _final(error):
             self._give_back(error, counts=True)
         else:
             self._close(error)
@@ -107,24 +146,23 @@ class Claim:
     @property
     def name(self) -> dict[str, str | int]:
         """How log lines call the shard."""
-        return {"job": self.message.job, "shard": self.message.shard, "attempt": self.attempt}
+        return {"job": self.job, "shard": self.shard, "attempt": self.answer.attempt}
 
     def _give_back(self, error: BaseException, *, counts: bool) -> None:
         interrupted = not isinstance(error, Exception)
-        delay = 0.0 if interrupted else min(MAX_DELAY_SECONDS, 2.0**self.attempt)
+        delay = 0.0 if interrupted else min(MAX_DELAY_SECONDS, 2.0**self.answer.attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter
         log.warning("shard_given_back", **self.name, code=code_of(error), reason=one_line(error), delay_seconds=delay)
         with suppress(BrokerUnavailable):  # then the lease expires by itself
-            self.services.ledger.release(
-                self.message.job, self.message.shard, self.owner, delay_seconds=delay, counts=counts
-            )
+            self.services.ledger.release(self.job, self.shard, self.owner, delay_seconds=delay, counts=counts)
 
     def _close(self, error: Exception) -> None:
         log.error("shard_closed", **self.name, code=code_of(error), reason=one_line(error))
-        failed = [
-            Outcome(uri=reference.uri, status=Status.FAILED, code=code_of(error), reason=one_line(error))
-            for reference in self.references()
-        ]
-        self.commit(failed)
+        work = self.work()
+        self.commit([work.settled.get(index) or _failed(each, error) for index, each in enumerate(work.references)])
+
+
+def _failed(reference: Reference, error: Exception) -> Outcome:
+    return Outcome(uri=reference.uri, status=Status.FAILED, code=code_of(error), reason=one_line(error))
 
 
 def _final(error: BaseException) -> bool:
@@ -146,9 +184,12 @@ class Claims:
     `KeyboardInterrupt`) gives them back and is raised on, as is `DeviceLost`, after which this process must end.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, job: str, out: str) -> None:
         self.services = services
+        self.job = job
+        self.out = out
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.interrupted = False
         self._held: dict[int, Claim] = {}
 
     def __enter__(self) -> Self:
@@ -157,43 +198,73 @@ class Claims:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        self.interrupted = error is not None
         for claim in list(self._held.values()):
+            self._note({claim: claim.suspects.holding(())})
             _end(claim, error or InterruptedError("left unfinished"))
             self.drop(claim)
         return isinstance(error, Exception) and not isinstance(error, DeviceLost)
 
-    def take(self, message: ShardMessage) -> Claim | None:
-        """The message's shard, if it can be won: None when it is done, unknown or another's."""
-        answer = self.services.ledger.claim(message.job, message.shard, self.owner, self._lease_seconds)
-        if answer.state is not ClaimState.CLAIMED:
-            log.info("shard_not_claimed", job=message.job, shard=message.shard, state=answer.state.value)
-            return None
-        return self._hold(message, answer.attempt)
+    def take(self, shard: int) -> Claim | None:
+        """This shard, if it can be won: None when it is done, unknown or another's."""
+        return self._hold(self.services.ledger.claim(self.job, shard, self.owner, self._lease_seconds))
 
-    def take_next(self, message: ShardMessage) -> Claim | None:
-        """The next shard of the message's job, unless other jobs wait for their turn (their messages come first)."""
-        ledger = self.services.ledger
-        won = ledger.next(message.job, self.owner, self._lease_seconds) if ledger.alone(message.job) else None
-        return self._hold(message.model_copy(update={"shard": won[0]}), won[1]) if won else None
+    def take_next(self) -> Claim | None:
+        """The job's next shard that nobody has, if there is one."""
+        return self._hold(self.services.ledger.next(self.job, self.owner, self._lease_seconds))
 
     def check(self) -> None:
-        """Raise `LeaseLost` if another worker has one of the shards now."""
+        """Raise `LeaseLost` if another worker has one of the shards now, `JobCancelled` if the job is cancelled."""
         for claim in list(self._held.values()):
-            claim.check()
+            claim.lease.check_job()
+
+    def suspected(self, sample: Sample) -> bool:
+        """Whether the image may end this process and must be alone in the model."""
+        claim = self._held.get(sample.task.shard)
+        return claim is not None and sample.task.index in claim.suspects.alone
+
+    @contextmanager
+    def in_the_model(self, batch: Sequence[Sample]) -> Iterator[None]:
+        """Tell the ledger which images are in the model, so that they are known should it end this process."""
+        indices: dict[int, list[int]] = {}
+        for sample in batch:
+            indices.setdefault(sample.task.shard, []).append(sample.task.index)
+        held = list(self._held.values())
+        self._note({claim: claim.suspects.passed().holding(indices.get(claim.shard, ())) for claim in held})
+        yield
+        alone = [claim for claim in held if claim.shard in indices and claim.suspects.alone]
+        self._note({claim: claim.suspects.passed() for claim in alone})
 
     def drop(self, claim: Claim) -> None:
         """The shard is committed, or no longer ours: stop renewing its lease."""
         claim.lease.stop()
-        self._held.pop(claim.message.shard, None)
+        self._held.pop(claim.shard, None)
 
     @property
     def _lease_seconds(self) -> float:
         return self.services.settings.lease_seconds
 
-    def _hold(self, message: ShardMessage, attempt: int) -> Claim:
-        lease = Lease(self.services.ledger, message.job, message.shard, self.owner, self._lease_seconds)
-        self._held[message.shard] = claim = Claim(self.services, message, self.owner, attempt, lease)
+    def _hold(self, answer: Answer) -> Claim | None:
+        if not answer:
+            log.info("shard_not_claimed", job=self.job, state=answer.state.value)
+            return None
+        lease = Lease(self.services.ledger, self.job, answer.shard, self.owner, self._lease_seconds)
+        before = Suspects.from_note(answer.note)
+        claim = Claim(self.services, self.job, self.out, self.owner, answer, lease, before)
+        self._held[answer.shard] = claim
+        if before.in_hand:
+            log.warning("crash_explained", **claim.name, images=len(before.in_hand))
+            self._note({claim: before.after_crash()})
         return claim
+
+    def _note(self, changes: Mapping[Claim, Suspects]) -> None:
+        changed = {claim: suspects for claim, suspects in changes.items() if claim.suspects != suspects}
+        if not changed:
+            return
+        for claim, suspects in changed.items():
+            claim.suspects = suspects
+        with suppress(BrokerUnavailable):  # a crash just now would count as unexplained
+            self.services.ledger.note(self.job, self.owner, {claim.shard: s.note() for claim, s in changed.items()})
 
 
 def _end(claim: Claim, error: BaseException) -> None:

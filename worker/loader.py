@@ -42,6 +42,7 @@ class Loader:
         """
         source = iter(tasks)
         more = True
+        self._crashes.clear()
         while True:
             while more and len(self._outstanding) < self._room:
                 task = next(source, None)

@@ -15,6 +15,7 @@ from worker.batch_size import BatchSize, out_of_memory
 from worker.forward import element_count
 from worker.sample import Sample
 from worker.segmenter import Segmentation, Segmenter
+from worker.watchdog import NO_LIMIT, time_limit
 
 log = structlog.get_logger(__name__)
 
@@ -28,17 +29,21 @@ class Prediction:
     seconds: dict[str, float]
 
 
-def predict(segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize) -> Iterator[Prediction]:
+def predict(
+    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float = NO_LIMIT
+) -> Iterator[Prediction]:
     """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
 
     A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
-    image fails. `size` learns how long batches take and which were too large.
+    image fails. `size` learns how long batches take and which were too large. A forward pass or a post-processing that
+    takes longer than the timeout ends this process (see `worker.watchdog`).
     """
     started = time.perf_counter()
     failure: str | None = None
     elements = element_count(batch[0].inputs)
     try:
-        outputs = segmenter.forward([sample.inputs for sample in batch])
+        with time_limit(timeout_seconds):
+            outputs = segmenter.forward([sample.inputs for sample in batch])
     except torch.AcceleratorError as error:
         raise DeviceLost(one_line(error)) from error
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
@@ -47,16 +52,18 @@ def predict(segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize) -> I
             size.too_large(len(batch), elements)
     if failure is not None:
         # Outside of `except`: there the traceback still holds the failed batch's memory (PyTorch FAQ on out-of-memory).
-        yield from _predict_halves(segmenter, batch, size, failure)
+        yield from _predict_halves(segmenter, batch, size, timeout_seconds, failure)
         return
     seconds = time.perf_counter() - started
     size.took(len(batch), elements, seconds)
     for sample, each in zip(batch, outputs, strict=True):
-        yield _postprocess(segmenter, sample, each, seconds / len(batch))
+        with time_limit(timeout_seconds):
+            prediction = _postprocess(segmenter, sample, each, seconds / len(batch))
+        yield prediction
 
 
 def _predict_halves(
-    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, failure: str
+    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float, failure: str
 ) -> Iterator[Prediction]:
     if len(batch) == 1:
         yield Prediction(batch[0], SegmentationFailed(f"the model failed: {failure}"), {})
@@ -64,8 +71,8 @@ def _predict_halves(
     log.warning("batch_halved", images=len(batch), reason=failure)
     torch.cuda.empty_cache()  # does nothing where CUDA was never used
     middle = len(batch) // 2
-    yield from predict(segmenter, batch[:middle], size)
-    yield from predict(segmenter, batch[middle:], size)
+    yield from predict(segmenter, batch[:middle], size, timeout_seconds)
+    yield from predict(segmenter, batch[middle:], size, timeout_seconds)
 
 
 def _postprocess(

@@ -15,6 +15,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maskmill.decode import decode
+from maskmill.download import Download
 from maskmill.errors import ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.fetch import Fetcher, FetchLimits
 from maskmill.settings import Settings
@@ -42,7 +43,7 @@ class Reader:
         """The file's bytes, or why there are none."""
         clock = StageClock()
         try:
-            return Fetched(task, clock, clock.time("fetch", self.fetcher.fetch, task.reference.uri))
+            return Fetched(task, clock, clock.time("fetch", self.fetcher.download, task.reference.uri, task.known))
         except Exception as error:  # noqa: BLE001 - goes on to `read`, in the thread that answers for it
             return Fetched(task, clock, error)
 
@@ -50,7 +51,10 @@ class Reader:
         """The sample of a fetched image; raises `ShardError` for what is not the image's fault."""
         task, clock = fetched.task, fetched.clock
         try:
-            image = clock.time("decode", decode, fetched.take(), max_pixels=self.max_pixels)
+            download = fetched.take()
+            if download.data is None:
+                return Sample(task, seconds=clock.seconds, version=download.version, unchanged=True)
+            image = clock.time("decode", decode, download.data, max_pixels=self.max_pixels)
             inputs = clock.time("preprocess", self._preprocess, image)
         except ImageError as error:
             return Sample(task, seconds=clock.seconds, error=_bare(error))
@@ -58,7 +62,7 @@ class Reader:
             raise
         except Exception as error:  # noqa: BLE001 - no memory, or what nobody thought of: this image's own
             return Sample(task, seconds=clock.seconds, error=_unread(error))
-        return Sample(task, inputs, image.width, image.height, clock.seconds)
+        return Sample(task, inputs, image.width, image.height, clock.seconds, version=download.version)
 
     def _preprocess(self, image: Any) -> Inputs:
         try:
@@ -75,10 +79,10 @@ class Fetched:
 
     task: Task
     clock: StageClock
-    result: bytes | Exception
+    result: Download | Exception
 
-    def take(self) -> bytes:
-        """The bytes; raises what the fetch raised."""
+    def take(self) -> Download:
+        """What was fetched; raises what the fetch raised."""
         if isinstance(self.result, Exception):
             raise self.result
         return self.result

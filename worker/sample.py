@@ -20,11 +20,12 @@ Key: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Task:
-    """One reference to load: the `index`-th of the shard."""
+    """One reference to load: the `index`-th of the shard. Not if its image is still in the version that is `known`."""
 
     shard: int
     index: int
     reference: Reference
+    known: str | None = None
 
     @property
     def key(self) -> Key:
@@ -34,7 +35,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Sample:
-    """A task with its tensors, or with the error that it ended with; wall `seconds` by stage."""
+    """A task with its tensors, or with the error that it ended with, or `unchanged`; wall `seconds` by stage.
+
+    `version` is that of the image's file, see `maskmill.fetch`.
+    """
 
     task: Task
     inputs: Inputs = field(default_factory=dict)
@@ -42,6 +46,8 @@ class Sample:
     height: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     error: ImageError | None = None
+    version: str = ""
+    unchanged: bool = False
 
     def packed(self) -> Sample:
         """The same with its small tensors as arrays, which pickle into the message."""

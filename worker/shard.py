@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from maskmill.account import read_job
 from maskmill.admission import tend_job
-from maskmill.errors import ModelUnavailable
+from maskmill.errors import JobCancelled, ModelUnavailable
 from maskmill.schema import JobRecord, Outcome, ShardMessage
 from maskmill.services import Services
 from maskmill.settings import Settings
@@ -21,8 +22,10 @@ from worker.forward import element_count, shape_of
 from worker.loader import Loader
 from worker.models import Models
 from worker.predict import predict
-from worker.sample import Sample, Task
+from worker.reuse import StoredMask, stored_masks
+from worker.sample import Key, Sample, Task
 from worker.segmenter import Segmenter
+from worker.turns import Turns
 from worker.upload import Uploads, uploads
 
 LOOK_AHEAD_BATCHES = 4
@@ -37,14 +40,15 @@ class ShardWorker:
     def __init__(self, services: Services, models: Models) -> None:
         self.services = services
         self.models = models
+        self.turns = Turns(services.ledger)
         self._record: JobRecord | None = None
         self._loader: tuple[object, Loader] | None = None
         self._batch_sizes: dict[object, BatchSize] = {}
 
-    def job(self, message: ShardMessage) -> JobRecord:
-        """The record of the message's job, read once while the job stays the same."""
-        if self._record is None or self._record.job != message.job:
-            self._record = read_job(self.services.store(message.out), message.job)
+    def record(self, job: str, out: str) -> JobRecord:
+        """The job's record, read once while the job stays the same."""
+        if self._record is None or self._record.job != job:
+            self._record = read_job(self.services.store(out), job)
         return self._record
 
     def settings(self, record: JobRecord) -> Settings:
@@ -76,61 +80,71 @@ class ShardWorker:
 
 
 def process_shards(worker: ShardWorker, message: ShardMessage) -> None:
-    """Claim the message's shard, segment its images, commit its report; go on with the job's next shards meanwhile.
+    """Work on the message's shard if it can be won, then on whatever job's turn it is, until no job has a shard left.
 
-    Without the claim nothing happens. An error of one image becomes its outcome; any other gives the shards in hand
-    back, or closes them with their images failed once their attempts are used up (see `worker.claim`).
+    An error of one image becomes its outcome; any other gives the shards in hand back, or closes them with their images
+    failed once their attempts are used up (see `worker.claim`).
     """
-    record = worker.job(message)
+    going_on = work_on(worker, message.job, message.out, message.shard)
+    while going_on and not draining() and (load := worker.turns.next()) is not None:
+        going_on = work_on(worker, load.job, load.out)
+
+
+def work_on(worker: ShardWorker, job: str, out: str, shard: int | None = None) -> bool:
+    """Claim this shard of the job, or its next one, and go on with the next ones while it is the job's turn.
+
+    False if something went wrong, or there was none to claim: then the next message decides.
+    """
+    record = worker.record(job, out)
     try:
         segmenter: Segmenter | ModelUnavailable = worker.models.get(record.spec)
     except ModelUnavailable as problem:
-        segmenter = problem  # said once the shard is claimed
-    with Claims(worker.services) as claims:
-        claim = claims.take(message)
-        if claim is not None:
-            if isinstance(segmenter, ModelUnavailable):
-                raise segmenter
-            segment(worker, Shift(claims, claim), record, segmenter)
+        segmenter = problem  # said once a shard is claimed
+    with Claims(worker.services, job, out) as claims:
+        claim = claims.take(shard) if shard is not None else claims.take_next()
+        if claim is None:
+            return shard is not None
+        if isinstance(segmenter, ModelUnavailable):
+            raise segmenter
+        segment(worker, Shift(worker, claims, claim, record), segmenter)
+    return not claims.interrupted
 
 
-def segment(worker: ShardWorker, shift: Shift, record: JobRecord, segmenter: Segmenter) -> None:
+def segment(worker: ShardWorker, shift: Shift, segmenter: Segmenter) -> None:
     """Every reference of the shift's shards to its outcome: load, batch by shape, predict, store; all overlapping."""
+    record = shift.record
     settings, size = worker.settings(record), worker.batch_size(record)
     torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
     look_ahead = min(MAX_LOOK_AHEAD, LOOK_AHEAD_BATCHES * (size.asked or MAX_LOOK_AHEAD))
+    store = shift.first.store
     try:
-        with uploads(shift.first.store, record.spec.fingerprint(), settings.upload_threads, shift) as stored:
+        with (
+            uploads(shift.first.store, record, settings.upload_threads, shift) as stored,
+            shift.until_cancelled(stored),
+        ):
             samples = worker.loader(record, segmenter).samples(shift.tasks(stored))
-            readable = readable_samples(shift.clock.waits(samples), stored)
-            for batch in by_shape(
-                readable, lambda s: shape_of(s.inputs), lambda s: size.of(element_count(s.inputs)), look_ahead
-            ):
+            readable = shift.readable(shift.clock.waits(samples), stored)
+            for batch in by_shape(readable, shift.shape, lambda s: size.of(element_count(s.inputs)), look_ahead):
                 shift.claims.check()
-                for prediction in predict(segmenter, batch, size):
-                    stored.add(prediction)
+                with shift.claims.in_the_model(batch):
+                    for prediction in predict(segmenter, batch, size, settings.batch_timeout_seconds):
+                        stored.add(prediction)
     except BaseException:
         worker.drop_loader()
         raise
 
 
-def readable_samples(samples: Iterable[Sample], stored: Uploads) -> Iterator[Sample]:
-    """The samples that have tensors; the others go straight to their outcome."""
-    for sample in samples:
-        if sample.error is None:
-            yield sample
-        else:
-            stored.add_failure(sample, sample.error)
-
-
 class Shift:
-    """The shards that one message leads to: its own, and the job's next ones as long as there are any."""
+    """The shards of one job that are worked on in one go: the first, and the next ones while it is the job's turn."""
 
-    def __init__(self, claims: Claims, first: Claim) -> None:
+    def __init__(self, worker: ShardWorker, claims: Claims, first: Claim, record: JobRecord) -> None:
+        self.worker = worker
         self.claims = claims
         self.first = first
+        self.record = record
         self.clock = DeviceClock()
         self._open: dict[int, Claim] = {}
+        self._masks: dict[Key, StoredMask] = {}
 
     def tasks(self, stored: Uploads) -> Iterator[Task]:
         """The references of one shard after the other; the next shard is claimed when the loader has room for it."""
@@ -140,14 +154,22 @@ class Shift:
                 self._done(claim)
             else:
                 yield from self._begin(claim, stored)
-            claim = None if draining() else self.claims.take_next(self.first.message)
+            claim = self._next()
 
-    def _begin(self, claim: Claim, stored: Uploads) -> Iterator[Task]:
-        shard, references = claim.message.shard, claim.references()
-        self._open[shard] = claim
-        stored.expect(shard, len(references))
-        for index, reference in enumerate(references):
-            yield Task(shard, index, reference)
+    def readable(self, samples: Iterable[Sample], stored: Uploads) -> Iterator[Sample]:
+        """The samples that have tensors; the others go straight to their outcome."""
+        for sample in samples:
+            mask = self._masks.pop(sample.task.key, None)
+            if sample.unchanged and mask:
+                stored.add_known(sample, mask.outcome(sample.task.reference, self.record.job))
+            elif sample.error is not None:
+                stored.add_failure(sample, sample.error)
+            else:
+                yield sample
+
+    def shape(self, sample: Sample) -> object:
+        """What images of one batch have in common; an image that may end the process has it with no other."""
+        return shape_of(sample.inputs), sample.task.key if self.claims.suspected(sample) else None
 
     def commit(self, shard: int, outcomes: list[Outcome]) -> None:
         """Decide a shard whose images all have their outcomes; runs in an upload thread."""
@@ -155,6 +177,36 @@ class Shift:
         claim.commit(outcomes, self.clock.lap())
         self._done(claim)
 
+    @contextmanager
+    def until_cancelled(self, stored: Uploads) -> Iterator[None]:
+        """Once the job is cancelled, account for what is in hand: what is stored by now stays."""
+        try:
+            yield
+        except JobCancelled:
+            self.worker.drop_loader()
+            stored.finish()
+            for shard, claim in list(self._open.items()):
+                stored.settle(shard, claim.given_up())
+
+    def _next(self) -> Claim | None:
+        if draining():
+            return None
+        load = self.worker.turns.next(self.record.job)
+        return self.claims.take_next() if load and load.job == self.record.job else None
+
+    def _begin(self, claim: Claim, stored: Uploads) -> Iterator[Task]:
+        work = claim.work()
+        self._open[claim.shard] = claim
+        stored.expect(claim.shard, len(work.references))
+        stored.settle(claim.shard, work.settled)
+        left = [(index, each) for index, each in enumerate(work.references) if index not in work.settled]
+        masks = stored_masks(claim.store, [each for _, each in left], self.record)
+        for (index, reference), mask in zip(left, masks, strict=True):
+            task = Task(claim.shard, index, reference, mask.image_version if mask else None)
+            if mask:
+                self._masks[task.key] = mask
+            yield task
+
     def _done(self, claim: Claim) -> None:
         self.claims.drop(claim)
-        tend_job(claim.services, claim.message.job)
+        tend_job(claim.services, claim.job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from maskmill.errors import ImageError, one_line
 from maskmill.keys import without_query
-from maskmill.schema import Outcome, Status
+from maskmill.schema import JobRecord, Outcome, Status
 from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.store import Store
 from worker.clock import DeviceClock, StageClock
@@ -42,9 +42,10 @@ class _Shard:
 class Uploads:
     """Outcomes by shard and place; what an upload or a commit raised is raised by the next `add` or by `finish`."""
 
-    def __init__(self, store: Store, fingerprint: str, pool: ThreadPoolExecutor, limit: int, owner: Owner) -> None:
+    def __init__(self, store: Store, record: JobRecord, pool: ThreadPoolExecutor, limit: int, owner: Owner) -> None:
         self.store = store
-        self.fingerprint = fingerprint
+        self.job = record.job
+        self.fingerprint = record.spec.fingerprint()
         self._pool = pool
         self._limit = limit
         self._owner = owner
@@ -65,6 +66,15 @@ class Uploads:
         seconds = prediction.sample.seconds | prediction.seconds
         self._submit(self._store, prediction.sample, result, seconds)
 
+    def add_known(self, sample: Sample, outcome: Outcome) -> None:
+        """Take one image whose outcome needs no work: its mask is there already."""
+        self._submit(self._book, sample.task.shard, sample.task.index, outcome)
+
+    def settle(self, shard: int, outcomes: Mapping[int, Outcome]) -> None:
+        """Take outcomes, by the images' places in the shard, for those that have none yet."""
+        for index, outcome in outcomes.items():
+            self._book(shard, index, outcome)
+
     def add_failure(self, sample: Sample, error: ImageError) -> None:
         """Take one image that has no mask."""
         outcome = Outcome(
@@ -74,7 +84,7 @@ class Uploads:
             reason=one_line(error),
             seconds=_rounded(sample.seconds),
         )
-        self._submit(self._book, sample, outcome)
+        self._submit(self._book, sample.task.shard, sample.task.index, outcome)
 
     def finish(self) -> None:
         """Wait until all that was added is stored and all complete shards are committed."""
@@ -97,6 +107,8 @@ class Uploads:
             fingerprint=self.fingerprint,
             subtask=result.subtask,
             segments=result.segments,
+            image_version=sample.version or None,
+            job=self.job,
         )
         png = clock.time("encode", encode, result.ids, header)
         clock.time("upload", self.store.put, reference.mask_key, png, CONTENT_TYPE)
@@ -110,13 +122,14 @@ class Uploads:
             segments=result.segments,
             seconds=_rounded(seconds | clock.seconds),
         )
-        self._book(sample, outcome)
+        self._book(sample.task.shard, sample.task.index, outcome)
 
-    def _book(self, sample: Sample, outcome: Outcome) -> None:
-        number = sample.task.shard
+    def _book(self, number: int, index: int, outcome: Outcome) -> None:
         with self._lock:
-            shard = self._shards[number]
-            shard.outcomes[sample.task.index] = outcome
+            shard = self._shards.get(number)
+            if shard is None:  # settled, complete and committed
+                return
+            shard.outcomes.setdefault(index, outcome)
             if len(shard.outcomes) < shard.images:
                 return
             del self._shards[number]
@@ -124,11 +137,11 @@ class Uploads:
 
 
 @contextmanager
-def uploads(store: Store, fingerprint: str, threads: int, owner: Owner) -> Iterator[Uploads]:
+def uploads(store: Store, record: JobRecord, threads: int, owner: Owner) -> Iterator[Uploads]:
     """Uploads with threads of their own; what has not begun is dropped when the body raises."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
     try:
-        made = Uploads(store, fingerprint, pool, threads * PENDING_PER_THREAD, owner)
+        made = Uploads(store, record, pool, threads * PENDING_PER_THREAD, owner)
         yield made
         made.finish()
     finally:

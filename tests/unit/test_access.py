@@ -144,7 +144,7 @@ def test_a_loop_of_links_is_one_images_error(tree: Path) -> None:
 
 
 def test_buckets() -> None:
-    fetcher = Fetcher(read_object=lambda *_: b"image", access=Access(buckets=("photos",)))
+    fetcher = Fetcher(read_object=lambda *_: Download("v", b"image"), access=Access(buckets=("photos",)))
     assert fetcher.fetch("s3://photos/a.png") == b"image"
     for uri in ("s3://private/a.png", "s3://photos.private/a.png", "s3:///photos/a.png"):
         with pytest.raises(ImageRefused, match="MASKMILL_ALLOWED_BUCKETS"):

@@ -1,0 +1,25 @@
+"""What a source gives: an image's bytes and its version, or the word that the version is still the one known."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Download:
+    """`version` differs whenever the bytes may; `data` is None when it is the version that the caller knew."""
+
+    version: str
+    data: bytes | None = None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the caller has this version."""
+        return self.data is None
+
+
+def by_content(data: bytes, known: str | None) -> Download:
+    """For sources that tell no version: their bytes' SHA-256 is one."""
+    version = f"sha256:{hashlib.sha256(data).hexdigest()[:32]}"
+    return Download(version, None if version == known else data)
