@@ -1,4 +1,4 @@
-"""`maskmill status`, `watch`, `results`, `failures`, `retry`, `cancel`, `resume`: what one does with a submitted job."""
+"""What one does with a submitted job: `maskmill status|watch|results|failures|retry|cancel|resume`."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def settings_of(servers: embedded.Servers, **changes: Any) -> Settings:
 def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, str]:
     """The same settings for a child process."""
     names = ("lease_seconds", "hint_seconds", "drain_seconds", "prefix", "queue", "shard_size", "window")
-    ours = {f"MASKMILL_{name.upper()}": str(getattr(settings, name)) for name in names}
+    given = {name: getattr(settings, name) for name in names}
+    ours = {f"MASKMILL_{name.upper()}": str(value) for name, value in given.items() if value is not None}
     ours["MASKMILL_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1"  # where the tests' own web servers are
     return {**os.environ, **servers.environment(), **ours}
 
