@@ -64,7 +64,7 @@ def run_job(
 ) -> tuple[int, float]:
     """One job from `submit` to its manifest: images, and wall seconds. Raises unless every image is stored."""
     started = time.perf_counter()
-    job = client.submit(sources, **parameters)
+    job = client.submit(sources, overwrite=True, **parameters)  # runs of one benchmark share a prefix
     manifest = job.wait(poll_seconds=POLL_SECONDS, on_status=on_status)
     seconds = time.perf_counter() - started
     if manifest.counts.stored != manifest.submitted:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 
 import torch
 
 from maskmill.account import read_job
 from maskmill.admission import tend_job
-from maskmill.errors import JobCancelled, ModelUnavailable
+from maskmill.errors import BrokerUnavailable, JobCancelled, ModelUnavailable
 from maskmill.schema import JobRecord, Outcome, ShardMessage
 from maskmill.services import Services
 from maskmill.settings import Settings
@@ -116,7 +117,6 @@ def segment(worker: ShardWorker, shift: Shift, segmenter: Segmenter) -> None:
     settings, size = worker.settings(record), worker.batch_size(record)
     torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
     look_ahead = min(MAX_LOOK_AHEAD, LOOK_AHEAD_BATCHES * (size.asked or MAX_LOOK_AHEAD))
-    store = shift.first.store
     try:
         with (
             uploads(shift.first.store, record, settings.upload_threads, shift) as stored,
@@ -191,8 +191,11 @@ class Shift:
     def _next(self) -> Claim | None:
         if draining():
             return None
-        load = self.worker.turns.next(self.record.job)
-        return self.claims.take_next() if load and load.job == self.record.job else None
+        try:
+            load = self.worker.turns.next(self.record.job)
+            return self.claims.take_next() if load and load.job == self.record.job else None
+        except BrokerUnavailable:
+            return None  # what is in hand can still be stored
 
     def _begin(self, claim: Claim, stored: Uploads) -> Iterator[Task]:
         work = claim.work()
@@ -200,7 +203,8 @@ class Shift:
         stored.expect(claim.shard, len(work.references))
         stored.settle(claim.shard, work.settled)
         left = [(index, each) for index, each in enumerate(work.references) if index not in work.settled]
-        masks = stored_masks(claim.store, [each for _, each in left], self.record)
+        fresh = self.record.execution.overwrite and claim.answer.attempt == 1
+        masks = repeat(None, len(left)) if fresh else stored_masks(claim.store, [each for _, each in left], self.record)
         for (index, reference), mask in zip(left, masks, strict=True):
             task = Task(claim.shard, index, reference, mask.image_version if mask else None)
             if mask:

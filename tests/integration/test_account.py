@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +12,10 @@ from pydantic import SecretStr
 
 from maskmill import Client, keys
 from maskmill.account import close_job, commit_shard, read_job, read_manifest, read_report
-from maskmill.admission import tend
-from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError
-from maskmill.ledger import ClaimState
+from maskmill.admission import tend, tend_job
+from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError, UsageError
+from maskmill.ledger import Booking
+from maskmill.progress import ClaimState
 from maskmill.schema import (
     Counts,
     Execution,
@@ -182,7 +184,7 @@ def test_a_prefix_with_and_without_a_slash_at_its_end_is_one(services: Services,
 
 def test_a_commit_writes_report_and_metadata_and_counts(job: JobRecord, services: Services, store: Store) -> None:
     report = report_of(store, job, 1, failed=[2])
-    assert commit_shard(services, services.settings.out, report) == report
+    assert commit_shard(services, services.settings.out, report) is Booking.BOOKED
     assert read_report(store, job.job, 1) == report
     lines = store.get(keys.metadata(job.job, 1)).splitlines()
     assert [Outcome.from_json(line) for line in lines] == list(report.outcomes[:2])
@@ -194,7 +196,7 @@ def test_of_two_reports_the_first_counts_everywhere(job: JobRecord, services: Se
     first = report_of(store, job, 0, worker="first", failed=[0])
     second = report_of(store, job, 0, worker="second")
     commit_shard(services, services.settings.out, first)
-    assert commit_shard(services, services.settings.out, second) == first
+    assert commit_shard(services, services.settings.out, second) is Booking.IGNORED
     assert read_report(store, job.job, 0) == first
     lines = store.get(keys.metadata(job.job, 0)).splitlines()
     assert [Outcome.from_json(line) for line in lines] == list(first.outcomes[1:])
@@ -211,7 +213,7 @@ def test_of_four_workers_that_commit_a_shard_one_counts_everywhere(
         counted = list(pool.map(lambda report: commit_shard(services, services.settings.out, report), reports))
     winner = read_report(store, job.job, 0)
     assert winner is not None
-    assert counted == [winner] * 4
+    assert counted.count(Booking.BOOKED) == 1
     assert services.ledger.progress(job.job).counts == winner.counts()
     stored = [outcome for outcome in winner.outcomes if outcome.status is Status.STORED]
     lines = store.get(keys.metadata(job.job, 0)).splitlines()
@@ -326,6 +328,172 @@ def test_one_job_that_does_not_add_up_does_not_keep_the_others_from_being_tended
     commit(services, sound, *range(SHARDS))
     tend(services)
     assert read_manifest(store, sound.job) is not None
+
+
+# Cancelling
+
+
+def test_a_cancelled_job_is_closed_and_every_image_accounted_for(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    commit(services, job, 1, failed=[0])
+    found = Client(settings).job(job.job)
+    found.cancel()
+    manifest = found.manifest()
+    assert manifest is not None
+    assert (manifest.state, manifest.counts) == (JobState.CANCELLED, Counts(stored=2, failed=1, cancelled=8))
+    assert manifest.reason == "cancelled by its submitter"
+    statuses = [outcome.status.value for outcome in found.outcomes()]
+    assert statuses == ["cancelled"] * 3 + ["failed", "stored", "stored"] + ["cancelled"] * 5
+    assert found.status().counts == manifest.counts
+
+
+def test_a_cancelled_job_stays_open_while_a_worker_has_a_shard_of_it(
+    job: JobRecord, services: Services, settings: Settings, store: Store
+) -> None:
+    claim = services.ledger.next(job.job, "w", 30)
+    found = Client(settings).job(job.job)
+    found.cancel()
+    assert found.manifest() is None
+    commit(services, job, claim.shard)
+    tend_job(services, job.job)
+    assert found.manifest().counts == Counts(stored=3, cancelled=8)  # type: ignore[union-attr]
+
+
+def test_a_shard_whose_worker_died_is_accounted_for_after_its_lease(
+    job: JobRecord, services: Services, settings: Settings, store: Store
+) -> None:
+    dead = services.ledger.next(job.job, "dead", 0.001)
+    found = Client(settings).job(job.job)
+    time.sleep(0.01)
+    found.cancel()
+    manifest = found.manifest()
+    assert manifest is not None
+    assert manifest.counts == Counts(cancelled=IMAGES)
+    assert read_report(store, job.job, dead.shard) is not None, (
+        "decided, so that the dead worker's commit changes nothing"
+    )
+    commit(services, job, dead.shard)
+    assert [outcome.status for outcome in found.outcomes()] == [Status.CANCELLED] * IMAGES
+
+
+def test_a_job_that_has_ended_is_not_cancelled(job: JobRecord, services: Services, settings: Settings) -> None:
+    commit(services, job, *range(SHARDS))
+    close_job(services, job.job)
+    with pytest.raises(UsageError, match="has ended"):
+        Client(settings).job(job.job).cancel()
+
+
+def test_a_cancelled_job_stays_so_when_the_broker_was_wiped(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    claim = services.ledger.next(job.job, "w", 30)
+    found = Client(settings).job(job.job)
+    found.cancel()
+    services.ledger.forget([job.job])
+    found.resume()
+    assert services.ledger.claim(job.job, claim.shard, "v", 30).state is not ClaimState.CLAIMED
+    assert found.manifest().counts == Counts(cancelled=IMAGES)  # type: ignore[union-attr]
+
+
+# Retrying
+
+
+def test_failed_images_are_tried_again_under_the_same_job(
+    job: JobRecord, services: Services, settings: Settings, store: Store
+) -> None:
+    commit(services, job, 0, 2, 3)
+    commit(services, job, 1, failed=[0, 2])
+    close_job(services, job.job)
+    found = Client(settings).job(job.job)
+
+    assert found.retry() == 2
+    assert found.manifest() is None
+    assert found.status().counts == Counts(stored=8)
+    claim = services.ledger.next(job.job, "w", 30)
+    assert (claim.shard, claim.round, claim.attempt) == (1, 1, 1)
+    assert not services.ledger.next(job.job, "w", 30), "shards without failures are not done again"
+
+    again = report_of(store, job, 1, failed=[2]).model_copy(update={"round": 1})
+    commit_shard(services, settings.out, again)
+    manifest = close_job(services, job.job)
+    assert (manifest.counts, manifest.failures) == (Counts(stored=10, failed=1), {"not_found": 1})
+    assert [outcome.status.value for outcome in found.outcomes()] == ["stored"] * 5 + ["failed"] + ["stored"] * 5
+
+
+def test_a_commit_of_before_the_retry_changes_nothing(
+    job: JobRecord, services: Services, settings: Settings, store: Store
+) -> None:
+    commit(services, job, 0, 1, 2, 3, failed=[0])
+    close_job(services, job.job)
+    Client(settings).job(job.job).retry(["not_found"])
+    assert commit_shard(services, settings.out, report_of(store, job, 0)) is Booking.IGNORED
+    assert services.ledger.progress(job.job).shards_done == 0
+
+
+def test_a_retry_survives_a_wiped_broker(job: JobRecord, services: Services, settings: Settings, store: Store) -> None:
+    commit(services, job, 0, 1, 2)
+    commit(services, job, 3, failed=[1])
+    close_job(services, job.job)
+    found = Client(settings).job(job.job)
+    found.retry()
+    services.ledger.forget([job.job])
+    found.resume()
+    claim = services.ledger.next(job.job, "w", 30)
+    assert (claim.shard, claim.round) == (3, 1)
+    assert services.ledger.progress(job.job).counts == Counts(stored=9)
+
+
+def test_a_second_retry_concerns_what_the_first_left(
+    job: JobRecord, services: Services, settings: Settings, store: Store
+) -> None:
+    commit(services, job, 0, 1, 2, 3, failed=[0])
+    close_job(services, job.job)
+    found = Client(settings).job(job.job)
+    found.retry()
+    for shard in range(SHARDS):
+        failed = [0] if shard == 2 else []
+        commit_shard(
+            services, settings.out, report_of(store, job, shard, failed=failed).model_copy(update={"round": 1})
+        )
+    close_job(services, job.job)
+    assert found.retry() == 1
+    assert services.ledger.next(job.job, "w", 30).shard == 2
+    assert not services.ledger.next(job.job, "w", 30)
+
+
+def test_a_retry_that_is_cancelled_leaves_its_images_failed(
+    job: JobRecord, services: Services, settings: Settings
+) -> None:
+    commit(services, job, 0, 1, 2, 3, failed=[1])
+    close_job(services, job.job)
+    found = Client(settings).job(job.job)
+    found.retry()
+    found.cancel()
+    manifest = found.manifest()
+    assert manifest is not None
+    assert (manifest.state, manifest.counts) == (JobState.CANCELLED, Counts(stored=7, failed=4))
+    assert [outcome.status.value for outcome in found.outcomes()].count("failed") == 4
+
+
+def test_what_cannot_be_retried_is_said(job: JobRecord, services: Services, settings: Settings) -> None:
+    found = Client(settings).job(job.job)
+    with pytest.raises(UsageError, match="has not ended"):
+        found.retry()
+    commit(services, job, 0, 1, 2, 3, failed=[0])
+    close_job(services, job.job)
+    with pytest.raises(UsageError, match="its codes are: not_found"):
+        found.retry(["timeout"])
+
+
+# The failure budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "images", "allowed"), [("0", 10, 0), ("7", 10, 7), ("5%", 1000, 50), ("0.5%", 100, 0)]
+)
+def test_a_budget_is_a_number_or_a_share(budget: str, images: int, allowed: int) -> None:
+    assert Execution(max_failures=budget).allowed_failures(images) == allowed
 
 
 # What a client sees

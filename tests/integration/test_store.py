@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from maskmill.download import Download
 from maskmill.errors import ImageTooLarge, MaskmillError, ObjectForbidden, ObjectNotFound, StoreUnavailable, UsageError
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
@@ -141,9 +142,37 @@ def test_folders_are_only_those_directly_below(store: Store) -> None:
 
 def test_an_object_of_exactly_the_limit_is_read_and_one_above_is_not(store: Store) -> None:
     store.put("a", b"12345")
-    assert store.get("a", max_bytes=5) == b"12345"
+    assert store.download("a", max_bytes=5).data == b"12345"
     with pytest.raises(ImageTooLarge, match=r"5 bytes; the limit is 4"):
-        store.get("a", max_bytes=4)
+        store.download("a", max_bytes=4)
+
+
+def test_an_object_is_not_read_again_while_it_is_the_one_that_is_known(store: Store) -> None:
+    store.put("a", b"12345")
+    first = store.download("a", 100)
+    assert store.download("a", 100, first.version) == Download(first.version)
+    store.put("a", b"54321")
+    again = store.download("a", 100, first.version)
+    assert again.data == b"54321"
+    assert again.version != first.version
+
+
+def test_a_deleted_object_is_gone_and_deleting_it_again_is_nothing(store: Store) -> None:
+    store.put("a", b"12345")
+    store.delete("a")
+    store.delete("a")
+    assert not store.exists("a")
+
+
+def test_a_listing_may_begin_after_a_key(store: Store) -> None:
+    for key in ("masks/a.png", "masks/b.png", "masks/c.png"):
+        store.put(key, b"")
+    assert [item.key for item in store.list("masks/", after="masks/a.pn")] == [
+        "masks/a.png",
+        "masks/b.png",
+        "masks/c.png",
+    ]
+    assert [item.key for item in store.list("masks/", after="masks/b.png")] == ["masks/c.png"]
 
 
 def test_the_connection_is_usable_after_a_refusal(settings: Settings) -> None:
@@ -151,7 +180,7 @@ def test_the_connection_is_usable_after_a_refusal(settings: Settings) -> None:
     store.put("a", bytes(2**20))
     for _ in range(3):
         with pytest.raises(ImageTooLarge):
-            store.get("a", max_bytes=1)
+            store.download("a", max_bytes=1)
     assert len(store.get("a")) == 2**20
 
 
@@ -290,14 +319,14 @@ def test_an_object_reader_reads_any_bucket(store: Store, settings: Settings) -> 
     Store(f"s3://{settings.prefix}-new", settings.s3).put("b c.jpg", b"theirs")
     store.put("a.jpg", b"mine")
     read = ObjectReader(settings.s3)
-    assert read(f"{store.url}/a.jpg", 100) == b"mine"
-    assert read(f"s3://{settings.prefix}-new/b c.jpg", 100) == b"theirs"
+    assert read(f"{store.url}/a.jpg", 100).data == b"mine"
+    assert read(f"s3://{settings.prefix}-new/b c.jpg", 100).data == b"theirs"
 
 
 def test_an_object_reader_may_travel_before_its_first_use(store: Store, settings: Settings) -> None:
     store.put("a.jpg", b"mine")
     read = pickle.loads(pickle.dumps(ObjectReader(settings.s3)))
-    assert read(f"{store.url}/a.jpg", 100) == b"mine"
+    assert read(f"{store.url}/a.jpg", 100).data == b"mine"
 
 
 def test_an_object_reader_says_what_is_missing_too_large_or_no_address(store: Store, settings: Settings) -> None:

@@ -56,6 +56,19 @@ class Handler(BaseHTTPRequestHandler):
     def answer_ok(self, _: str) -> None:
         self.send(200, BODY)
 
+    def answer_tagged(self, tag: str) -> None:
+        if self.headers.get("If-None-Match") == f'"{tag}"':
+            self.send(304)
+        else:
+            self.send(200, BODY, ETag=f'"{tag}"')
+
+    def answer_dated(self, _: str) -> None:
+        date = "Sun, 22 Nov 2026 10:00:00 GMT"
+        if self.headers.get("If-Modified-Since") == date:
+            self.send(304)
+        else:
+            self.send(200, BODY, Last_Modified=date)
+
     def answer_status(self, status: str) -> None:
         self.send(int(status), b"no")
 
@@ -352,3 +365,33 @@ def test_an_object_is_read_with_the_limit() -> None:
 def test_errors_of_the_store_become_those_of_the_image(stored: MaskmillError, seen: type[MaskmillError]) -> None:
     with pytest.raises(seen):
         Fetcher(LIMITS, reader(stored)).fetch("s3://bucket/a.jpg")
+
+
+# Versions
+
+
+@pytest.mark.parametrize("path", ["tagged/abc", "dated", "ok"])
+def test_an_image_that_is_known_is_not_read_again(server: Server, fetcher: Fetcher, path: str) -> None:
+    first = fetcher.download(server.url(path))
+    assert first.data == BODY
+    again = fetcher.download(server.url(path), first.version)
+    assert again.unchanged
+    assert again.version == first.version
+
+
+def test_another_version_is_read(server: Server, fetcher: Fetcher) -> None:
+    first = fetcher.download(server.url("tagged/abc"))
+    assert fetcher.download(server.url("tagged/def"), first.version).data == BODY
+
+
+def test_a_file_is_known_by_its_time_and_size(fetcher: Fetcher, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"one")
+    first = fetcher.download(str(tmp_path / "a.png"))
+    assert fetcher.download(str(tmp_path / "a.png"), first.version).unchanged
+    os.utime(tmp_path / "a.png", ns=(1, 1))
+    assert fetcher.download(str(tmp_path / "a.png"), first.version).data == b"one"
+
+
+def test_an_answer_of_not_modified_that_nobody_asked_for_is_a_failure(server: Server, fetcher: Fetcher) -> None:
+    with pytest.raises(FetchFailed, match="304"):
+        fetcher.download(server.url("status/304"))

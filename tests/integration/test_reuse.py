@@ -1,0 +1,100 @@
+"""Masks that are there already, in a real store: kept when they are ours, whole and of this spec; else made anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maskmill.schema import Execution, JobRecord, Reference, Spec, Subtask, utc_now
+from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
+from maskmill.services import Services
+from maskmill.store import Store
+from worker.reuse import stored_masks
+
+SPEC = Spec(model="some/model")
+JOB = "20261122-205301-9f86d081"
+
+
+@pytest.fixture
+def store(services: Services) -> Store:
+    return services.store(services.settings.out)
+
+
+def record(job: str = JOB, *, overwrite: bool | None = None) -> JobRecord:
+    return JobRecord(
+        job=job,
+        created=utc_now(),
+        sources=(),
+        spec=SPEC,
+        execution=Execution(overwrite=overwrite),
+        images=1,
+        shards=1,
+        shard_size=1,
+    )
+
+
+def reference(name: str) -> Reference:
+    return Reference(uri=f"/photos/{name}.jpg", mask_key=f"masks/{name}.jpg.png")
+
+
+def put(store: Store, name: str, **changes: object) -> bytes:
+    header = MaskHeader(
+        uri=f"/photos/{name}.jpg",
+        fingerprint=SPEC.fingerprint(),
+        subtask=Subtask.PANOPTIC,
+        segments=(),
+        image_version="v1",
+        job=JOB,
+    )
+    png = encode(np.zeros((4, 6), np.uint8), header.model_copy(update=changes))
+    store.put(f"masks/{name}.jpg.png", png, CONTENT_TYPE)
+    return png
+
+
+def found(store: Store, names: str, job: JobRecord | None = None) -> list[str | None]:
+    masks = stored_masks(store, [reference(name) for name in names], job or record())
+    return [mask and mask.image_version for mask in masks]
+
+
+def test_masks_are_found_in_the_order_of_the_references(store: Store) -> None:
+    for name in "acd":
+        put(store, name, image_version=f"v{name}")
+    assert found(store, "dbca") == ["vd", None, "vc", "va"]
+
+
+def test_a_mask_of_this_job_is_stored_and_one_of_another_reused(store: Store) -> None:
+    put(store, "a")
+    put(store, "b", job="20200101-000000-00000000")
+    masks = list(stored_masks(store, [reference("a"), reference("b")], record()))
+    outcomes = [mask.outcome(reference("x"), JOB) for mask in masks if mask]
+    assert [outcome.status.value for outcome in outcomes] == ["stored", "reused"]
+    assert (outcomes[0].width, outcomes[0].height) == (6, 4)
+
+
+def test_what_is_not_this_mask_is_none(store: Store) -> None:
+    whole = put(store, "a")
+    store.put("masks/a.jpg.png", whole[: len(whole) // 2])
+    store.put("masks/b.jpg.png", b"somebody else's")
+    put(store, "c", fingerprint="another spec")
+    put(store, "d", uri="/another/tree/d.jpg")
+    put(store, "e", image_version=None)
+    assert found(store, "abcde") == [None] * 5
+
+
+def test_with_overwrite_only_masks_of_this_job_are_kept(store: Store) -> None:
+    put(store, "a")
+    put(store, "b", job="20200101-000000-00000000")
+    assert found(store, "ab", record(overwrite=True)) == ["v1", None]
+
+
+def test_masks_far_apart_among_many_others_are_found(store: Store) -> None:
+    for n in range(40):
+        store.put(f"masks/m{n:02d}.jpg.png", b"")
+    put(store, "a")
+    put(store, "z")
+    assert found(store, "az") == ["v1", "v1"]
+
+
+def test_an_empty_prefix_has_none(store: Store) -> None:
+    assert found(store, "ab") == [None, None]
+    assert list(stored_masks(store, [], record())) == []

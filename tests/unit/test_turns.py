@@ -1,0 +1,31 @@
+"""Whose turn it is, for every state of two or three jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskmill.progress import Load
+from worker.turns import choose
+
+
+def load(job: str, claimed: int, priority: int = 0) -> Load:
+    return Load(job, "s3://b/o", priority, claimed)
+
+
+@pytest.mark.parametrize(
+    ("loads", "current", "stay", "chosen"),
+    [
+        ([load("a", 3)], "a", True, "a"),
+        ([load("a", 3)], None, False, "a"),
+        ([load("a", 0), load("b", 0)], None, False, "a"),
+        ([load("a", 4), load("b", 1)], None, False, "b"),
+        ([load("a", 1), load("b", 0)], "a", True, "a"),
+        ([load("a", 1), load("b", 0)], "a", False, "b"),
+        ([load("a", 2), load("b", 0)], "a", True, "b"),
+        ([load("a", 1), load("b", 1)], "a", False, "a"),
+        ([load("a", 0), load("b", 9, priority=1)], "a", True, "b"),
+        ([load("a", 0, priority=-1), load("b", 9)], None, False, "b"),
+    ],
+)
+def test_the_turn_is(loads: list[Load], current: str | None, stay: bool, chosen: str) -> None:
+    assert choose(loads, current, stay=stay).job == chosen
