@@ -149,7 +149,7 @@ class Ledger:
         """Let nobody begin a shard of the job any more, and those who have one stop; raises `JobNotFound`."""
         self.out(job)
         with broker_errors():
-            self.redis.hset(self._keys(job)[0], "cancelled", 1)
+            self.redis.hset(self._keys(job)[0], "halted", 1)
 
     def begun(self, job: str) -> list[int]:
         """The shards that have, or have had, an owner and are not committed."""
@@ -183,12 +183,12 @@ class Ledger:
         with broker_errors(), self.redis.pipeline() as pipe:
             for job in jobs:
                 meta, _, claims, opened, *_ = self._keys(job)
-                pipe.hmget(meta, "out", "priority", "shards", "next", "cancelled").hlen(claims).zcard(opened)
+                pipe.hmget(meta, "out", "priority", "shards", "next", "halted").hlen(claims).zcard(opened)
             answers = pipe.execute()
         found = []
         for job, (fields, claimed, flying) in zip(jobs, zip(*[iter(answers)] * 3, strict=True), strict=True):
-            out, priority, shards, following, cancelled = fields
-            if out and not cancelled and (flying > claimed or int(following or 0) < int(shards or 0)):
+            out, priority, shards, following, halted = fields
+            if out and not halted and (flying > claimed or int(following or 0) < int(shards or 0)):
                 found.append(Load(job, out, int(priority or 0), claimed))
         return found
 
@@ -233,7 +233,7 @@ class Ledger:
             claimed=claimed,
             queued=flying - claimed,
             begun=begun,
-            cancelled="cancelled" in fields,
+            cancelled="halted" in fields,
             round=int(fields.get("round", 0)),
             decided=Counts(**{status.value: int(fields.get(status.value, 0)) for status in Status}),
             failures=_failures(fields),

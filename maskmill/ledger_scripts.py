@@ -1,6 +1,6 @@
 """The ledger's atomic scripts, in Lua for Redis.
 
-Keys of a job: `…:meta` (hash: out, shards, images, next, round, cancelled, messages on their way, counters), `…:done`
+Keys of a job: `…:meta` (hash: out, shards, images, next, round, halted, messages on their way, counters), `…:done`
 (bitmap), `…:claims` (hash: shard → owner; `-` for nobody, while a shard waits before its next attempt), `…:open`
 (sorted set: shard → deadline in ms, of its lease when claimed, else of its announcement), `…:attempts` (hash: shard →
 claims so far), `…:notes` (hash: shard → what its worker noted about it, see `worker.suspects`).
@@ -31,7 +31,7 @@ if not settle and tonumber(redis.call('HGET', KEYS[1], 'messages') or 0) > 0 the
   redis.call('HINCRBY', KEYS[1], 'messages', -1)
 end
 if redis.call('GETBIT', KEYS[2], shard) == 1 then return {'done'} end
-if (redis.call('HGET', KEYS[1], 'cancelled') and not settle) then return {'cancelled'} end
+if (redis.call('HGET', KEYS[1], 'halted') and not settle) then return {'cancelled'} end
 local held = redis.call('HGET', KEYS[3], shard)
 if held and tonumber(redis.call('ZSCORE', KEYS[4], shard) or 0) > now then
   if not (settle and held == '-') then return {'held'} end
@@ -47,7 +47,7 @@ NEXT = (
     + WON
     + """
 local owner, lease, shard = ARGV[1], tonumber(ARGV[2]), nil
-if redis.call('HGET', KEYS[1], 'cancelled') then return {'cancelled'} end
+if redis.call('HGET', KEYS[1], 'halted') then return {'cancelled'} end
 local flying = redis.call('ZRANGE', KEYS[4], 0, ARGV[3] - 1, 'WITHSCORES')
 for i = 1, #flying, 2 do
   if tonumber(flying[i + 1]) <= now or redis.call('HEXISTS', KEYS[3], flying[i]) == 0 then shard = flying[i] break end
@@ -72,7 +72,7 @@ RENEW = (
     + """
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[4], 'XX', now + tonumber(ARGV[3]), ARGV[1])
-return redis.call('HGET', KEYS[1], 'cancelled') and 2 or 1
+return redis.call('HGET', KEYS[1], 'halted') and 2 or 1
 """
 )
 
@@ -113,7 +113,7 @@ redis.call('HINCRBY', KEYS[1], 'shards_done', 1)
 for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 local most = redis.call('HGET', KEYS[1], 'max_failures')
 if not most or tonumber(redis.call('HGET', KEYS[1], 'failed') or 0) <= tonumber(most) then return 1 end
-redis.call('HSET', KEYS[1], 'cancelled', 1)
+redis.call('HSET', KEYS[1], 'halted', 1)
 return 2
 """
 
@@ -121,10 +121,13 @@ ADMIT = (
     NOW
     + """
 local window, hint, result = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
-if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HGET', KEYS[1], 'cancelled') then return result end
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HGET', KEYS[1], 'halted') then return result end
 local total = tonumber(redis.call('HGET', KEYS[1], 'shards'))
 local next = tonumber(redis.call('HGET', KEYS[1], 'next') or 0)
-local waiting = redis.call('ZCARD', KEYS[4]) - redis.call('HLEN', KEYS[3])
+local waiting = redis.call('ZCARD', KEYS[4])
+for _, owner in ipairs(redis.call('HVALS', KEYS[3])) do
+  if owner ~= '-' then waiting = waiting - 1 end
+end
 local room = window - math.max(waiting, tonumber(redis.call('HGET', KEYS[1], 'messages') or 0))
 while room > 0 and next < total do
   if redis.call('GETBIT', KEYS[2], next) == 0 and not redis.call('ZSCORE', KEYS[4], next) then
@@ -144,7 +147,7 @@ REAP = (
     NOW
     + """
 local late, result, room = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, ARGV[1]), {}, tonumber(ARGV[3])
-if redis.call('HGET', KEYS[1], 'cancelled') then return {} end
+if redis.call('HGET', KEYS[1], 'halted') then return {} end
 for _, shard in ipairs(late) do
   local begun = redis.call('HEXISTS', KEYS[5], shard) == 1
   if begun or room > 0 then

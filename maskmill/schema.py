@@ -8,7 +8,7 @@ from enum import StrEnum
 from json.encoder import encode_basestring
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maskmill import keys
 from maskmill.errors import InvalidRecord
@@ -92,7 +92,7 @@ class Execution(Record):
     deterministic: bool | None = None
     overwrite: bool | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
-    max_failures: Annotated[str, Field(pattern=r"^(\d{1,12}|\d{1,3}(\.\d+)?%)$")] | None = None
+    max_failures: Annotated[str, BeforeValidator(str), Field(pattern=r"^(\d{1,12}|\d{1,3}(\.\d+)?%)$")] | None = None
 
     def allowed_failures(self, images: int) -> int | None:
         """How many of the job's images may fail before it is stopped; None: all."""

@@ -182,7 +182,7 @@ class Store:
 
         Raises as `get` does, and `ImageTooLarge`.
         """
-        unless = {"IfNoneMatch": known} if known else {}
+        unless: Any = {"IfNoneMatch": known} if known else {}
         try:
             with _errors(self._name(key)):
                 answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **unless)

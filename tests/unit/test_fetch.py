@@ -4,7 +4,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from maskmill.download import Download
 from maskmill.errors import (
     FetchFailed,
     FetchTimeout,
@@ -26,7 +27,7 @@ from maskmill.errors import (
     StoreUnavailable,
     UsageError,
 )
-from maskmill.fetch import Fetcher, FetchLimits
+from maskmill.fetch import Fetcher, FetchLimits, ReadObject
 
 BODY = bytes(range(256)) * 40
 LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=1.0, max_redirects=3, attempts=3, backoff_seconds=0.01)
@@ -338,18 +339,19 @@ class TooLargeError(MaskmillError):
     code = "too_large"
 
 
-def reader(error: MaskmillError) -> Callable[[str, int], bytes]:
-    def read(uri: str, max_bytes: int) -> bytes:
+def reader(error: MaskmillError) -> ReadObject:
+    def read(uri: str, max_bytes: int, known: str | None) -> Download:
         raise error
 
     return read
 
 
 def test_an_object_is_read_with_the_limit() -> None:
-    asked: list[tuple[str, int]] = []
-    fetcher = Fetcher(replace(LIMITS, max_bytes=7), lambda uri, limit: asked.append((uri, limit)) or b"object")
+    asked: list[tuple[object, ...]] = []
+    fetcher = Fetcher(replace(LIMITS, max_bytes=7), lambda *said: asked.append(said) or Download("v", b"object"))
     assert fetcher.fetch("s3://bucket/a/b.jpg") == b"object"
-    assert asked == [("s3://bucket/a/b.jpg", 7)]
+    assert fetcher.download("s3://bucket/a/b.jpg", "w").version == "v"
+    assert asked == [("s3://bucket/a/b.jpg", 7, None), ("s3://bucket/a/b.jpg", 7, "w")]
 
 
 @pytest.mark.parametrize(
