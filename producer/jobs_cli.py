@@ -97,7 +97,7 @@ def results(
                 print(result.outcome.to_json().decode())
             else:
                 labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
-                console.print(f"{result.uri}\t{found.out}/{result.mask_key}\t{labels}", soft_wrap=True, markup=False)
+                print(result.uri, f"{found.out}/{result.mask_key}", labels, sep="\t")
 
 
 @commands.command(epilog="**Example**: `maskmill resume 20261122-205301-9f86d081 --out s3://labels/2026`")
@@ -120,7 +120,7 @@ def failures(
             if json:
                 print(outcome.model_dump_json(include={"uri", "code", "reason"}))
             else:
-                console.print(f"{outcome.uri}\t{outcome.code}\t{outcome.reason}", soft_wrap=True, markup=False)
+                print(outcome.uri, outcome.code, outcome.reason, sep="\t")
 
 
 @commands.command(epilog="**Example**: `maskmill retry 20261122-205301-9f86d081 --code timeout --code fetch_failed`")

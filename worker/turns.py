@@ -7,7 +7,7 @@ import time
 from maskmill.ledger import Ledger
 from maskmill.progress import Load
 
-SLICE_SECONDS = 10.0
+SLICE_SECONDS = 3.0
 """How long a worker stays with its job while another has as few workers: changing costs a model and its processes."""
 
 

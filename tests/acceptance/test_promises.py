@@ -181,4 +181,4 @@ def test_an_image_that_ends_the_model_s_process_costs_only_itself(
     assert manifest.counts == Counts(stored=len(images), failed=2)
     assert {outcome.uri: outcome.code for outcome in job.failures()} == {str(white): "crashed", str(black): "crashed"}
     assert worker.process.poll() is None
-    assert worker.log.read_text().count("crash_explained") <= 6
+    assert worker.log.read_text().count("WorkerLostError") <= 6, "three crashes an image at most"

@@ -47,7 +47,7 @@ def test_one_message_leads_through_the_whole_job(
 def test_a_small_job_does_not_wait_for_the_end_of_a_large_one(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    large = submit(client, tmp_path / "large", 120)
+    large = submit(client, tmp_path / "large", 400)
     start_worker()
     small = submit(client, tmp_path / "small", 4)
 
@@ -55,4 +55,4 @@ def test_a_small_job_does_not_wait_for_the_end_of_a_large_one(
 
     assert not large.status().finished
     large.wait(timeout=WAIT_SECONDS)
-    assert large.status().counts.stored == 120
+    assert large.status().counts.stored == 400

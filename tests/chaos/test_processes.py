@@ -1,4 +1,4 @@
-"""SIGKILL of whatever runs, at random moments: pool child, worker, loader process, supervisor."""
+"""SIGKILL of whatever runs, at random moments: pool child, worker, loader process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.chaos.account import check_account
-from tests.chaos.form import LONG, record_row
 
 from maskmill import Client, Job, Settings
 from producer import embedded
 from tests.acceptance.images import write_good
+from tests.chaos.account import check_account
+from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, Worker, settings_of
 
 IMAGES, KILLS, WORKERS = (5000, 100, 3) if LONG else (240, 5, 2)
@@ -85,7 +85,7 @@ def test_random_kills_lose_and_repeat_nothing(client: Client, start_worker: Star
                 workers[place] = start_worker()
     job.wait(WAIT_SECONDS)
     account = check_account(job, [str(image) for image in images])
-    record_row("SIGKILL of a worker's processes", kills, account, recovery.slowest)
+    record(account.row("SIGKILL of pool child, worker, loader process", kills, recovery.slowest))
     assert account.stored == IMAGES
     assert account.lost == account.duplicated == account.failed == 0
     if not LONG:
