@@ -38,6 +38,7 @@ def new_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # else a broker that refuses (no memory, read-only) ends the worker
         broker_transport_options={
             # Nothing renews the visibility timeout (celery#5935): leases recover shards long before it.
             "visibility_timeout": SIX_HOURS_SECONDS,
