@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     state_dir: Path | None = None
     """Where the embedded servers keep their data; None: the user's data folder."""
 
+    run_dir: Path | None = None
+    """Where the workers of a machine show that they live; None: a folder of the user's among the temporary files."""
+
     s3: S3Settings = Field(default_factory=_s3_from_environment)
     """Where the results go; as JSON in `MASKMILL_S3` when that is another store than the sources'."""
 

@@ -59,6 +59,7 @@ def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, s
     given = {name: getattr(settings, name) for name in names}
     ours = {f"MASKMILL_{name.upper()}": str(value) for name, value in given.items() if value is not None}
     ours["MASKMILL_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1"  # where the tests' own web servers are
+    ours["MASKMILL_RUN_DIR"] = str(servers.state_dir / "workers")
     return {**os.environ, **servers.environment(), **ours}
 
 

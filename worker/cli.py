@@ -1,18 +1,25 @@
-"""`maskmill-worker`: one process for one device, taking shards until it is stopped."""
+"""`maskmill-worker`: one process for one device, or a fleet of them, taking shards until it is stopped."""
 
 from __future__ import annotations
 
 import json as jsonlib
 import os
 import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from maskmill import exit_codes
-from maskmill.errors import MaskmillError, ModelUnavailable
+from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
+from maskmill.settings import Settings, load_settings
 from worker.device import check, pin
 from worker.drain import drain_file
+from worker.fleet import Backoff, Fleet, FleetFailed
+from worker.health import HealthFile, Vitals, signs_of_life, workers
+from worker.member import members
 from worker.parent import die_with_parent
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -20,37 +27,68 @@ cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exce
 EPILOG = """
 **Examples**
 
-`maskmill-worker` — best device, servers from MASKMILL_BROKER_URL and AWS_*
+`maskmill-worker` — one worker on the best device, servers from MASKMILL_BROKER_URL and AWS_*
 
 `maskmill-worker --device cuda:1 --batch-size 8 --num-workers 6`
+
+`maskmill-worker --devices all` — a worker for each GPU of this machine, started again when one ends
+
+`maskmill-worker --devices cuda:0,cuda:1 --workers-per-device 2`
+
+`maskmill-worker health` — do the workers of this machine live?
+
+**Exit codes**: 0 stopped in order · 2 wrong use · 3 --model not to be had · 5 the workers of a fleet keep ending ·
+130 stopped by force
+"""
+
+HEALTH_EPILOG = """
+**Examples**
+
+`maskmill-worker health` — a line for each worker
+
+`HEALTHCHECK CMD ["maskmill-worker", "health"]` — in a Dockerfile
+
+`maskmill-worker health --json | jq '.workers[] | select(.alive | not)'`
 """
 
 
-@cli.command(epilog=EPILOG)
+@cli.callback(invoke_without_command=True, epilog=EPILOG)
 def worker(
+    context: typer.Context,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N (pinned before torch loads).")] = "",
+    devices: Annotated[
+        str, typer.Option(help="A fleet: a worker for each of all, cpu, or cuda:0,cuda:1… (N as torch counts).")
+    ] = "",
+    workers_per_device: Annotated[
+        int | None, typer.Option(min=1, help="With --devices: so many workers on each.", show_default="1")
+    ] = None,
     batch_size: Annotated[
         str, typer.Option(help="Images a forward pass, or 'auto', unless the job says.", show_default="settings, 4")
     ] = "",
     num_workers: Annotated[
-        int, typer.Option(min=-1, help="DataLoader processes, unless the job says. -1: settings.")
+        int, typer.Option(min=-1, help="DataLoader processes of a worker, unless the job says. -1: settings.")
     ] = -1,
     compiled: Annotated[bool, typer.Option("--compile", help="Run models through torch.compile.")] = False,
     model: Annotated[
         str, typer.Option(help="Check before the start that this model can be had; exit code 3 if not.")
     ] = "",
     revision: Annotated[str, typer.Option(help="Revision of --model on the hub.")] = "",
-    name: Annotated[str, typer.Option(help="Node name, unique in the fleet.")] = "",
+    name: Annotated[str, typer.Option(help="Node name, unique in the fleet; --devices makes names of its own.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Log events as JSON lines.")] = False,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+    backoff_seconds: Annotated[float, typer.Option(hidden=True)] = Backoff.first_seconds,
 ) -> None:
-    """Take shards from the queue, segment their images on one device, store the masks.
+    """Take shards from the queue, segment their images, store the masks: on one device, or with --devices on each.
 
-    Start as many as there are devices, on any number of machines: each needs only the settings
-    (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths,
-    the files.
-    SIGTERM gives the shard in hand back and leaves.
+    Start it on any number of machines: each needs only the settings (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths, the files.
+    SIGTERM gives the shard in hand back and leaves; a second one ends a fleet at once.
+
+    With --devices each worker is a process that sees one device. One that ends is started again, after 1, 2, 4… s;
+    five ends in a row within a minute of their start stop the fleet, with the reason.
     """
+    if context.invoked_subcommand:
+        return
     if with_parent:
         die_with_parent(signal.SIGTERM)
     changes: dict[str, Any] = {
@@ -61,10 +99,19 @@ def worker(
     }
     # Idle OpenMP threads that spin take the cores from the loader processes and the upload threads; read by torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Through the environment, because spawned pool processes read their settings from it.
+    # Through the environment, because spawned pool processes, and the workers of a fleet, read their settings from it.
     os.environ.update({key: str(value) for key, value in changes.items() if value is not None})
     try:
-        _prepare(device, model, revision or None)
+        _refuse_contradictions(device, devices, workers_per_device, name)
+        settings = load_settings()
+        if devices:
+            passed_on = [*_given("--model", model), *_given("--revision", revision), *(["--json"] if json else [])]
+            code = _fleet(settings, devices, workers_per_device or 1, passed_on, backoff_seconds).run()
+            raise typer.Exit(code)
+        _prepare(device or settings.device, model, revision or None)
+    except FleetFailed as error:
+        _say(error, json)
+        raise typer.Exit(error.exit_code) from None
     except ModelUnavailable as error:
         _say(error, json)
         raise typer.Exit(exit_codes.MODEL) from None
@@ -74,12 +121,66 @@ def worker(
     _serve(name)
 
 
-def _prepare(device: str, model: str, revision: str | None) -> None:
-    from maskmill.settings import load_settings
+@cli.command(epilog=HEALTH_EPILOG)
+def health(json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Say whether the workers of this machine live; exit code 0 if all do, 1 if one does not or there is none.
 
-    chosen = device or load_settings().device
-    pin(chosen)
-    check(chosen)
+    Looks at this user's workers of the queue that the settings name (MASKMILL_QUEUE). Those that left in order do
+    not count; one that was killed does, until a worker of its name starts or an hour has passed. Asks no server:
+    a worker that waits for its broker is healthy.
+    """
+    try:
+        settings = load_settings()
+        found = workers(settings.queue, settings.run_dir)
+        if not found:
+            raise UsageError(
+                f"no worker of queue '{settings.queue}' runs on this machine: start one with `maskmill-worker`, or, if "
+                "one does, give this command its user, MASKMILL_QUEUE and MASKMILL_RUN_DIR"
+            )
+    except MaskmillError as error:
+        _say(error, json)
+        raise typer.Exit(1) from None
+    healthy = all(vitals.alive for vitals in found)
+    if json:
+        workers_found = [asdict(vitals) for vitals in found]
+        typer.echo(jsonlib.dumps({"healthy": healthy, "queue": settings.queue, "workers": workers_found}))
+    else:
+        typer.echo("\n".join(map(_line, found)))
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _line(vitals: Vitals) -> str:
+    state = "alive" if vitals.alive else "DEAD "
+    detail = "" if vitals.alive else f": {vitals.reason}"
+    return f"{state} {vitals.node} (process {vitals.pid}, seen {vitals.seen_seconds_ago:.0f} s ago){detail}"
+
+
+def _refuse_contradictions(device: str, devices: str, workers_per_device: int | None, name: str) -> None:
+    if devices and device:
+        raise UsageError("--device is one worker, --devices a fleet: give one of the two")
+    if devices and name:
+        raise UsageError("--devices names its workers itself (gpu0@host, gpu1@host…): leave --name out")
+    if workers_per_device and not devices:
+        raise UsageError("--workers-per-device needs --devices: all, cpu, or cuda:0,cuda:1…")
+
+
+def _given(option: str, value: str) -> list[str]:
+    return [option, value] if value else []
+
+
+def _fleet(settings: Settings, devices: str, per_device: int, passed_on: list[str], backoff_seconds: float) -> Fleet:
+    from maskmill.logs import configure_logs
+
+    configure_logs(settings.log_json)
+    # The very script that runs now, by the very interpreter: another installation may come first in PATH.
+    command = [sys.executable, str(Path(sys.argv[0]).resolve()), *passed_on]
+    crew = members(devices, per_device, num_workers=settings.num_workers)
+    return Fleet(crew, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
+
+
+def _prepare(device: str, model: str, revision: str | None) -> None:
+    pin(device)
+    check(device)
     if model:
         from worker.model_files import check_reachable
 
@@ -89,13 +190,15 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
 def _serve(name: str) -> None:
     # SIGTERM takes the way of SIGQUIT: the task in hand gets `worker_soft_shutdown_timeout` and is then interrupted.
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"
+    # Until Celery has handlers of its own: leave in order, nothing is in hand yet.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from maskmill.logs import configure_logs
-    from worker.tasks import app, settings
+    from worker.tasks import app, node_name, settings
 
     configure_logs(settings.log_json)
-    node = ["-n", name] if name else ["-n", f"worker{os.getpid()}@%h"]
-    with drain_file():
-        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", "--without-gossip", "--without-mingle", *node])
+    node = node_name(name or f"worker{os.getpid()}@%h")
+    with drain_file(), signs_of_life(HealthFile(node, settings.queue, settings.run_dir)):
+        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", "--without-gossip", "--without-mingle", "-n", node])
 
 
 def _say(error: MaskmillError, json: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.utils.nodenames import default_nodename, host_format
 
 from maskmill.admission import tend
 from maskmill.errors import DeviceLost, MaskmillError, UsageError, one_line
@@ -94,10 +95,11 @@ def start_process(**_: object) -> None:
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def start_tending(**_: object) -> None:
+def start_tending(sender: Any, **_: object) -> None:
     """Tend the open jobs from a thread of the worker's main process, so that no other process is needed."""
-    log.info("worker_ready", queue=settings.queue, device=settings.device, pid=os.getpid())
-    Thread(target=_tend, name="tend", daemon=True).start()
+    node = str(sender.hostname)
+    log.info("worker_ready", node=node, queue=settings.queue, device=settings.device, pid=os.getpid())
+    Thread(target=_tend, args=(node,), name="tend", daemon=True).start()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -108,10 +110,16 @@ def stop_tending(**_: object) -> None:
         Path(os.environ[DRAIN_FILE]).touch()
 
 
-def _tend() -> None:
+def node_name(name: str) -> str:
+    """The full node name, with the host in the place of `%h`, as Celery makes it."""
+    return str(host_format(default_nodename(name)))
+
+
+def _tend(node: str) -> None:
     services = Services.connect(settings, Queue(settings, app))
     while not _stopping.wait(TEND_SECONDS):
         try:
+            services.ledger.alive(node)
             tend(services)
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever the servers say
             log.warning("not_tended", reason=one_line(error))
