@@ -44,6 +44,7 @@ def test_what_the_compose_schema_misses_is_right_too():
     assert {services[name]["build"]["target"] for name in ("worker", "producer")} <= stages
     [gpu] = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert (gpu["driver"], gpu["capabilities"]) == ("nvidia", ["gpu"])
+    assert services["worker"]["healthcheck"]["test"] == ["CMD", "maskmill-worker", "health"]
     assert not any("ports" in service for service in services.values()), "nothing is published by default"
 
 
