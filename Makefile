@@ -9,7 +9,7 @@ OUT ?= out
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
 PARALLEL ?= -n 2 --dist worksteal
 
-.PHONY: help run test quick lint format bench train clean
+.PHONY: help run test quick lint format bench chaos train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -36,11 +36,14 @@ format: $(DEV_STAMP) ## Let ruff rewrite what it can
 bench: $(BENCH_STAMP) ## Benchmarks A to H against their peers: JSON in benchmarks/results, table in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
+chaos: $(DEV_STAMP) ## The long form of the fault tests (hours on two cores), and a table of what each fault did
+	$(BIN)/python -m tests.chaos.table
+
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
 	$(BIN)/python -m demo.train
 
 clean: ## Remove the virtual environment and all that is generated
-	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist chaos-table.jsonl
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
