@@ -40,7 +40,7 @@ from worker.suspects import CRASHES_ALONE, Suspects
 log = structlog.get_logger(__name__)
 
 FORGIVEN = (StoreUnavailable, ObjectForbidden, BrokerUnavailable)
-"""Errors of the servers: they do not count against the shard, which is tried until the servers are back."""
+"""Errors of the servers: such attempts are excused, and the shard is tried until the servers are back."""
 
 MAX_DELAY_SECONDS = 60.0
 
@@ -104,10 +104,14 @@ class Claim:
         Attempts that ended with images in the model say which image to blame, and do not count.
         """
         allowed = self.services.settings.max_attempts
-        unexplained = self.answer.attempt - self.suspects.crashes
-        if unexplained > allowed:
+        if self.attempts > allowed:
             self._close(WorkerCrashed(f"the worker process died in each of {allowed} attempts at this shard"))
-        return unexplained > allowed
+        return self.attempts > allowed
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that count against the shard, this one included."""
+        return self.answer.attempt - self.suspects.excused
 
     def commit(self, outcomes: Sequence[Outcome], device: DeviceSeconds | None = None) -> None:
         """Decide the shard with these outcomes, one a reference."""
@@ -136,10 +140,10 @@ class Claim:
         """Give the shard back for another attempt, or close it when there are none left."""
         if isinstance(error, LeaseLost):
             log.warning("lease_lost", **self.name)
-        elif isinstance(error, FORGIVEN) or not isinstance(error, Exception):
+        elif not isinstance(error, Exception):
             self._give_back(error, counts=False)
-        elif self.answer.attempt - self.suspects.crashes < self.services.settings.max_attempts and not _final(error):
-            self._give_back(error, counts=True)
+        elif self.attempts < self.services.settings.max_attempts and not _final(error):
+            self._give_back(error, counts=True)  # an excused attempt counts for the length of the pause
         else:
             self._close(error)
 
@@ -200,7 +204,7 @@ class Claims:
     ) -> bool:
         self.interrupted = error is not None
         for claim in list(self._held.values()):
-            self._note({claim: claim.suspects.holding(())})
+            self._note({claim: claim.suspects.at_rest(excused=isinstance(error, FORGIVEN))})
             _end(claim, error or InterruptedError("left unfinished"))
             self.drop(claim)
         return isinstance(error, Exception) and not isinstance(error, DeviceLost)

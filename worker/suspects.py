@@ -23,13 +23,14 @@ class Suspects(Record):
     """What is known of one shard's images, by their index in it.
 
     `alone` counts for each suspect the processes that ended while it was alone in the model; `in_hand` are those in
-    the model now; `crashes` are the attempts at the shard that are explained by all this.
+    the model now; `excused` are the attempts at the shard that do not count, because this explains them or a server
+    was to blame.
     """
 
     alone: dict[int, Count] = Field(default_factory=dict)
     convicted: tuple[Count, ...] = ()
     in_hand: tuple[Count, ...] = ()
-    crashes: Count = 0
+    excused: Count = 0
 
     @classmethod
     def from_note(cls, note: str) -> Self:
@@ -57,12 +58,16 @@ class Suspects(Record):
         else:
             alone |= {index: alone.get(index, 0) for index in self.in_hand}
         return self.model_copy(
-            update={"alone": alone, "convicted": convicted, "in_hand": (), "crashes": self.crashes + 1}
+            update={"alone": alone, "convicted": convicted, "in_hand": (), "excused": self.excused + 1}
         )
 
     def holding(self, indices: Iterable[int]) -> Self:
         """With these in the model."""
         return self.model_copy(update={"in_hand": tuple(indices)})
+
+    def at_rest(self, *, excused: bool) -> Self:
+        """With none in the model, because the attempt has ended; `excused`: it does not count."""
+        return self.model_copy(update={"in_hand": (), "excused": self.excused + excused})
 
     def passed(self) -> Self:
         """After what was in hand has come out of the model: no suspects any more."""
