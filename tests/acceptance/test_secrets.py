@@ -48,10 +48,13 @@ def tls_in_front_of(port: int, authority: trustme.CA) -> Iterator[int]:
                     threading.Thread(target=serve, args=(client,), daemon=True).start()
 
         def serve(client: socket.socket) -> None:
-            with suppress(OSError, ssl.SSLError), context.wrap_socket(client, server_side=True) as safe:
-                with socket.create_connection(("127.0.0.1", port)) as broker:
-                    threading.Thread(target=pump, args=(broker, safe), daemon=True).start()
-                    pump(safe, broker)
+            with (
+                suppress(OSError, ssl.SSLError),
+                context.wrap_socket(client, server_side=True) as safe,
+                socket.create_connection(("127.0.0.1", port)) as broker,
+            ):
+                threading.Thread(target=pump, args=(broker, safe), daemon=True).start()
+                pump(safe, broker)
 
         threading.Thread(target=accept, daemon=True).start()
         yield server.getsockname()[1]

@@ -58,8 +58,8 @@ def contested(planes: Planes, chosen: Chosen, thresholds: Thresholds) -> Segment
 
     `planes` are those of the chosen queries, at least one, scaled by their scores.
     """
-    labels = planes.winners()
-    won, whole = labels.areas(len(chosen)).cpu(), planes.areas_above(thresholds.mask_threshold).cpu()
+    labels, whole = planes.contest(thresholds.mask_threshold)
+    won, whole = labels.areas(len(chosen)).cpu(), whole.cpu()
     kept = enough_is_left(won, whole, thresholds)
     return Segments(labels.paint(id_table(kept).to(planes.values.device)), chosen.only(kept).found())
 
