@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from maskmill import keys
 from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
@@ -19,6 +20,7 @@ from maskmill.schema import (
     JobState,
     Manifest,
     Outcome,
+    Record,
     Reference,
     RetryRound,
     ShardReport,
@@ -27,6 +29,8 @@ from maskmill.schema import (
 )
 from maskmill.services import Services
 from maskmill.store import Store
+
+Found = TypeVar("Found", bound=Record)
 
 JSON_LINES = "application/x-ndjson"
 
@@ -43,10 +47,7 @@ def read_references(store: Store, job: str, shard: int) -> list[Reference]:
 
 def read_report(store: Store, job: str, shard: int, round: int = 0) -> ShardReport | None:  # noqa: A002
     """The shard's outcomes as decided in this round, or None while there are none."""
-    try:
-        return ShardReport.from_json(store.get(keys.report(job, shard, round)))
-    except ObjectNotFound:
-        return None
+    return _read(store, keys.report(job, shard, round), ShardReport)
 
 
 def read_latest_report(store: Store, job: str, shard: int, round: int) -> ShardReport | None:  # noqa: A002
@@ -67,16 +68,17 @@ def current_round(store: Store, job: str) -> int:
 
 def read_cancellation(store: Store, job: str) -> Cancellation | None:
     """The word that the job is cancelled, or None."""
-    try:
-        return Cancellation.from_json(store.get(keys.cancellation(job)))
-    except ObjectNotFound:
-        return None
+    return _read(store, keys.cancellation(job), Cancellation)
 
 
 def read_manifest(store: Store, job: str) -> Manifest | None:
     """The job's closing account, or None while it is open."""
+    return _read(store, keys.manifest(job), Manifest)
+
+
+def _read(store: Store, key: str, kind: type[Found]) -> Found | None:
     try:
-        return Manifest.from_json(store.get(keys.manifest(job)))
+        return kind.from_json(store.get(key))
     except ObjectNotFound:
         return None
 

@@ -25,21 +25,21 @@ def window(services: Services) -> int:
     return services.settings.window or max(MIN_WINDOW, SHARDS_A_WORKER * services.ledger.workers())
 
 
-def top_up(services: Services, job: str, out: str) -> list[int]:
-    """Announce the job's next shards up to its window."""
-    shards = services.ledger.admit(job, window(services), services.settings.hint_seconds)
+def top_up(services: Services, job: str, out: str, places: int) -> list[int]:
+    """Announce the job's next shards until so many wait."""
+    shards = services.ledger.admit(job, places, services.settings.hint_seconds)
     services.queue.announce(job, out, shards)
     return shards
 
 
-def reap(services: Services, job: str, out: str) -> list[int]:
-    """Announce again the shards that a worker lost or gave back, and unheard announcements while the queue has room.
+def reap(services: Services, job: str, out: str, places: int) -> list[int]:
+    """Announce again the shards that a worker lost or gave back, and unheard announcements while fewer are queued.
 
     An announcement that merely waits its turn behind others is not lost: repeating it would only lengthen the queue.
     """
     settings, ledger = services.settings, services.ledger
     queued = ledger.queue_length(settings.queue)
-    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, window(services) - queued, queued)
+    shards = ledger.reap(job, MAX_REAPED, settings.hint_seconds, places - queued, queued)
     services.queue.announce(job, out, shards)
     return shards
 
@@ -53,8 +53,9 @@ def tend_job(services: Services, job: str) -> None:
     if progress.finished:
         close_job(services, job)
         return
-    reap(services, job, progress.out)
-    top_up(services, job, progress.out)
+    places = window(services)
+    reap(services, job, progress.out, places)
+    top_up(services, job, progress.out, places)
 
 
 def tend(services: Services) -> None:

@@ -61,12 +61,6 @@ def report(job: str, index: int, round: int = 0) -> str:  # noqa: A002 - the wor
     return f"{reports(job)}{index:06d}{f'.r{round}' if round else ''}.json"
 
 
-def report_round(key: str) -> int:
-    """The round of a report, from its key."""
-    _, *middle, _ = key.rsplit("/", 1)[1].split(".")
-    return int(middle[0].removeprefix("r")) if middle else 0
-
-
 def cancellation(job: str) -> str:
     """The word that the job is cancelled."""
     return f"jobs/{job}/cancelled.json"

@@ -65,6 +65,18 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Seconds = Annotated[float, Field(gt=0.0)]
 Positive = Annotated[int, Field(ge=1)]
 
+MAX_LOADERS = 8
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def loaders_each(cores: int, workers: int) -> int:
+    """DataLoader processes for each of so many workers on one machine: a core is left for each one's model."""
+    return max(1, min(MAX_LOADERS, cores // workers - 1))
+
 
 class Settings(BaseSettings):
     """One object for producer and worker; every field is `MASKMILL_<NAME>` in the environment."""
@@ -174,8 +186,7 @@ class Settings(BaseSettings):
         """DataLoader processes: as set, else one less than the cores that this process may use, from 1 to 8."""
         if self.num_workers is not None:
             return self.num_workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(8, cores - 1))
+        return loaders_each(usable_cores(), 1)
 
     @field_validator("broker_url")
     @classmethod

@@ -69,7 +69,7 @@ def run(
             result = run_plan(plan, Events(_note_unless(json), _say_submitted(json), show))
         if json:
             sheet = str(result.sheet) if result.sheet else None
-            display.print_json(result.status.model_dump(mode="json") | {"folder": str(out), "contact_sheet": sheet})
+            display.print_json(display.status_json(result.status) | {"folder": str(out), "contact_sheet": sheet})
         else:
             display.print_end(result.status, mirror.failures(out))
             console.print(f"{result.masks:,} masks, metadata.jsonl and manifest.json in {out}", soft_wrap=True)

@@ -150,6 +150,11 @@ def bench_json(result: BenchResult) -> dict[str, Any]:
     }
 
 
+def status_json(status: JobStatus) -> dict[str, Any]:
+    """Where a job stands, for machines."""
+    return status.model_dump(mode="json")
+
+
 def print_end(status: JobStatus, failures: Iterator[Outcome]) -> None:
     """The account, and for each code the first reason among the first failures."""
     console.print(summary(status), soft_wrap=True)

@@ -34,7 +34,7 @@ def status(
         if job is None:
             statuses = [each.status() for each in client.jobs()]
             if json:
-                display.print_json([each.model_dump(mode="json") for each in statuses])
+                display.print_json([display.status_json(each) for each in statuses])
             else:
                 console.print(display.jobs_table(statuses) if statuses else "no jobs yet: maskmill submit --help")
             return
@@ -43,7 +43,7 @@ def status(
         if json:
             failures = found.failures() if state.counts.failed else ()  # a hundred million reports take a while
             failed = [outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in failures]
-            display.print_json(_json_of(state) | {"failed_images": failed})
+            display.print_json(display.status_json(state) | {"failed_images": failed})
         else:
             display.print_end(state, found.failures())
     exits.exit_by_state(state)
@@ -68,7 +68,7 @@ def _json_changes() -> Any:
     def show(status: JobStatus) -> None:
         if last[-1:] != [status]:
             last[:] = [status]
-            display.print_json(_json_of(status))
+            display.print_json(display.status_json(status))
 
     return show
 
@@ -107,7 +107,7 @@ def resume(job: options.JobId, out: options.Out = None, json: options.Json = Fal
         found = Client().job(job, out)
         found.resume()
         state = found.status()
-        display.print_json(_json_of(state)) if json else display.print_end(state, found.failures())
+        display.print_json(display.status_json(state)) if json else display.print_end(state, found.failures())
 
 
 @commands.command(epilog="**Example**: `maskmill failures 20261122-205301-9f86d081 --code not_found --json`")
@@ -142,12 +142,8 @@ def cancel(job: options.JobId, out: options.Out = None, json: options.Json = Fal
         found.cancel()
         state = found.status()
         if json:
-            display.print_json(_json_of(state))
+            display.print_json(display.status_json(state))
         elif state.finished:
             display.print_end(state, found.failures())
         else:
             console.print(f"cancelled; {state.shards_claimed:,} shards are being given up by their workers")
-
-
-def _json_of(status: JobStatus) -> dict[str, Any]:
-    return status.model_dump(mode="json")

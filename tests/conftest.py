@@ -93,6 +93,17 @@ def environment(settings: Settings, servers: embedded.Servers) -> dict[str, str]
     return environment_of(settings, servers)
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and SIGKILL if that takes too long."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @dataclass
 class Worker:
     """A real `maskmill-worker` process."""
@@ -112,13 +123,7 @@ class Worker:
         raise AssertionError(f"no pool process:\n{self.log.read_text()}")
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 StartWorker = Callable[..., Worker]

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maskmill.errors import UsageError
+from maskmill.settings import loaders_each, usable_cores
 from worker.device import pin
 
 LISTED = re.compile(r"cpu|cuda:(0|[1-9]\d*)")
 COUNT_DEVICES = "import torch; print(torch.cuda.device_count())"
 COUNT_TIMEOUT_SECONDS = 120.0
-MAX_LOADERS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def members(
     processes unless `num_workers` is set, and the threads of models that run on the CPU.
     """
     places = [place for place in device_list(devices) for _ in range(per_device)]
-    cores = cores or _cores()
+    cores = cores or usable_cores()
     made = []
     for index, place in enumerate(places):
         own = dict(environment)
@@ -86,16 +86,7 @@ def count_cuda_devices() -> int:
         raise UsageError(f"--devices all: torch could not count its devices: {said[0]}") from None
 
 
-def loaders_each(cores: int, workers: int) -> int:
-    """DataLoader processes for each of so many workers on one machine: a core is left for each one's model."""
-    return max(1, min(MAX_LOADERS, cores // workers - 1))
-
-
 def _name(place: str, number: int, per_device: int) -> str:
     kind, _, index = place.partition(":")
     name = f"gpu{index}" if kind == "cuda" else "cpu0"
     return name if per_device == 1 else f"{name}-{number}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ from maskmill.services import Services
 from producer import embedded
 from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
-from tests.conftest import settings_of
+from tests.conftest import end, settings_of
 
 WORKER = str(Path(sys.executable).parent / "maskmill-worker")
 WAIT_SECONDS = 240
@@ -59,13 +59,7 @@ class RunningFleet:
             assert time.monotonic() < deadline, (said, self.log.read_text())
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
 
 
 StartFleet = Callable[..., RunningFleet]

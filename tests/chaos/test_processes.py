@@ -28,10 +28,6 @@ def settings(servers: embedded.Servers) -> Settings:
     return settings_of(servers, lease_seconds=5, hint_seconds=10, shard_size=128 if LONG else 16)
 
 
-def stored(job: Job) -> int:
-    return job.status().counts.total
-
-
 class Recovery:
     """How long the job stood still after a kill, at most."""
 
@@ -41,7 +37,7 @@ class Recovery:
 
     def watch(self, seconds: float) -> bool:
         """Wait for the next outcome, at least so long; True when the job has ended."""
-        started, before = time.monotonic(), stored(self.job)
+        started, before = time.monotonic(), self.job.status().counts.total
         while True:
             status = self.job.status()
             if status.finished:
@@ -65,6 +61,13 @@ def victims(workers: list[Worker]) -> list[psutil.Process]:
     return found
 
 
+def replace_dead(workers: list[Worker], start_worker: StartWorker) -> None:
+    """What a supervisor does."""
+    for place, worker in enumerate(workers):
+        if worker.process.poll() is not None:
+            workers[place] = start_worker()
+
+
 @pytest.mark.slow
 def test_random_kills_lose_and_repeat_nothing(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
     dice = random.Random(SEED)
@@ -73,16 +76,12 @@ def test_random_kills_lose_and_repeat_nothing(client: Client, start_worker: Star
     job = client.submit(str(tmp_path / "some"), model="demo")
     recovery, kills = Recovery(job), 0
     while kills < KILLS and not recovery.watch(dice.uniform(0.2, 3.0)):
-        for place, worker in enumerate(workers):
-            if worker.process.poll() is not None:
-                workers[place] = start_worker()  # what a supervisor does
+        replace_dead(workers, start_worker)
         with suppress(psutil.NoSuchProcess):
             dice.choice(victims(workers)).kill()
             kills += 1
     while not recovery.watch(0.0):
-        for place, worker in enumerate(workers):
-            if worker.process.poll() is not None:
-                workers[place] = start_worker()
+        replace_dead(workers, start_worker)
     job.wait(WAIT_SECONDS)
     account = check_account(job, [str(image) for image in images])
     record(account.row("SIGKILL of pool child, worker, loader process", kills, recovery.slowest))

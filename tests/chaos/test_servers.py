@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -41,7 +40,13 @@ class Pair:
         assert server.pid
         return psutil.Process(server.pid)
 
-    def kill(self, name: str, job: Job) -> None:
+    def kill_broker(self, job: Job) -> None:
+        self.kill("broker")
+
+    def kill_store(self, job: Job) -> None:
+        self.kill("object store")
+
+    def kill(self, name: str) -> None:
         """SIGKILL, and a new one with the old data."""
         self.process(name).kill()
         time.sleep(1)
@@ -109,18 +114,18 @@ def wait_for_the_end(job: Job) -> None:
         time.sleep(1)
 
 
-BROKER_FAULTS: dict[str, tuple[int, Callable[[Pair, Job], None]]] = {
-    "broker: SIGKILL and restart": (20, partial(Pair.kill, name="broker")),  # type: ignore[dict-item]
+FAULTS: dict[str, tuple[int, Callable[[Pair, Job], None]]] = {
+    "broker: SIGKILL and restart": (20, Pair.kill_broker),
     "broker: wiped, then resume": (5, Pair.wipe),
     f"broker: silent for {BLACK_HOLE_SECONDS} s": (5, Pair.black_hole),
     "broker: at maxmemory": (5, Pair.fill),
-    "store: SIGKILL and restart": (10, partial(Pair.kill, name="object store")),  # type: ignore[dict-item]
+    "store: SIGKILL and restart": (10, Pair.kill_store),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(WAIT_SECONDS)
-@pytest.mark.parametrize("faults", [[name] for name in BROKER_FAULTS] if LONG else [list(BROKER_FAULTS)])
+@pytest.mark.parametrize("faults", [[name] for name in FAULTS] if LONG else [list(FAULTS)])
 def test_faults_of_the_servers_lose_and_repeat_nothing(
     faults: list[str], pair: Pair, start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -129,13 +134,13 @@ def test_faults_of_the_servers_lose_and_repeat_nothing(
     job = pair.client.submit(str(tmp_path / "some"), model="demo")
     wait_for_more(job, 0)
     for name in faults:
-        times, fault = BROKER_FAULTS[name]
+        times, fault = FAULTS[name]
         slowest, happened = 0.0, 0
         for _ in range(times if LONG else 1):
             done = images_done(job) or 0
             if done >= IMAGES:
                 break
-            fault(pair, job=job)
+            fault(pair, job)
             happened += 1
             slowest = max(slowest, wait_for_more(job, done))
         if LONG:

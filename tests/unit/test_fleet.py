@@ -14,10 +14,11 @@ import pytest
 
 from maskmill import exit_codes
 from maskmill.errors import UsageError
+from maskmill.settings import loaders_each
 from worker import fleet as fleet_module
 from worker import member
 from worker.fleet import Backoff, Fleet, FleetFailed, how_it_ended
-from worker.member import device_list, loaders_each, members
+from worker.member import device_list, members
 
 QUICK = Backoff(first_seconds=0.01)
 
