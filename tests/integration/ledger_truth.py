@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-SHARDS = 4
+SHARDS = 6
 IMAGES = 10
 OUT = "s3://bucket/out"
 LONG_SECONDS = 30.0
@@ -17,7 +18,8 @@ NOBODY = "-"
 
 shards = st.integers(0, SHARDS - 1)
 owners = st.sampled_from(["a", "b", "c"])
-holders = st.sampled_from(["a", "b", "holder", "holder"])
+holders = st.sampled_from(["a", "holder", "holder", "holder"])
+deadlines = st.sampled_from([0.0, SHORT_SECONDS, LONG_SECONDS, LONG_SECONDS])
 failures = st.integers(0, IMAGES)
 
 
@@ -44,3 +46,9 @@ class Shard:
     @property
     def up_for_grabs(self) -> bool:
         return self.flying and (self.late or self.owner is None)
+
+
+def wait_for(deadline_seconds: float) -> None:
+    """Until a short deadline is over; those that are far stay there, see `LedgerMachine.time_passes`."""
+    if 0 < deadline_seconds < LONG_SECONDS:
+        time.sleep(deadline_seconds + 0.01)

@@ -21,7 +21,7 @@ from tests.integration.ledger_machine import LedgerMachine
 
 pytestmark = pytest.mark.timeout(900 if LONG else 60)
 
-EXAMPLES = 400 if LONG else 40
+EXAMPLES = 400 if LONG else 60
 STEPS = 60
 ROUNDS = 1_000 if LONG else 200
 WORKERS = 10
