@@ -43,7 +43,8 @@ def hear_ctrl_c() -> None:
 def settings_of(servers: embedded.Servers, **changes: Any) -> Settings:
     """Settings with short leases and with a queue and an output prefix that nobody else uses."""
     name = f"t{os.getpid()}-{next(NUMBERS)}"
-    fields = {"lease_seconds": 3, "hint_seconds": 4, "drain_seconds": 1, "prefix": name, "queue": name} | changes
+    short = {"lease_seconds": 3, "hint_seconds": 4, "drain_seconds": 1, "max_attempts": 3}
+    fields = short | {"prefix": name, "queue": name} | changes
     s3 = S3Settings(
         endpoint_url=servers.s3_endpoint_url,
         access_key_id=servers.access_key_id,
@@ -55,7 +56,16 @@ def settings_of(servers: embedded.Servers, **changes: Any) -> Settings:
 
 def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, str]:
     """The same settings for a child process."""
-    names = ("lease_seconds", "hint_seconds", "drain_seconds", "prefix", "queue", "shard_size", "window")
+    names = (
+        "lease_seconds",
+        "hint_seconds",
+        "drain_seconds",
+        "max_attempts",
+        "prefix",
+        "queue",
+        "shard_size",
+        "window",
+    )
     given = {name: getattr(settings, name) for name in names}
     ours = {f"MASKMILL_{name.upper()}": str(value) for name, value in given.items() if value is not None}
     ours["MASKMILL_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1"  # where the tests' own web servers are

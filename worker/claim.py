@@ -256,7 +256,7 @@ class Claims:
         before = Suspects.from_note(answer.note)
         claim = Claim(self.services, self.job, self.out, self.owner, answer, lease, before)
         self._held[answer.shard] = claim
-        if before.in_hand:
+        if before.in_hand or before.bystander:
             log.warning("crash_explained", **claim.name, images=len(before.in_hand))
             self._note({claim: before.after_crash()})
         return claim

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
+from typing import Any
 
 import torch
 
@@ -167,9 +168,9 @@ class Shift:
             else:
                 yield sample
 
-    def shape(self, sample: Sample) -> object:
-        """What images of one batch have in common; an image that may end the process has it with no other."""
-        return shape_of(sample.inputs), sample.task.key if self.claims.suspected(sample) else None
+    def shape(self, sample: Sample) -> tuple[Any, ...] | None:
+        """What images of one batch have in common; None for one that may end the process, which goes alone."""
+        return None if self.claims.suspected(sample) else shape_of(sample.inputs)
 
     def commit(self, shard: int, outcomes: list[Outcome]) -> None:
         """Decide a shard whose images all have their outcomes; runs in an upload thread."""

@@ -23,13 +23,14 @@ class Suspects(Record):
     """What is known of one shard's images, by their index in it.
 
     `alone` counts for each suspect the processes that ended while it was alone in the model; `in_hand` are those in
-    the model now; `excused` are the attempts at the shard that do not count, because this explains them or a server
-    was to blame.
+    the model now, and a `bystander` is a shard whose owner has another one's images there. `excused` are the attempts
+    at the shard that do not count, because this explains them or a server was to blame.
     """
 
     alone: dict[int, Count] = Field(default_factory=dict)
     convicted: tuple[Count, ...] = ()
     in_hand: tuple[Count, ...] = ()
+    bystander: bool = False
     excused: Count = 0
 
     @classmethod
@@ -46,6 +47,8 @@ class Suspects(Record):
 
     def after_crash(self) -> Self:
         """What follows if the owner that noted this is gone without a word."""
+        if self.bystander:
+            return self.at_rest(excused=True)
         if not self.in_hand:
             return self
         alone, convicted = dict(self.alone), self.convicted
@@ -62,14 +65,15 @@ class Suspects(Record):
         )
 
     def holding(self, indices: Iterable[int]) -> Self:
-        """With these in the model."""
-        return self.model_copy(update={"in_hand": tuple(indices)})
+        """With these in the model, or none while others are."""
+        held = tuple(indices)
+        return self.model_copy(update={"in_hand": held, "bystander": not held})
 
     def at_rest(self, *, excused: bool) -> Self:
         """With none in the model, because the attempt has ended; `excused`: it does not count."""
-        return self.model_copy(update={"in_hand": (), "excused": self.excused + excused})
+        return self.model_copy(update={"in_hand": (), "bystander": False, "excused": self.excused + excused})
 
     def passed(self) -> Self:
         """After what was in hand has come out of the model: no suspects any more."""
         alone = {index: crashes for index, crashes in self.alone.items() if index not in self.in_hand}
-        return self.model_copy(update={"alone": alone, "in_hand": ()})
+        return self.model_copy(update={"alone": alone, "in_hand": (), "bystander": False})

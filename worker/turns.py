@@ -24,21 +24,21 @@ class Turns:
         loads = self.ledger.loads()
         if not loads:
             return None
-        chosen = choose(loads, current, stay=self._job == current and time.monotonic() < self._since + SLICE_SECONDS)
+        chosen = choose(loads, current, self._job, stay=time.monotonic() < self._since + SLICE_SECONDS)
         if chosen.job != self._job:
             self._job, self._since = chosen.job, time.monotonic()
         return chosen
 
 
-def choose(loads: list[Load], current: str | None, *, stay: bool) -> Load:
-    """One of the jobs (oldest first, at least one); `stay` settles a draw in favour of the current one, else against.
+def choose(loads: list[Load], current: str | None, last: str | None, *, stay: bool) -> Load:
+    """One of the jobs (oldest first, at least one); `stay` settles a draw for the last one chosen, else against it.
 
-    Of the current job's workers one is this, which does not count.
+    One of the current job's shards is this worker's, which does not count.
     """
     highest = max(load.priority for load in loads)
 
     def others(load: Load) -> tuple[int, bool]:
         mine = load.job == current
-        return max(0, load.claimed - mine), mine is not stay
+        return max(0, load.claimed - mine), (load.job == last) is not stay
 
     return min((load for load in loads if load.priority == highest), key=others)

@@ -17,7 +17,7 @@ from tests.chaos.account import check_account
 from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, Worker, settings_of
 
-IMAGES, KILLS, WORKERS = (5000, 100, 3) if LONG else (240, 5, 2)
+IMAGES, KILLS, WORKERS = (5000, 100, 3) if LONG else (120, 3, 2)
 WAIT_SECONDS = 3600 if LONG else 300
 SEED = 20261123
 
@@ -89,4 +89,4 @@ def test_random_kills_lose_and_repeat_nothing(client: Client, start_worker: Star
     assert account.stored == IMAGES
     assert account.lost == account.duplicated == account.failed == 0
     if not LONG:
-        assert kills >= 3
+        assert kills >= 2

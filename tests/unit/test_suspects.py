@@ -45,6 +45,11 @@ def test_a_process_that_dies_with_nothing_in_the_model_accuses_nobody() -> None:
     assert Suspects().note() == ""
 
 
+def test_a_shard_that_only_stood_by_is_excused() -> None:
+    after = Suspects().holding([]).after_crash()
+    assert after == Suspects(excused=1)
+
+
 def test_one_accident_while_alone_convicts_nobody() -> None:
     accused = Suspects().holding([3, 4]).after_crash().holding([3]).after_crash()
     assert accused.alone == {3: 1, 4: 0}

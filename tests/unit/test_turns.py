@@ -28,4 +28,10 @@ def load(job: str, claimed: int, priority: int = 0) -> Load:
     ],
 )
 def test_the_turn_is(loads: list[Load], current: str | None, stay: bool, chosen: str) -> None:
-    assert choose(loads, current, stay=stay).job == chosen
+    assert choose(loads, current, current, stay=stay).job == chosen
+
+
+def test_between_two_shifts_the_last_choice_stands() -> None:
+    loads = [load("large", 0), load("small", 0)]
+    assert choose(loads, None, "small", stay=True).job == "small"
+    assert choose(loads, None, "small", stay=False).job == "large"
