@@ -22,8 +22,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF
 Left out on purpose: formats that run an interpreter (EPS, WMF), stubs without a decoder, game textures.
 """
 
-UNSUPPORTED = re.compile(r"unknown (pixel mode|data org)|unsupported|cannot handle|samples per pixel", re.IGNORECASE)
+UNSUPPORTED = re.compile(r"unknown pixel mode|unsupported|cannot handle|samples per pixel", re.IGNORECASE)
 """Pillow's words for a sound file of a kind that it does not decode (a TIFF of nine bands…)."""
+
+INFLATED = re.compile(r"decompressed data too large|too much memory used in text", re.IGNORECASE)
+"""Pillow's words for a PNG whose texts or colour profile inflate to more than it takes (CVE-2014-9601)."""
 
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -152,4 +155,6 @@ def _not_opened(data: bytes) -> ImageError:
 
 def _broken(error: Exception, name: str = "image") -> ImageError:
     reason = f"{name}: {str(error).partition(chr(10))[0][:160] or type(error).__name__}"
+    if INFLATED.search(reason):
+        return DecompressionBomb(reason)
     return ImageUnsupported(reason) if UNSUPPORTED.search(reason) else ImageTruncated(reason)

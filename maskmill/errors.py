@@ -79,7 +79,7 @@ class ImageTruncated(ImageError):
 
 
 class DecompressionBomb(ImageError):
-    """The image would have more pixels than the worker's `max_image_pixels`."""
+    """The image would have more pixels than the worker's `max_image_pixels`, or its texts inflate without end."""
 
     code = "decompression_bomb"
 

@@ -5,16 +5,23 @@ A `Store` may be shared by threads, not by processes: make one after a fork.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    ResponseStreamingError,
+)
 from botocore.handlers import add_expect_header
 from pydantic import SecretStr
 
@@ -33,6 +40,11 @@ from maskmill.settings import S3Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""Times that a request is made, by boto3, and a body read, by us."""
 
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
@@ -75,7 +87,7 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
     config = Config(
         connect_timeout=5,
         read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         max_pool_connections=connections,
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         # No proxy stands between this machine and itself, whatever `http_proxy` says.
@@ -137,6 +149,14 @@ def _errors(what: str) -> Iterator[None]:
         raise _translate(error, what) from error
 
 
+def _reading_anew(read: Callable[[], T]) -> T:
+    """What `read` gives, asked again when the body breaks off: boto3 tries again only until it has an answer's head."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(ResponseStreamingError, IncompleteReadError):
+            return read()
+    return read()
+
+
 class Store:
     """The objects below one output prefix; keys are relative to it."""
 
@@ -175,7 +195,9 @@ class Store:
     def get(self, key: str) -> bytes:
         """One object's bytes; raises `ObjectNotFound`, `ObjectForbidden` or `StoreUnavailable`."""
         with _errors(self._name(key)):
-            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+            return _reading_anew(
+                lambda: self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+            )
 
     def download(self, key: str, max_bytes: int, known: str | None = None) -> Download:
         """One object's bytes and entity tag, without the bytes while the tag is still `known`.
@@ -183,13 +205,17 @@ class Store:
         Raises as `get` does, and `ImageTooLarge`.
         """
         unless: Any = {"IfNoneMatch": known} if known else {}
+
+        def read() -> Download:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **unless)
+            if answer["ContentLength"] > max_bytes:
+                answer["Body"].close()
+                raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
+            return Download(answer["ETag"], answer["Body"].read())
+
         try:
             with _errors(self._name(key)):
-                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **unless)
-                if answer["ContentLength"] > max_bytes:
-                    answer["Body"].close()
-                    raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
-                return Download(answer["ETag"], answer["Body"].read())
+                return _reading_anew(read)
         except StoreRefused as error:
             if known and _is_unchanged(error.__cause__):
                 return Download(known)

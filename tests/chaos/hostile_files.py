@@ -4,127 +4,178 @@ from __future__ import annotations
 
 import io
 import random
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from PIL import Image
+from PIL import Image, features
 
 from maskmill.decode import FORMATS
-from tests.acceptance.images import png_header
+from tests.chaos.hostile_bytes import (
+    animation,
+    big_chunks,
+    bombs,
+    compressed_tiff_bomb,
+    directory,
+    no_images,
+    png_chunk,
+    png_with,
+    with_exif,
+)
 
 SEED = 20261123
 SIZE = (48, 36)
-WHOLE = frozenset({"stored"})
+STORED = frozenset({"stored"})
+NO_IMAGE = frozenset({"not_an_image"})
 BROKEN = frozenset({"truncated", "not_an_image", "unsupported"})
-ANY = WHOLE | BROKEN | {"decompression_bomb"}
-BOMB = frozenset({"decompression_bomb", "truncated", "not_an_image", "out_of_memory", "too_large"})
+BOMB = frozenset({"decompression_bomb", "too_large", "out_of_memory"})
+HURT = STORED | BROKEN | BOMB
+"""Flipped bits may leave the pixels readable, or make the header promise more of them than there may be."""
+
+KINDS = frozenset(
+    {"whole", "misnamed", "cut", "flipped", "appended", "prepended", "mode", "animated", "exif", "bomb", "loop"}
+    | {"no image"}
+)
+
+TRAILER_PERCENT = 95
+"""A cut behind this much may take no more than what closes the file; one before it takes pixels."""
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """A file and the codes that it may end with; `stored` is one."""
+    """A file, its kind, and the codes that it may end with; `stored` is one."""
 
     name: str
+    kind: str
     data: bytes
     allowed: frozenset[str]
 
 
-def whole(kind: str, mode: str = "RGB") -> bytes:
-    """A small sound image with detail in it."""
+def sound(file_format: str, mode: str = "RGB", **options: Any) -> bytes:
+    """A small whole image with detail in it."""
     noise = Image.effect_noise(SIZE, 60)
+    image = noise.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE) if mode == "P" else noise.convert(mode)
     buffer = io.BytesIO()
-    noise.convert(mode).save(buffer, kind)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
-def files(every_percent: int, flips: int) -> Iterator[Hostile]:
-    """Each format whole, cut, flipped and misnamed; then bombs and other contrivances."""
+def files(flips: int) -> list[Hostile]:
+    """Each format whole, cut at every percent, with `flips` times some bits flipped, misnamed; then contrivances."""
     dice = random.Random(SEED)
-    for kind in FORMATS:
-        sound, suffix = whole(kind), kind.lower()
-        yield Hostile(f"whole.{suffix}", sound, WHOLE)
-        for other in ("jpg", "png", "txt", "exe"):
-            yield Hostile(f"whole-{suffix}-as.{other}", sound, WHOLE)
-        for percent in range(1, 100, every_percent):
-            cut = sound[: len(sound) * percent // 100]
-            yield Hostile(f"cut-{percent:02d}.{suffix}", cut, ANY)
-        for number in range(flips):
-            yield Hostile(f"flipped-{number:03d}.{suffix}", flipped(sound, dice), ANY)
-        yield Hostile(f"twice.{suffix}", sound + sound, ANY)
-        yield Hostile(f"tail.{suffix}", sound + bytes(5000), WHOLE)
-        yield Hostile(f"head.{suffix}", b"\0" * 16 + sound, ANY)
-    for mode, kind in (("L", "PNG"), ("1", "PNG"), ("P", "GIF"), ("RGBA", "WEBP"), ("CMYK", "JPEG"), ("I;16", "TIFF")):
-        yield Hostile(f"mode-{mode.replace(';', '')}.{kind.lower()}", whole(kind, mode), WHOLE)
-    yield from contrived()
+    found: list[Hostile] = []
+    for file_format in FORMATS:
+        found += of_format(file_format, flips, dice)
+    found += [*unusual(), *broken_exif(), *contrived()]
+    assert len({hostile.name for hostile in found}) == len(found)
+    return found
+
+
+def sample(number: int) -> list[Hostile]:
+    """So many of them, of each kind and format at least one: always the same ones."""
+    dice = random.Random(SEED)
+    everything = files(flips=20)
+    dice.shuffle(everything)
+    first: dict[tuple[str, str], Hostile] = {}
+    for hostile in everything:
+        # A contrivance is the only one of its name; of cuts and flips there are many.
+        several = hostile.kind in ("cut", "flipped")
+        first.setdefault((hostile.kind, hostile.name.rpartition(".")[2] if several else hostile.name), hostile)
+    chosen = list(first.values())
+    taken = {hostile.name for hostile in chosen}
+    rest = [hostile for hostile in everything if hostile.name not in taken]
+    return chosen + rest[: max(0, number - len(chosen))]
+
+
+def of_format(file_format: str, flips: int, dice: random.Random) -> Iterator[Hostile]:
+    """What can be done to any format."""
+    whole, suffix = sound(file_format), file_format.lower()
+    yield Hostile(f"whole.{suffix}", "whole", whole, STORED)
+    for other in ("jpg", "png", "gif", "txt", "exe"):
+        yield Hostile(f"{suffix}-named.{other}", "misnamed", whole, STORED)
+    for percent in range(1, 100):
+        cut = whole[: len(whole) * percent // 100]
+        allowed = BROKEN | STORED if percent >= TRAILER_PERCENT else BROKEN
+        yield Hostile(f"cut-{percent:02d}.{suffix}", "cut", cut, allowed)
+    for number in range(flips):
+        yield Hostile(f"flipped-{number:03d}.{suffix}", "flipped", flipped(whole, dice), HURT)
+    # Behind a JPEG 2000 codestream its decoder looks for another box.
+    yield Hostile(
+        f"twice.{suffix}", "appended", whole + whole, STORED | BROKEN if file_format == "JPEG2000" else STORED
+    )
+    yield Hostile(f"tail.{suffix}", "appended", whole + bytes(5000), STORED)
+    yield Hostile(f"head.{suffix}", "prepended", bytes(16) + whole, NO_IMAGE)
+    yield Hostile(f"newlines.{suffix}", "prepended", b"\r\n" + whole, NO_IMAGE)
 
 
 def flipped(data: bytes, dice: random.Random) -> bytes:
-    """The same with a few bits turned."""
+    """The same with some bytes changed, half the time in its first 100, where the headers are."""
     changed = bytearray(data)
+    reach = min(len(changed), dice.choice((100, len(changed))))
     for _ in range(dice.choice((1, 3, 10, 40))):
-        changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+        changed[dice.randrange(reach)] = dice.randrange(256)
     return bytes(changed)
+
+
+def unusual() -> Iterator[Hostile]:
+    """Sound files of modes that are seldom seen: all of them are stored."""
+    modes = [("PNG", mode) for mode in ("1", "L", "LA", "P", "RGBA", "I;16")]
+    modes += [("TIFF", mode) for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")]
+    modes += [("JPEG", "L"), ("JPEG", "CMYK"), ("GIF", "P"), ("GIF", "L"), ("BMP", "1"), ("BMP", "P"), ("WEBP", "RGBA")]
+    modes += [("JPEG2000", "L"), ("JPEG2000", "RGBA"), ("PPM", "1"), ("PPM", "L"), ("PPM", "F"), ("AVIF", "RGBA")]
+    for file_format, mode in modes:
+        name = f"mode-{mode.replace(';', '')}.{file_format.lower()}"
+        yield Hostile(name, "mode", sound(file_format, mode), STORED)
+    for name, transparency in (("index", 3), ("table", bytes(range(256)))):
+        data = sound("PNG", "P", transparency=transparency)
+        yield Hostile(f"transparent-{name}.png", "mode", data, STORED)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        yield Hostile(f"{compression}.tiff", "mode", sound("TIFF", compression=compression), STORED)
+    yield Hostile("progressive.jpg", "mode", sound("JPEG", progressive=True), STORED)
+    for file_format in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
+        if file_format not in ("WEBP", "AVIF") or features.check(file_format.lower()):
+            yield Hostile(f"animated.{file_format.lower()}", "animated", animation(file_format, 10, SIZE), STORED)
+    yield Hostile("frames-10000.gif", "animated", animation("GIF", 10_000, (8, 8)), STORED)
+    for size in ((1, 1), (1, 3000), (3000, 1)):
+        buffer = io.BytesIO()
+        Image.new("RGB", size, (90, 150, 60)).save(buffer, "PNG")
+        yield Hostile(f"thin-{size[0]}x{size[1]}.png", "mode", buffer.getvalue(), STORED | {"model_error"})
+
+
+def broken_exif() -> Iterator[Hostile]:
+    """EXIF blocks that lie about the orientation, or are none; they harm no pixel."""
+    heads = {"loop": directory("<", [(0x8769, 4, 1, 8)], following=8), "empty": b"", "short": b"II*\0"}
+    heads["far"] = b"MM\0*\xff\xff\xff\xff"
+    heads["rubbish"] = random.Random(SEED).randbytes(300)
+    for value in (0, 9, 65_535):
+        heads[f"orientation-{value}"] = directory("<", [(0x0112, 3, 1, value)])
+    heads["orientation-text"] = directory("<", [(0x0112, 2, 4, 0x41414141)])
+    heads["orientation-twice"] = directory(">", [(0x0112, 3, 1, 6 << 16), (0x0112, 3, 1, 99 << 16)])
+    heads["orientation-many"] = directory("<", [(0x0112, 3, 1_000_000, 8)])
+    heads["orientation-list"] = directory("<", [(0x0112, 3, 2, 0x00060006)])
+    for name, block in heads.items():
+        yield Hostile(f"exif-{name}.jpg", "exif", with_exif(sound("JPEG"), b"Exif\0\0" + block), STORED)
+        yield Hostile(f"exif-{name}.png", "exif", png_with(sound("PNG"), png_chunk(b"eXIf", block)), STORED)
+        yield Hostile(f"exif-{name}.webp", "exif", sound("WEBP", exif=b"Exif\0\0" + block), STORED)
 
 
 def contrived() -> Iterator[Hostile]:
     """Bombs, loops and things that are no images."""
-    texts = {
-        "empty": b"",
-        "page.html": b"<!doctype html><title>404</title>",
-        "archive.zip": b"PK\x03\x04" + bytes(200),
-        "paper.pdf": b"%PDF-1.7\n" + bytes(200),
-        "script.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
-        "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(/etc/passwd) (r) file\n",
-        "zeros.bin": bytes(100_000),
-        "random.bin": random.Random(SEED).randbytes(100_000),
-    }
-    for name, data in texts.items():
-        yield Hostile(name, data, frozenset({"not_an_image"}))
-    yield Hostile("bomb.png", png_header(60_000, 60_000), BOMB)
-    yield Hostile("bomb-idat.png", _png_of_zeros(20_000, 20_000), BOMB)
-    yield Hostile("bomb.gif", b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b",", BOMB)
-    yield Hostile(
-        "bomb.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, *6 * (0,)), BOMB
-    )
-    yield Hostile("bomb.ppm", b"P6 60000 60000 255\n", BOMB)
-    yield Hostile("bomb-text.png", _with_text(whole("PNG"), 2**26), ANY)
-    yield Hostile("loop.tiff", _tiff_loop(), ANY)
-    yield Hostile("frames.gif", _animation(2000), WHOLE)
-    yield Hostile("exif.jpg", _with_exif(b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(60)), ANY)
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _png_of_zeros(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    packer = zlib.compressobj(9)
-    data = b"".join(packer.compress(bytes(2**20)) for _ in range((width + 1) * height >> 20)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-def _with_text(png: bytes, characters: int) -> bytes:
-    text = _chunk(b"zTXt", b"note\0\0" + zlib.compress(b"a" * characters))
-    return png[:33] + text + png[33:]
-
-
-def _tiff_loop() -> bytes:
-    """A directory of which the next is itself."""
-    entries = [(256, 3, 1, 8), (257, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 64)]
-    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + packed + struct.pack("<I", 8) + bytes(64)
-
-
-def _animation(frames: int) -> bytes:
-    buffer = io.BytesIO()
-    first, *others = [Image.new("P", (16, 16), n % 256) for n in range(frames)]
-    first.save(buffer, "GIF", save_all=True, append_images=others)
-    return buffer.getvalue()
-
-
-def _with_exif(exif: bytes) -> bytes:
-    jpeg = whole("JPEG")
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    for name, data in no_images(SEED).items():
+        yield Hostile(name, "no image", data, NO_IMAGE)
+    for name, data in bombs().items():
+        yield Hostile(name, "bomb", data, BOMB)
+    png = sound("PNG")
+    for name, data in big_chunks(png).items():
+        yield Hostile(name, "bomb", data, BOMB)
+    sizes = [(256, 3, 1, 8), (257, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 64)]
+    for name, data in {
+        "loop.tiff": directory("<", sizes, following=8) + bytes(64),
+        "loop-two.tiff": directory("<", sizes, following=86) + directory("<", sizes, following=8)[8:] + bytes(64),
+        "loop-sub.tiff": directory("<", [*sizes, (330, 4, 1, 8)], following=8) + bytes(64),
+        "many-strips.tiff": directory("<", [*sizes[:4], (273, 4, 50_000_000, 8), (279, 4, 50_000_000, 8)]),
+        "entries.tiff": b"II*\0\x08\0\0\0\xff\xff" + random.Random(SEED).randbytes(4000),
+        "big-strip.tiff": compressed_tiff_bomb(),
+        "huge-tag.tiff": directory("<", [*sizes, (37_500, 7, 0xFFFFFFF0, 8)]) + bytes(64),
+    }.items():
+        yield Hostile(name, "loop", data, STORED | BROKEN | BOMB)

@@ -246,6 +246,22 @@ def test_a_header_above_the_limit_is_a_bomb(data: bytes) -> None:
         decode(data, max_pixels=LIMIT)
 
 
+@pytest.mark.parametrize("before", [b"zTXtnote\0\0", b"iTXtnote\0\1\0\0\0", b"iCCPprofile\0\0"])
+def test_a_text_or_profile_that_inflates_without_end_is_a_bomb(before: bytes) -> None:
+    data, packed = encoded(picture(), "PNG"), zlib.compress(bytes(2**25))
+    with pytest.raises(DecompressionBomb, match="too large"):
+        decode(data[:33] + chunk(before[:4], before[4:] + packed) + data[33:], max_pixels=LIMIT)
+
+
+def test_a_tiff_that_ends_in_its_directory_is_truncated() -> None:
+    data = encoded(picture(), "TIFF")
+    start, entries = struct.unpack_from("<I", data, 4)[0], struct.unpack_from("<H", data, 8)[0]
+    assert start == 8
+    for length in range(8, start + 2 + 12 * entries):
+        with pytest.raises(ImageTruncated):
+            decode(data[:length], max_pixels=LIMIT)
+
+
 def test_the_limit_is_exact_and_may_be_above_that_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     data = encoded(picture(), "PNG")
