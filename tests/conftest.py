@@ -136,7 +136,7 @@ def worker_starter(environment: dict[str, str], folder: Path) -> Iterator[StartW
 
         def start(*arguments: str, **variables: str) -> Worker:
             log = folder / f"worker-{next(NUMBERS)}.log"
-            command = [Path(sys.executable).parent / "maskmill-worker", "--device", "cpu", *arguments]
+            command = [Path(sys.executable).parent / "maskmill-worker", *(arguments or ("--device", "cpu"))]
             with log.open("wb") as output:
                 process = subprocess.Popen(command, env=environment | variables, stdout=output, stderr=output)
             worker = Worker(process, log)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
@@ -25,7 +26,7 @@ from maskmill.settings import Settings
 from worker.in_hand import InHand
 from worker.parent import die_with_parent
 from worker.reader import Reader, TaskStream
-from worker.sample import Key, Sample
+from worker.sample import Key, Sample, Task
 from worker.segmenter import Segmenter
 
 PREFETCH = 8
@@ -39,10 +40,10 @@ LOOK_SECONDS = 0.5
 
 
 class Crew:
-    """Running loader processes: tasks go into `tasks`, and what comes of them is received in a thread.
+    """Running loader processes: tasks are `put`, and what comes of them is received in a thread.
 
-    A thread, because handing a tensor over is milliseconds of waiting in which the model could run, and because
-    somebody has to look after the processes meanwhile.
+    A thread, because handing a tensor over is milliseconds of waiting in which the model could run. A second one looks
+    after the processes: the first may be in the middle of a message whose sender is dead.
     """
 
     def __init__(self, segmenter: Segmenter, settings: Settings, threads: int) -> None:
@@ -50,45 +51,54 @@ class Crew:
         self.timeout_seconds = settings.image_timeout_seconds
         # forkserver fails in a Celery pool child ('Pickling an AuthenticationString'); spawn would load torch again.
         context = multiprocessing.get_context("fork")
-        self.tasks: Any = context.SimpleQueue() if self.processes else queue.SimpleQueue()
+        self._tasks: Any = context.SimpleQueue() if self.processes else queue.SimpleQueue()
         self._in_hand = InHand(context, self.processes)
         loader = DataLoader(
-            TaskStream(self.tasks, Reader(segmenter, settings), threads, self._in_hand),
+            TaskStream(self._tasks, Reader(segmenter, settings), threads, self._in_hand),
             batch_size=None,
             num_workers=self.processes,
             multiprocessing_context=context if self.processes else None,
             prefetch_factor=PREFETCH if self.processes else None,
             worker_init_fn=partial(_start_process, settings.loader_memory_bytes) if self.processes else None,
             in_order=False,
-            pin_memory=segmenter.device.type == "cuda",
             timeout=LOOK_SECONDS if self.processes else 0,
         )
+        self._pin_memory = segmenter.device.type == "cuda"
         # Objects that the collector visits are written to, and their pages then are no longer shared after a fork.
         gc.collect()
         gc.freeze()
         with _own_sigchld():
-            self._samples = iter(loader)
+            self._samples: Any = iter(loader)
         self._overdue: set[Key] = set()
+        self._dead: list[int] = []
         self._closing = Event()
         self._received: queue.Queue[Sample | Exception | None] = queue.Queue(PREFETCH)
-        self._receiver = Thread(target=self._receive_all, name="receive", daemon=True)
+        self._threads = [
+            Thread(target=self._receive_all, name="receive", daemon=True),
+            Thread(target=self._look_after, name="look-after", daemon=True),
+        ]
         if self.processes:
-            # The processes are ended, not asked to leave. The lock of the event that they share may end with one that
-            # is looking at it, and who asks it then waits for ever.
-            self._samples._workers_done_event = Event()  # type: ignore[attr-defined]  # noqa: SLF001 - as below
-            self._receiver.start()
+            self._leave_the_pipes_to_the_processes()
+            for thread in self._threads:
+                thread.start()
+
+    def put(self, task: Task) -> None:
+        """Hand a task to whichever process is free."""
+        with suppress(BrokenPipeError):  # they are dead, as `next` will tell
+            self._tasks.put(task)
 
     def next(self) -> Sample | None:
         """One sample; None when a process has died, after which this crew is of no more use. Raises `ShardError`."""
-        received = self._received.get() if self.processes else next(self._samples)
+        received = self._received.get() if self.processes else self._ready(next(self._samples))
         if isinstance(received, Exception):
             raise received
-        return received if received is None else received.unpacked()
+        return received
 
     def culprits(self) -> dict[Key, ImageError]:
-        """The tasks that dead processes had in hand, with what to say of them."""
-        dead = [number for number, process in enumerate(self._processes) if not process.is_alive()]
-        keys = [key for key, _ in filter(None, map(self._in_hand.of, dead))]
+        """The tasks that dead processes had in hand, with what to say of them; once `next` has told of a death."""
+        for thread in self._threads:
+            thread.join()
+        keys = [key for key, _ in filter(None, map(self._in_hand.of, self._dead))]
         overdue = ImageOverdue(f"took more than {self.timeout_seconds:g} s to read (MASKMILL_IMAGE_TIMEOUT_SECONDS)")
         return {
             key: overdue if key in self._overdue else ImageCrashed("ended the process that read it") for key in keys
@@ -98,29 +108,40 @@ class Crew:
         """End the processes; what they have in hand, or have handed over and nobody asked for, is lost."""
         gc.unfreeze()
         if not self.processes:
-            self.tasks.put(None)
+            self._tasks.put(None)
             return
         self._closing.set()
-        for process in self._processes:
-            process.terminate()  # torch's own handler takes it, from the parent, for an order: exit code 0
-        self._receiver.join()
+        self._kill_all()
+        for thread in self._threads:
+            thread.join()
         # Left to the garbage collector, an iterator may be deleted in a process forked for the next loader, which
         # prints 'can only test a child process' (pytorch#88203).
-        self._samples._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001 - as below
+        self._samples._shutdown_workers()  # noqa: SLF001 - as below
 
     @property
     def _processes(self) -> list[BaseProcess]:
-        return self._samples._workers if self.processes else []  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+        return self._samples._workers if self.processes else []  # noqa: SLF001 - there is no public way
+
+    def _leave_the_pipes_to_the_processes(self) -> None:
+        """Close this process's copies of their ends: whoever waits at a pipe is told when the last process is dead."""
+        self._tasks._reader.close()  # noqa: SLF001 - as above
+        self._samples._worker_result_queue._writer.close()  # noqa: SLF001 - as above
+        # The lock of the event that they share may end with one that is looking at it: nobody else may ask it.
+        self._samples._workers_done_event = Event()  # noqa: SLF001 - as above
+
+    def _ready(self, packed: Sample) -> Sample:
+        """The sample as the model wants it."""
+        sample = packed.unpacked()
+        return sample.pin_memory() if self._pin_memory else sample
 
     def _receive_all(self) -> None:
         received: Sample | Exception | None
         while not self._closing.is_set():
-            self._end_overdue()
             try:
-                received = next(self._samples)
+                received = self._ready(next(self._samples))
             except Exception as error:  # noqa: BLE001 - raised by `next`, in the thread that asks for samples
                 received = error
-            if not self._all_alive():
+            if isinstance(received, EOFError) or not self._all_alive():
                 received = None
             elif isinstance(received, RuntimeError) and "timed out" in str(received):
                 continue
@@ -134,15 +155,24 @@ class Crew:
                 self._received.put(received, timeout=LOOK_SECONDS)
                 return
 
+    def _look_after(self) -> None:
+        """End the process that is overdue. Once one is dead, end all: it may have held the lock of a pipe."""
+        while self._all_alive():
+            for number, process in enumerate(self._processes):
+                held = self._in_hand.of(number)
+                if held and held[1] > self.timeout_seconds:
+                    self._overdue.add(held[0])
+                    process.kill()
+            wait([process.sentinel for process in self._processes], LOOK_SECONDS)
+        self._dead = [number for number, process in enumerate(self._processes) if not process.is_alive()]
+        self._kill_all()
+
     def _all_alive(self) -> bool:
         return all(process.is_alive() for process in self._processes)
 
-    def _end_overdue(self) -> None:
-        for number, process in enumerate(self._processes):
-            held = self._in_hand.of(number)
-            if held and held[1] > self.timeout_seconds:
-                self._overdue.add(held[0])
-                process.kill()
+    def _kill_all(self) -> None:
+        for process in self._processes:
+            process.kill()
 
 
 def _start_process(memory_bytes: int, _: int) -> None:

@@ -49,7 +49,7 @@ class Loader:
                 more = task is not None
                 if task is not None:
                     self._outstanding[task.key] = task
-                    self._crew.tasks.put(task)
+                    self._crew.put(task)
             if not self._outstanding:
                 return
             sample = self._crew.next()
@@ -78,5 +78,5 @@ class Loader:
                 failed.append(Sample(self._outstanding.pop(key), error=error))
         self._crew = self._new_crew()
         for task in self._outstanding.values():
-            self._crew.tasks.put(task)
+            self._crew.put(task)
         yield from failed

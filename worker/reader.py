@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore, Thread
 from typing import Any
 
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maskmill.decode import decode
@@ -31,6 +32,7 @@ class Reader:
     """Reads one image: its file's bytes, its pixels, its tensors. Raises no `ImageError`: it becomes the sample's."""
 
     def __init__(self, segmenter: Segmenter, settings: Settings) -> None:
+        Image.init()  # the decoders are loaded once, not in each process
         self.segmenter = segmenter
         self.max_pixels = settings.max_image_pixels
         self.fetcher = Fetcher(

@@ -59,7 +59,7 @@ class Sample:
         return replace(self, inputs=inputs)
 
     def pin_memory(self) -> Sample:
-        """For the DataLoader's pinning thread: page-locked tensors, which CUDA copies without waiting."""
+        """The same with page-locked tensors, which CUDA copies without waiting."""
         for name, value in self.inputs.items():
             if torch.is_tensor(value):
                 self.inputs[name] = value.pin_memory()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from maskmill.schema import Counts
+
 LONG = os.environ.get("MASKMILL_CHAOS") == "long"
 """`make chaos` sets it; `make test` runs the short form."""
 
@@ -25,6 +27,14 @@ class Row(BaseModel):
     lost: int
     duplicated: int
     slowest_recovery_seconds: float | None = None
+
+
+def counted(fault: str, times: int, submitted: int, counts: Counts) -> Row:
+    """The row of a test of the ledger alone, whose images are numbers: those that it does not count are lost."""
+    lost = max(0, submitted - counts.total)
+    duplicated = max(0, counts.total - submitted)
+    done = {"stored": counts.stored, "failed": counts.failed}
+    return Row(fault=fault, times=times, submitted=submitted, lost=lost, duplicated=duplicated, **done)
 
 
 def record(row: Row) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 from tests.chaos.form import TABLE, Row
 
 TESTS = ("tests/chaos", "tests/integration/test_ledger_properties.py", "tests/acceptance/test_hostile_messages.py")
+PARALLEL = ("-n", "2", "--dist", "worksteal")
+"""Two at a time: most of it waits, for what was killed to come back."""
+
 HEAD = ("fault", "times", "submitted", "stored", "failed", "lost", "duplicated", "slowest recovery")
 
 
@@ -19,7 +22,8 @@ def main() -> None:
     rows.unlink(missing_ok=True)
     environment = {**os.environ, "MASKMILL_CHAOS": "long", TABLE: str(rows)}
     chosen = sys.argv[1:] or TESTS
-    ended = subprocess.run([sys.executable, "-m", "pytest", *chosen], env=environment, check=False)
+    command = [sys.executable, "-m", "pytest", *PARALLEL, *chosen]
+    ended = subprocess.run(command, env=environment, check=False)
     lines = rows.read_text(encoding="utf-8").splitlines() if rows.exists() else []
     print(table([Row.model_validate_json(line) for line in lines]))
     sys.exit(ended.returncode)

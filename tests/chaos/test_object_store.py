@@ -18,7 +18,7 @@ from tests.conftest import StartWorker, settings_of
 
 IMAGES = 2000 if LONG else 120
 SHARE = 0.3
-WAIT_SECONDS = 3600 if LONG else 240
+WAIT_SECONDS = 7200 if LONG else 240
 
 
 @pytest.fixture

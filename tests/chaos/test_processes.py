@@ -1,4 +1,4 @@
-"""SIGKILL of whatever runs, at random moments: pool child, worker, loader process."""
+"""SIGKILL of whatever runs, at random moments: supervisor, worker, pool child, loader process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, Worker, settings_of
 
 IMAGES, KILLS, WORKERS = (5000, 100, 3) if LONG else (120, 3, 2)
-WAIT_SECONDS = 3600 if LONG else 300
+FLEET = ("--devices", "cpu", "--workers-per-device", str(WORKERS), "--backoff-seconds", "0.2")
+WAIT_SECONDS = 7200 if LONG else 300
 SEED = 20261123
 
 
@@ -51,41 +52,38 @@ class Recovery:
             time.sleep(0.05)
 
 
-def victims(workers: list[Worker]) -> list[psutil.Process]:
-    """Every process of every worker."""
-    found = []
-    for worker in workers:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(worker.process.pid)
-            found += [process, *process.children(recursive=True)]
-    return found
-
-
-def replace_dead(workers: list[Worker], start_worker: StartWorker) -> None:
-    """What a supervisor does."""
-    for place, worker in enumerate(workers):
-        if worker.process.poll() is not None:
-            workers[place] = start_worker()
+def victims(fleet: Worker) -> list[psutil.Process]:
+    """Every process of the fleet, its supervisor first."""
+    try:
+        supervisor = psutil.Process(fleet.process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * WAIT_SECONDS)
 def test_random_kills_lose_and_repeat_nothing(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
     dice = random.Random(SEED)
     images = write_good(tmp_path / "some", IMAGES)
-    workers = [start_worker() for _ in range(WORKERS)]
+    fleet = start_worker(*FLEET)
     job = client.submit(str(tmp_path / "some"), model="demo")
-    recovery, kills = Recovery(job), 0
-    while kills < KILLS and not recovery.watch(dice.uniform(0.2, 3.0)):
-        replace_dead(workers, start_worker)
-        with suppress(psutil.NoSuchProcess):
-            dice.choice(victims(workers)).kill()
-            kills += 1
-    while not recovery.watch(0.0):
-        replace_dead(workers, start_worker)
+    recovery, kills, supervisors = Recovery(job), 0, 0
+    while not recovery.watch(dice.uniform(0.2, 3.0) if kills < KILLS else 0.0):
+        if fleet.process.poll() is not None:  # killed, or too many of its workers in a row
+            fleet = start_worker(*FLEET)
+            continue
+        if kills < KILLS and (processes := victims(fleet)):
+            # the supervisor takes all others along: one time in ten, so that each of them has its turn
+            victim = processes[0] if dice.random() < 0.1 else dice.choice(processes[1:] or processes)
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+                kills += 1
+                supervisors += victim.pid == fleet.process.pid
     job.wait(WAIT_SECONDS)
     account = check_account(job, [str(image) for image in images])
-    record(account.row("SIGKILL of pool child, worker, loader process", kills, recovery.slowest))
+    record(account.row("SIGKILL of supervisor, worker, pool child, loader process", kills, recovery.slowest))
     assert account.stored == IMAGES
     assert account.lost == account.duplicated == account.failed == 0
-    if not LONG:
-        assert kills >= 2
+    assert kills == KILLS if LONG else kills >= 2
+    assert not LONG or supervisors

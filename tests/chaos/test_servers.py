@@ -22,8 +22,8 @@ from tests.conftest import StartWorker, Worker, environment_of, settings_of, wor
 
 IMAGES = 2000 if LONG else 160
 PROXY_IMAGES = 5000 if LONG else 100
-WAIT_SECONDS = 3600 if LONG else 240
-RECOVERY_SECONDS = 120
+WAIT_SECONDS = 7200 if LONG else 240
+RECOVERY_SECONDS = 600 if LONG else 120
 BLACK_HOLE_SECONDS = 60 if LONG else 5
 FULL_SECONDS = 5 if LONG else 2
 

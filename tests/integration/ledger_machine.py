@@ -32,6 +32,7 @@ class LedgerMachine(RuleBasedStateMachine):
     """One job of a few shards. Time passes when the machine says so: deadlines are far, over at once, or waited for."""
 
     ledger: Ledger
+    ended: list[Counts]
 
     @initialize(round_now=st.sampled_from([0, 0, 1]), budget=st.sampled_from([None, None, None, 0, 15]))
     def create(self, round_now: int, budget: int | None) -> None:
@@ -248,4 +249,5 @@ class LedgerMachine(RuleBasedStateMachine):
         for shard in won:
             self._commit(shard, 0, self.round)
         assert self.ledger.progress(self.job).finished
-        assert self.ledger.progress(self.job).decided.total == SHARDS * IMAGES
+        self.ended.append(self.ledger.progress(self.job).decided)
+        assert self.ended[-1].total == SHARDS * IMAGES

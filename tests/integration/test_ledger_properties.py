@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase
@@ -16,8 +17,9 @@ from maskmill.ledger import Booking, Ledger, Renewal
 from maskmill.progress import Claim, ClaimState
 from maskmill.schema import Counts
 from maskmill.services import Services
-from tests.chaos.form import LONG
+from tests.chaos.form import LONG, counted, record
 from tests.integration.ledger_machine import LedgerMachine
+from tests.integration.ledger_truth import IMAGES, SHARDS
 
 pytestmark = pytest.mark.timeout(900 if LONG else 60)
 
@@ -40,6 +42,7 @@ def ledger(services: Services) -> Ledger:
 def test_any_interleaving_keeps_the_ledger_true(services: Services) -> None:
     class OfThisTest(LedgerMachine):
         ledger = services.ledger
+        ended: ClassVar[list[Counts]] = []
 
     bounded = hypothesis_settings(
         max_examples=EXAMPLES,
@@ -50,6 +53,10 @@ def test_any_interleaving_keeps_the_ledger_true(services: Services) -> None:
         print_blob=True,
     )
     run_state_machine_as_test(OfThisTest, settings=bounded)
+    counts = OfThisTest.ended
+    stored, failed = sum(each.stored for each in counts), sum(each.failed for each in counts)
+    every = Counts(stored=stored, failed=failed)
+    record(counted("ledger: any interleaving", len(counts), len(counts) * SHARDS * IMAGES, every))
 
 
 def race(ledger: Ledger, before: Barrier, worker: int) -> list[Claim]:
@@ -71,6 +78,9 @@ def test_of_ten_workers_that_claim_one_shard_one_wins_in_every_round(ledger: Led
         states = Counter(answer.state for answer in answers)
         assert states == {ClaimState.CLAIMED: 1, ClaimState.HELD: WORKERS - 1}
     assert ledger.progress(JOB).claimed == ROUNDS
+    for shard in range(ROUNDS):
+        assert ledger.commit(JOB, shard, Counts(stored=10), {}) is Booking.BOOKED
+    record(counted("ledger: ten workers claim one shard", ROUNDS, 10 * ROUNDS, ledger.progress(JOB).decided))
 
 
 def test_of_ten_workers_that_ask_for_the_next_shard_none_gets_another_s(ledger: Ledger) -> None:
@@ -88,8 +98,9 @@ def test_of_ten_workers_that_ask_for_the_next_shard_none_gets_another_s(ledger: 
 
 def test_a_shard_whose_lease_expires_while_its_owner_works_counts_once(ledger: Ledger) -> None:
     """Old owner and new one commit at the same moment; the shard is booked once, in whatever order."""
+    times = ROUNDS // (4 if LONG else 20)
     with ThreadPoolExecutor(2) as pool:
-        for shard in range(ROUNDS // 20):
+        for shard in range(times):
             assert ledger.claim(JOB, shard, "old", SHORT)
             time.sleep(SHORT + 0.01)
             assert ledger.claim(JOB, shard, "new", LEASE).attempt == 2
@@ -104,9 +115,10 @@ def test_a_shard_whose_lease_expires_while_its_owner_works_counts_once(ledger: L
             assert ledger.claim(JOB, shard, "old", LEASE).state is ClaimState.DONE
 
     progress = ledger.progress(JOB)
-    assert (progress.shards_done, progress.decided.total) == (ROUNDS // 20, 10 * (ROUNDS // 20))
+    assert (progress.shards_done, progress.decided.total) == (times, 10 * times)
     assert progress.decided.failed == progress.failures["timeout"]
     assert progress.claimed == 0
+    record(counted("ledger: a lease expires while its owner works", times, 10 * times, progress.decided))
 
 
 def test_of_ten_workers_whose_leases_are_over_at_once_one_commit_counts(ledger: Ledger) -> None:
@@ -124,3 +136,5 @@ def test_of_ten_workers_whose_leases_are_over_at_once_one_commit_counts(ledger: 
     with ThreadPoolExecutor(WORKERS) as pool:
         assert sum(pool.map(work, range(WORKERS))) == ROUNDS
     assert ledger.progress(JOB).counts == Counts(stored=10 * ROUNDS)
+    decided = ledger.progress(JOB).decided
+    record(counted("ledger: ten workers win one shard in turn and all commit", ROUNDS, 10 * ROUNDS, decided))

@@ -26,7 +26,7 @@ from maskmill.errors import (
 )
 from maskmill.schema import Reference
 from maskmill.settings import S3Settings, Settings
-from worker.crew import Crew
+from worker.crew import PREFETCH, Crew
 from worker.loader import Loader
 from worker.sample import Sample, Task
 
@@ -177,6 +177,57 @@ def test_processes_that_die_without_an_image_are_nobodys_image_fault(images: lis
     loader._crew = loader._new_crew()
     with pytest.raises(LoaderDied):
         list(loader.samples(images))
+    loader.close()
+
+
+class Bulky(Preprocessor):
+    """Its samples do not fit into a pipe: a process whose samples nobody takes is stopped in the middle of one."""
+
+    def preprocess(self, image: Image.Image) -> dict[str, Any]:
+        return {"bulk": torch.full((500, 500), image.width, dtype=torch.float32)}
+
+
+@pytest.fixture
+def bulky() -> Iterator[Loader]:
+    made = Loader(Bulky(), Settings(num_workers=2, fetch_threads=4))
+    yield made
+    made.close()
+
+
+def test_processes_that_die_while_they_hand_a_sample_over_lose_none(bulky: Loader, images: list[Task]) -> None:
+    samples = bulky.samples(images)
+    seen = [next(samples)]
+    time.sleep(2)  # nobody takes a sample: one process waits in the middle of handing one over, the other for its turn
+    for process in bulky._crew._processes:
+        os.kill(process.pid or 0, signal.SIGKILL)
+    seen += samples
+    assert {index: sample.inputs["bulk"][0, 0] for index, sample in by_index(seen).items()} == {
+        n: n + 1 for n in range(40)
+    }
+
+
+def test_one_process_that_dies_while_it_hands_a_sample_over_holds_up_no_other(
+    bulky: Loader, images: list[Task]
+) -> None:
+    """It dies with the lock that the other one wants."""
+    for victim in range(2):
+        samples = bulky.samples(images)
+        seen = [next(samples)]
+        time.sleep(2)
+        os.kill(bulky._crew._processes[victim].pid or 0, signal.SIGKILL)
+        seen += samples
+        assert len(by_index(seen)) == 40
+
+
+@pytest.mark.timeout(60)
+def test_closing_does_not_wait_for_the_rest_of_a_sample(images: list[Task]) -> None:
+    loader = Loader(Bulky(), Settings(num_workers=1, fetch_threads=4))
+    next(loader.samples(images))
+    time.sleep(2)
+    os.kill(loader._crew._processes[0].pid or 0, signal.SIGSTOP)
+    for _ in range(PREFETCH + 1):  # those that are whole
+        loader._crew.next()
+    time.sleep(1)
     loader.close()
 
 
