@@ -16,7 +16,7 @@ from tests.chaos.fault_proxy import FAULTS, fault_proxy
 from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, settings_of
 
-IMAGES = 2000 if LONG else 120
+IMAGES = 5000 if LONG else 60
 SHARE = 0.3
 WAIT_SECONDS = 7200 if LONG else 240
 
