@@ -12,6 +12,7 @@ import torch
 from maskmill.account import read_job
 from maskmill.admission import tend_job
 from maskmill.errors import BrokerUnavailable, JobCancelled, ModelUnavailable
+from maskmill.fetch import FetchLimits
 from maskmill.schema import JobRecord, Outcome, ShardMessage
 from maskmill.services import Services
 from maskmill.settings import Settings
@@ -29,6 +30,7 @@ from worker.sample import Key, Sample, Task
 from worker.segmenter import Segmenter
 from worker.turns import Turns
 from worker.upload import Uploads, uploads
+from worker.watchdog import each_within
 
 LOOK_AHEAD_BATCHES = 4
 """Batches' worth of later images that an image waits for while a batch of its shape fills."""
@@ -123,7 +125,9 @@ def segment(worker: ShardWorker, shift: Shift, segmenter: Segmenter) -> None:
             uploads(shift.first.store, record, settings.upload_threads, shift) as stored,
             shift.until_cancelled(stored),
         ):
-            samples = worker.loader(record, segmenter).samples(shift.tasks(stored))
+            samples = each_within(
+                stuck_seconds(settings), worker.loader(record, segmenter).samples(shift.tasks(stored))
+            )
             readable = shift.readable(shift.clock.waits(samples), stored)
             for batch in by_shape(readable, shift.shape, lambda s: size.of(element_count(s.inputs)), look_ahead):
                 shift.claims.check()
@@ -133,6 +137,12 @@ def segment(worker: ShardWorker, shift: Shift, segmenter: Segmenter) -> None:
     except BaseException:
         worker.drop_loader()
         raise
+
+
+def stuck_seconds(settings: Settings) -> float:
+    """Longer than the next image can take by any limit of its own: a worker that waits so long never ends."""
+    fetch = FetchLimits.attempts * settings.fetch_timeout_seconds
+    return fetch + settings.image_timeout_seconds + settings.batch_timeout_seconds
 
 
 class Shift:

@@ -1,28 +1,34 @@
-"""A time limit for what cannot be interrupted, such as a kernel that never ends: the process goes, as after a crash."""
+"""Time limits for what cannot be interrupted, such as a kernel that never ends: the process goes, as after a crash.
+
+Its leases would otherwise be renewed for as long as it stands still.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Timer
+from typing import TypeVar
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item")
 
 NO_LIMIT = math.inf
 EXIT_OVERDUE = 71
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """End this process if the block takes longer."""
+def time_limit(seconds: float, event: str = "batch_overdue") -> Iterator[None]:
+    """End this process, and log the event, if the block takes longer."""
     if seconds == NO_LIMIT:
         yield
         return
-    timer = Timer(seconds, _end_process, [seconds])
+    timer = Timer(seconds, _end_process, [seconds, event])
     timer.daemon = True
     timer.start()
     try:
@@ -31,6 +37,17 @@ def time_limit(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _end_process(seconds: float) -> None:
-    log.error("batch_overdue", limit_seconds=seconds)
+def each_within(seconds: float, items: Iterable[Item]) -> Iterator[Item]:
+    """The items; ends this process if one takes longer to come."""
+    source = iter(items)
+    while True:
+        with time_limit(seconds, "worker_stuck"):
+            found = next(source, None)
+        if found is None:
+            return
+        yield found
+
+
+def _end_process(seconds: float, event: str) -> None:
+    log.error(event, limit_seconds=seconds)
     os._exit(EXIT_OVERDUE)
