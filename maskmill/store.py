@@ -176,14 +176,16 @@ class Store:
 
     def put_if_absent(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write one object unless its key is taken; True if this call wrote it (RFC 9110, `If-None-Match: *`)."""
+        return self._put_if(key, body, content_type, IfNoneMatch="*")
+
+    def replace(self, key: str, body: bytes, content_type: str, known: str) -> bool:
+        """Write one object if the ETag there is still the `known` one; True if this call wrote it (`If-Match`)."""
+        return self._put_if(key, body, content_type, IfMatch=known)
+
+    def _put_if(self, key: str, body: bytes, content_type: str, **condition: str) -> bool:
+        put: Any = self.client.put_object
         try:
-            self.client.put_object(
-                Bucket=self.bucket,
-                Key=self.prefix + key,
-                Body=body,
-                ContentType=content_type,
-                IfNoneMatch="*",
-            )
+            put(Bucket=self.bucket, Key=self.prefix + key, Body=body, ContentType=content_type, **condition)
         except ClientError as error:
             if _error_code(error) in LOST_RACE:
                 return False

@@ -1,7 +1,11 @@
-"""Masks that are there already: found before their images are fetched, so that only what has changed is made anew."""
+"""Masks that are there already: found before their images are fetched, so that only what has changed is made anew.
+
+And once more when a mask is put: whoever comes second keeps the first one, and accounts for that.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +14,7 @@ from maskmill.ahead import map_ahead
 from maskmill.errors import InvalidRecord, ObjectNotFound
 from maskmill.keys import without_query
 from maskmill.schema import JobRecord, Outcome, Reference, Status
-from maskmill.segment_map import MaskHeader, decode
+from maskmill.segment_map import CONTENT_TYPE, MaskHeader, decode
 from maskmill.store import Store
 
 LISTED_PER_IMAGE = 4
@@ -33,8 +37,8 @@ class StoredMask:
         """The version of the image's file that was segmented."""
         return self.header.image_version or ""
 
-    def outcome(self, reference: Reference, job: str) -> Outcome:
-        """What the image's outcome is if it has not changed: stored, if by an earlier attempt of this very job."""
+    def outcome(self, reference: Reference, job: str, seconds: dict[str, float] | None = None) -> Outcome:
+        """The image's outcome: stored, if by this very job, else reused; `seconds` are wall times by stage."""
         return Outcome(
             uri=reference.uri,
             status=Status.STORED if self.header.job == job else Status.REUSED,
@@ -43,6 +47,7 @@ class StoredMask:
             width=self.width,
             height=self.height,
             segments=self.header.segments,
+            seconds=seconds,
         )
 
 
@@ -54,10 +59,31 @@ def stored_masks(store: Store, references: Sequence[Reference], record: JobRecor
     fingerprint = record.spec.fingerprint()
 
     def find(reference: Reference) -> StoredMask | None:
-        mask = _read(store, reference, fingerprint) if there(reference.mask_key) else None
-        return mask if mask and (not record.execution.overwrite or mask.header.job == record.job) else None
+        mask = _read(store, reference, fingerprint)[0] if there(reference.mask_key) else None
+        return mask if mask and mask.image_version and _may_stay(mask, record) else None
 
     return map_ahead(find, references, READERS)
+
+
+def put_mask(
+    store: Store, reference: Reference, record: JobRecord, png: bytes, image_version: str
+) -> StoredMask | None:
+    """Store a mask of the image, unless there is one that the job may keep by now: that one, else None.
+
+    A worker that slept through its lease comes too late: what another has stored and accounted for stays as it is.
+    """
+    while not store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):
+        mask, entity_tag = _read(store, reference, record.spec.fingerprint())
+        same = mask and (mask.header.job == record.job or mask.image_version == image_version)
+        if mask and same and _may_stay(mask, record):
+            return mask
+        if entity_tag and store.replace(reference.mask_key, png, CONTENT_TYPE, entity_tag):
+            return None
+    return None
+
+
+def _may_stay(mask: StoredMask, record: JobRecord) -> bool:
+    return mask.header.job == record.job or not record.execution.overwrite
 
 
 def _present(store: Store, wanted: Sequence[str]) -> Callable[[str], bool]:
@@ -73,11 +99,15 @@ def _present(store: Store, wanted: Sequence[str]) -> Callable[[str], bool]:
     return lambda key: key in found or (not complete and key > reached)
 
 
-def _read(store: Store, reference: Reference, fingerprint: str) -> StoredMask | None:
-    """The mask under the reference's key; None for anything else, such as another tree's or half a file."""
+def _read(store: Store, reference: Reference, fingerprint: str) -> tuple[StoredMask | None, str | None]:
+    """The mask under the key, None for anything else (another tree's, half a file); and the ETag of what is there."""
     try:
-        ids, header = decode(store.get(reference.mask_key))
-    except (InvalidRecord, ObjectNotFound):
-        return None
+        there = store.download(reference.mask_key, max_bytes=sys.maxsize)
+    except ObjectNotFound:
+        return None, None
+    try:
+        ids, header = decode(there.data or b"")
+    except InvalidRecord:
+        return None, there.version
     right = (without_query(reference.uri), fingerprint) == (header.uri, header.fingerprint)
-    return StoredMask(header, ids.shape[1], ids.shape[0]) if right and header.image_version else None
+    return StoredMask(header, ids.shape[1], ids.shape[0]) if right else None, there.version

@@ -13,10 +13,11 @@ from typing import Protocol
 from maskmill.errors import ImageError, one_line
 from maskmill.keys import without_query
 from maskmill.schema import JobRecord, Outcome, Status
-from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
+from maskmill.segment_map import MaskHeader, encode
 from maskmill.store import Store
 from worker.clock import DeviceClock, StageClock
 from worker.predict import Prediction
+from worker.reuse import StoredMask, put_mask
 from worker.sample import Sample
 from worker.segmenter import Segmentation
 
@@ -44,7 +45,7 @@ class Uploads:
 
     def __init__(self, store: Store, record: JobRecord, pool: ThreadPoolExecutor, limit: int, owner: Owner) -> None:
         self.store = store
-        self.job = record.job
+        self.record = record
         self.fingerprint = record.spec.fingerprint()
         self._pool = pool
         self._limit = limit
@@ -108,20 +109,12 @@ class Uploads:
             subtask=result.subtask,
             segments=result.segments,
             image_version=sample.version or None,
-            job=self.job,
+            job=self.record.job,
         )
         png = clock.time("encode", encode, result.ids, header)
-        clock.time("upload", self.store.put, reference.mask_key, png, CONTENT_TYPE)
-        outcome = Outcome(
-            uri=reference.uri,
-            status=Status.STORED,
-            mask_key=reference.mask_key,
-            fingerprint=self.fingerprint,
-            width=sample.width,
-            height=sample.height,
-            segments=result.segments,
-            seconds=_rounded(seconds | clock.seconds),
-        )
+        there = clock.time("upload", put_mask, self.store, reference, self.record, png, sample.version)
+        mask = there or StoredMask(header, sample.width, sample.height)
+        outcome = mask.outcome(reference, self.record.job, _rounded(seconds | clock.seconds))
         self._book(sample.task.shard, sample.task.index, outcome)
 
     def _book(self, number: int, index: int, outcome: Outcome) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from maskmill.schema import Execution, JobRecord, Reference, Spec, Subtask, utc_
 from maskmill.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.services import Services
 from maskmill.store import Store
-from worker.reuse import stored_masks
+from worker.reuse import StoredMask, put_mask, stored_masks
 
 SPEC = Spec(model="some/model")
 JOB = "20261122-205301-9f86d081"
@@ -98,3 +100,56 @@ def test_masks_far_apart_among_many_others_are_found(store: Store) -> None:
 def test_an_empty_prefix_has_none(store: Store) -> None:
     assert found(store, "ab") == [None, None]
     assert list(stored_masks(store, [], record())) == []
+
+
+OTHER = "20200101-000000-00000000"
+
+
+def mask(job: str = JOB, version: str = "v1", shade: int = 0) -> bytes:
+    header = MaskHeader(
+        uri="/photos/a.jpg",
+        fingerprint=SPEC.fingerprint(),
+        subtask=Subtask.PANOPTIC,
+        segments=(),
+        image_version=version,
+        job=job,
+    )
+    return encode(np.full((4, 6), shade, np.uint8), header)
+
+
+@pytest.mark.parametrize(
+    ("there", "overwrite", "stays"),
+    [
+        (None, None, False),
+        (mask(), None, True),
+        (mask(version="v0"), None, True),
+        (mask(), True, True),
+        (mask(OTHER), None, True),
+        (mask(OTHER), True, False),
+        (mask(OTHER, version="v0"), None, False),
+        (mask()[: len(mask()) // 2], None, False),
+        (b"somebody else's", None, False),
+    ],
+)
+def test_who_puts_a_mask_second_keeps_the_first_if_it_is_right(
+    store: Store, there: bytes | None, overwrite: bool | None, stays: bool
+) -> None:
+    if there is not None:
+        store.put("masks/a.jpg.png", there)
+    kept = put_mask(store, reference("a"), record(overwrite=overwrite), mask(shade=3), "v1")
+    assert (kept is not None) == stays
+    assert store.get("masks/a.jpg.png") == (there if stays else mask(shade=3))
+
+
+@pytest.mark.parametrize("there", [None, mask(OTHER, version="v0")])
+def test_of_eight_workers_that_put_one_mask_one_does_and_all_account_for_it(store: Store, there: bytes | None) -> None:
+    def put_one(n: int) -> StoredMask | None:
+        return put_mask(store, reference("a"), record(), mask(shade=n, version=f"w{n}"), f"w{n}")
+
+    for _ in range(10):
+        store.put("masks/a.jpg.png", there) if there else store.delete("masks/a.jpg.png")
+        with ThreadPoolExecutor(8) as pool:
+            kept = list(pool.map(put_one, range(8)))
+        [winner] = [n for n, each in enumerate(kept) if each is None]
+        assert store.get("masks/a.jpg.png") == mask(shade=winner, version=f"w{winner}")
+        assert {each.image_version for each in kept if each} == {f"w{winner}"}
