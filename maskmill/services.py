@@ -8,7 +8,7 @@ from threading import Lock
 from maskmill.ledger import Ledger, connect
 from maskmill.queue import Queue
 from maskmill.settings import Settings
-from maskmill.store import Store
+from maskmill.store import ATTEMPTS, Store
 
 
 @dataclass
@@ -18,19 +18,20 @@ class Services:
     settings: Settings
     ledger: Ledger
     queue: Queue
+    store_attempts: int = ATTEMPTS
     _stores: dict[str, Store] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
-    def connect(cls, settings: Settings, queue: Queue | None = None) -> Services:
+    def connect(cls, settings: Settings, queue: Queue | None = None, store_attempts: int = ATTEMPTS) -> Services:
         """Make the clients; nothing is sent before the first use."""
         ledger = Ledger(connect(settings.broker_url.get_secret_value()), settings.queue)
-        return cls(settings, ledger, queue or Queue(settings))
+        return cls(settings, ledger, queue or Queue(settings), store_attempts)
 
     def store(self, out: str) -> Store:
         """The store below the output prefix `out`."""
         with self._lock:
             if out not in self._stores:
                 connections = self.settings.upload_threads + 8
-                self._stores[out] = Store(out, self.settings.s3, connections)
+                self._stores[out] = Store(out, self.settings.s3, connections, self.store_attempts)
             return self._stores[out]

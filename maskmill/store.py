@@ -6,22 +6,16 @@ A `Store` may be shared by threads, not by processes: make one after a fork.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
+import stamina
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    ParamValidationError,
-    ResponseStreamingError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from botocore.handlers import add_expect_header
 from pydantic import SecretStr
 
@@ -44,11 +38,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 4
-"""Times that a request is made, by boto3, and a body read, by us."""
+"""Times that a request is made before the store counts as out of reach, for people who wait for an answer."""
+
+WORKER_ATTEMPTS = 8
+"""The same for workers, who have whole shards to lose: 30 s of a store that fails."""
 
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-NOT_MODIFIED = 304
+UNCHANGED = {"304", "NotModified"}
 PASSING = {408, 409, 429}
 SLOW_DOWN = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestTimeTooSkewed"}
 LOST_RACE = {"412", "PreconditionFailed"}
@@ -83,11 +80,12 @@ def _session() -> boto3.Session:
 
 
 def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
-    """A client with bounded waits; `connections` is how many threads will use it at once."""
+    """A client with bounded waits that asks once; `connections` is how many threads will use it at once."""
     config = Config(
         connect_timeout=5,
         read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        # `Store` asks again: boto3 does so only until it has an answer's head, and from a common budget that runs out.
+        retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=connections,
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         # No proxy stands between this machine and itself, whatever `http_proxy` says.
@@ -115,8 +113,8 @@ def _may_pass(error: ClientError) -> bool:
     return status >= 500 or status in PASSING or _error_code(error) in SLOW_DOWN
 
 
-def _is_unchanged(error: BaseException | None) -> bool:
-    return isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_MODIFIED
+def _caused_by(error: MaskmillError, codes: set[str]) -> bool:
+    return isinstance(error.__cause__, ClientError) and _error_code(error.__cause__) in codes
 
 
 def _error_code(error: ClientError) -> str:
@@ -149,30 +147,25 @@ def _errors(what: str) -> Iterator[None]:
         raise _translate(error, what) from error
 
 
-def _reading_anew(read: Callable[[], T]) -> T:
-    """What `read` gives, asked again when the body breaks off: boto3 tries again only until it has an answer's head."""
-    for _ in range(ATTEMPTS - 1):
-        with suppress(ResponseStreamingError, IncompleteReadError):
-            return read()
-    return read()
-
-
 class Store:
-    """The objects below one output prefix; keys are relative to it."""
+    """The objects below one output prefix; keys are relative to it.
 
-    def __init__(self, url: str, settings: S3Settings, connections: int = 16) -> None:
+    A request that meets a store out of reach is made again, up to `attempts` times, with growing pauses and jitter; an
+    answer whose body breaks off counts as none. A conditional put whose answer was lost then finds its own object.
+    """
+
+    def __init__(self, url: str, settings: S3Settings, connections: int = 16, attempts: int = ATTEMPTS) -> None:
         self.url = url.rstrip("/")
         self.bucket, prefix = split_url(self.url)
         self.prefix = f"{prefix}/" if prefix else ""
         self.client = new_client(settings, connections)
-
-    def _name(self, key: str) -> str:
-        return f"s3://{self.bucket}/{self.prefix}{key}"
+        self._retrying = stamina.RetryingCaller(
+            attempts=attempts, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
+        ).on(StoreUnavailable)
 
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
         """Write one object, replacing what is there. Atomic: readers see the old or the new."""
-        with _errors(self._name(key)):
-            self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, ContentType=content_type)
+        self._ask(self.client.put_object, key, Body=body, ContentType=content_type)
 
     def put_if_absent(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write one object unless its key is taken; True if this call wrote it (RFC 9110, `If-None-Match: *`)."""
@@ -183,56 +176,46 @@ class Store:
         return self._put_if(key, body, content_type, IfMatch=known)
 
     def _put_if(self, key: str, body: bytes, content_type: str, **condition: str) -> bool:
-        put: Any = self.client.put_object
         try:
-            put(Bucket=self.bucket, Key=self.prefix + key, Body=body, ContentType=content_type, **condition)
-        except ClientError as error:
-            if _error_code(error) in LOST_RACE:
+            self._ask(self.client.put_object, key, Body=body, ContentType=content_type, **condition)
+        except StoreRefused as error:
+            if _caused_by(error, LOST_RACE):
                 return False
-            raise _translate(error, self._name(key)) from error
-        except BotoCoreError as error:
-            raise _translate(error, self._name(key)) from error
+            raise
         return True
 
     def get(self, key: str) -> bytes:
         """One object's bytes; raises `ObjectNotFound`, `ObjectForbidden` or `StoreUnavailable`."""
-        with _errors(self._name(key)):
-            return _reading_anew(
-                lambda: self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
-            )
+        return self._ask(lambda **where: self.client.get_object(**where)["Body"].read(), key)
 
     def download(self, key: str, max_bytes: int, known: str | None = None) -> Download:
         """One object's bytes and entity tag, without the bytes while the tag is still `known`.
 
         Raises as `get` does, and `ImageTooLarge`.
         """
-        unless: Any = {"IfNoneMatch": known} if known else {}
 
-        def read() -> Download:
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **unless)
+        def read(**request: Any) -> Download:
+            answer = self.client.get_object(**request)
             if answer["ContentLength"] > max_bytes:
                 answer["Body"].close()
                 raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
             return Download(answer["ETag"], answer["Body"].read())
 
         try:
-            with _errors(self._name(key)):
-                return _reading_anew(read)
+            return self._ask(read, key, **({"IfNoneMatch": known} if known else {}))
         except StoreRefused as error:
-            if known and _is_unchanged(error.__cause__):
+            if known and _caused_by(error, UNCHANGED):
                 return Download(known)
             raise
 
     def delete(self, key: str) -> None:
         """Remove one object; nothing happens when there is none."""
-        with _errors(self._name(key)):
-            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+        self._ask(self.client.delete_object, key)
 
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""
         try:
-            with _errors(self._name(key)):
-                self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            self._ask(self.client.head_object, key)
         except ObjectNotFound:
             return False
         return True
@@ -250,9 +233,21 @@ class Store:
                 yield item["Prefix"][len(self.prefix + prefix) :].rstrip("/")
 
     def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
-        paginator = self.client.get_paginator("list_objects_v2")
-        with _errors(self._name(prefix)):
-            yield from paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, **options)
+        more: Any = {}
+        while more is not None:
+            page = self._ask(self._list_page, prefix, **options, **more)
+            yield page
+            more = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else None
+
+    def _list_page(self, *, Key: str, **request: Any) -> Any:  # noqa: N803 - boto3's name
+        return self.client.list_objects_v2(Prefix=Key, **request)
+
+    def _ask(self, request: Callable[..., T], key: str, **parameters: Any) -> T:
+        def attempt() -> T:
+            with _errors(f"s3://{self.bucket}/{self.prefix}{key}"):
+                return request(Bucket=self.bucket, Key=self.prefix + key, **parameters)
+
+        return self._retrying(attempt)
 
 
 @dataclass
@@ -260,13 +255,14 @@ class ObjectReader:
     """Reads `s3://bucket/key` addresses of any bucket; makes its clients at first use, so it may travel before that."""
 
     settings: S3Settings
+    attempts: int = ATTEMPTS
     _stores: dict[str, Store] = field(default_factory=dict)
 
     def __call__(self, url: str, max_bytes: int, known: str | None = None) -> Download:
         """The object, see `Store.download`."""
         bucket, key = split_url(url)
         if bucket not in self._stores:
-            self._stores[bucket] = Store(f"s3://{bucket}", self.settings)
+            self._stores[bucket] = Store(f"s3://{bucket}", self.settings, attempts=self.attempts)
         return self._stores[bucket].download(key, max_bytes, known)
 
 

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+import stamina
 import typer
 
 from maskmill.client import Client, Job
@@ -181,4 +182,5 @@ def main() -> None:
     # SIGTERM takes the way of Ctrl-C, so that what was started is stopped in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs(json=False, level=logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks(())  # whoever waits gets one line at the end
     app()

@@ -20,7 +20,7 @@ from maskmill.download import Download
 from maskmill.errors import ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.fetch import Fetcher, FetchLimits
 from maskmill.settings import Settings
-from maskmill.store import ObjectReader
+from maskmill.store import WORKER_ATTEMPTS, ObjectReader
 from worker.clock import StageClock
 from worker.forward import Inputs
 from worker.in_hand import InHand
@@ -37,7 +37,7 @@ class Reader:
         self.max_pixels = settings.max_image_pixels
         self.fetcher = Fetcher(
             FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
-            read_object=ObjectReader(settings.source_s3),
+            read_object=ObjectReader(settings.source_s3, WORKER_ATTEMPTS),
             access=settings.access,
         )
 

@@ -23,6 +23,7 @@ from maskmill.queue import PROCESS_SHARD, Queue, new_app
 from maskmill.schema import ShardMessage
 from maskmill.services import Services
 from maskmill.settings import load_settings
+from maskmill.store import WORKER_ATTEMPTS
 from worker.drain import DRAIN_FILE
 from worker.parent import die_with_parent
 
@@ -68,7 +69,7 @@ def _shard_worker() -> Any:
     if "worker" not in _process:
         from worker.shard import ShardWorker
 
-        services = Services.connect(settings, Queue(settings, app))
+        services = Services.connect(settings, Queue(settings, app), WORKER_ATTEMPTS)
         _process["worker"] = ShardWorker(services, _models())
     return _process["worker"]
 

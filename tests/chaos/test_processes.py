@@ -36,15 +36,15 @@ class Recovery:
         self.job = job
         self.slowest = 0.0
 
-    def watch(self, seconds: float) -> bool:
-        """Wait for the next outcome, at least so long; True when the job has ended."""
+    def watch(self, fleet: Worker, seconds: float) -> bool:
+        """Wait for the next outcome, at least so long, or for the fleet to end; True when the job has ended."""
         started, before = time.monotonic(), self.job.status().counts.total
         while True:
             status = self.job.status()
             if status.finished:
                 return True
             waited = time.monotonic() - started
-            if status.counts.total > before and waited >= seconds:
+            if fleet.process.poll() is not None or (status.counts.total > before and waited >= seconds):
                 return False
             if status.counts.total == before:
                 self.slowest = max(self.slowest, waited)
@@ -69,7 +69,7 @@ def test_random_kills_lose_and_repeat_nothing(client: Client, start_worker: Star
     fleet = start_worker(*FLEET)
     job = client.submit(str(tmp_path / "some"), model="demo")
     recovery, kills, supervisors = Recovery(job), 0, 0
-    while not recovery.watch(dice.uniform(0.2, 3.0) if kills < KILLS else 0.0):
+    while not recovery.watch(fleet, dice.uniform(0.2, 1.0) if kills < KILLS else 0.0):
         if fleet.process.poll() is not None:  # killed, or too many of its workers in a row
             fleet = start_worker(*FLEET)
             continue
