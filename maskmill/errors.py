@@ -153,9 +153,16 @@ class LoaderDied(ShardError):
 
 
 class ModelUnavailable(ShardError):
-    """The job's model cannot be loaded: hub out of reach, no such model, or not a segmentation model."""
+    """The job's model cannot be loaded: hub out of reach, no such model, no memory for it."""
 
     code = "model_unavailable"
+
+
+class ModelUnusable(ModelUnavailable):
+    """The model's folder is there, and holds no segmentation model, or one with code of its own, or broken files."""
+
+    code = "model_unusable"
+    retryable = False
 
 
 class ModelRefused(ModelUnavailable):

@@ -14,6 +14,7 @@ from maskmill.errors import (
     MaskmillError,
     ModelRefused,
     ModelUnavailable,
+    ModelUnusable,
     StoreUnavailable,
 )
 from maskmill.schema import JobState, JobStatus
@@ -49,10 +50,8 @@ def exit_code(error: MaskmillError) -> int:
 
 def exit_by_state(status: JobStatus) -> None:
     """End with the code of a job that has failures or was stopped; return for any other."""
-    if (
-        set(status.failures) <= {ModelUnavailable.code, ModelRefused.code}
-        and 0 < status.counts.failed == status.submitted
-    ):
+    of_the_model = {ModelUnavailable.code, ModelUnusable.code, ModelRefused.code}
+    if set(status.failures) <= of_the_model and 0 < status.counts.failed == status.submitted:
         raise typer.Exit(exit_codes.MODEL)
     if status.state in (JobState.COMPLETED_WITH_FAILURES, JobState.CANCELLED):
         raise typer.Exit(exit_codes.FAILURES)

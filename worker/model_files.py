@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from maskmill.errors import ModelUnavailable
+from maskmill.errors import ModelUnavailable, ModelUnusable
 from maskmill.parameters import DEMO
 
 
@@ -19,7 +19,7 @@ def check_reachable(model: str, revision: str | None) -> None:
     name = resolve(model)
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
-            raise ModelUnavailable(f"the folder '{model}' has no config.json: not a transformers model")
+            raise ModelUnusable(f"the folder '{model}' has no config.json: not a transformers model")
         return
     if name.startswith((".", "/", "~")):
         raise ModelUnavailable(f"no model folder '{model}'")

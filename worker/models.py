@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 import structlog
@@ -11,7 +13,7 @@ from transformers import DetrForSegmentation, pipeline
 from transformers.utils import logging as transformers_logging
 
 from maskmill.access import model_allowed
-from maskmill.errors import ModelRefused, ModelUnavailable, one_line
+from maskmill.errors import ModelRefused, ModelUnavailable, ModelUnusable, one_line
 from maskmill.schema import Spec
 from worker.detr import DetrForward
 from worker.forward import Forward, StockForward, everything
@@ -67,7 +69,8 @@ class Models:
         except ModelUnavailable:
             raise
         except Exception as error:
-            raise ModelUnavailable(f"'{spec.model}' cannot be loaded: {one_line(error)}") from error
+            kind = ModelUnusable if Path(resolve(spec.model)).is_dir() and _will_stay(error) else ModelUnavailable
+            raise kind(f"'{spec.model}' cannot be loaded: {one_line(error)}") from error
         self._loaded, self._key = (loaded, forward), key
         return segmenter
 
@@ -92,6 +95,12 @@ class Models:
         )
         loaded.model.eval()
         return loaded
+
+
+def _will_stay(error: Exception) -> bool:
+    """Whether the same files will end in the same error: not for want of memory, nor for a file system's errors."""
+    own = isinstance(error, OSError) and error.errno is None  # how transformers says that a file is missing
+    return own or isinstance(error, (ValueError, TypeError, LookupError, AttributeError, ImportError, PickleError))
 
 
 def forward_of(loaded: SegmentMapPipeline) -> Forward:

@@ -105,5 +105,5 @@ def test_a_model_with_code_of_its_own_and_one_of_pickles_run_nothing(
     start_worker()
     for folder in (own_code, pickled):
         manifest = client.submit(str(DEMO_SAMPLES), model=str(folder)).wait(WAIT_SECONDS)
-        assert set(manifest.failures) == {"model_unavailable"}
+        assert set(manifest.failures) == {"model_unusable"}
     assert not evil.exists()

@@ -128,7 +128,7 @@ def test_a_model_folder_that_is_no_segmentation_model_is_named_so(
     job.wait(timeout=WAIT_SECONDS)
 
     [failure] = job.failures()
-    assert failure.code == "model_unavailable"
+    assert failure.code == "model_unusable"
 
 
 def test_jobs_with_two_models_share_one_worker(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
