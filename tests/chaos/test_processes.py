@@ -25,8 +25,8 @@ SEED = 20261123
 
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
-    """Leases as short as a test can afford; all else as it is by default."""
-    return settings_of(servers, lease_seconds=5, hint_seconds=10, shard_size=128 if LONG else 16)
+    """Leases as short as a test can afford, and as many shards as kills: it waits for a shard after each."""
+    return settings_of(servers, lease_seconds=5, hint_seconds=10, shard_size=16)
 
 
 class Recovery:
