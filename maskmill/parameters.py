@@ -40,7 +40,7 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidSpec(f"{first['loc'][0]}: {first['msg']}") from error
+        raise InvalidSpec(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _absolute(model: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from json.encoder import encode_basestring
@@ -78,6 +79,12 @@ class Spec(Record):
         return hashlib.sha256(self.to_json()).hexdigest()[:32]
 
 
+def _number_or_share(value: object) -> str:
+    if not re.fullmatch(r"\d{1,12}|\d{1,3}(\.\d+)?%", str(value), re.ASCII):
+        raise ValueError("write a number of images or a share of them: 100 or 1%")
+    return str(value)
+
+
 class Execution(Record):
     """How a job is run: changes its speed, its masks by float noise at most. None leaves the choice to the worker.
 
@@ -92,7 +99,7 @@ class Execution(Record):
     deterministic: bool | None = None
     overwrite: bool | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
-    max_failures: Annotated[str, BeforeValidator(str), Field(pattern=r"^(\d{1,12}|\d{1,3}(\.\d+)?%)$")] | None = None
+    max_failures: Annotated[str, BeforeValidator(_number_or_share)] | None = None
 
     def allowed_failures(self, images: int) -> int | None:
         """How many of the job's images may fail before it is stopped; None: all."""
