@@ -23,7 +23,7 @@ class WorkerProcess:
     """One worker process; its log goes to a file, because the terminal belongs to the progress bar."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self._command = [worker_command(), "--with-parent", *arguments]
+        self._command = [worker_command(), f"--with-parent={os.getpid()}", *arguments]
         self._environment = {**os.environ, **environment}
         self._log = log
         self._starts = 0

@@ -75,7 +75,7 @@ def worker(
     revision: Annotated[str, typer.Option(help="Revision of --model on the hub.")] = "",
     name: Annotated[str, typer.Option(help="Node name, unique in the fleet; --devices makes names of its own.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Log events as JSON lines.")] = False,
-    with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+    with_parent: Annotated[int, typer.Option(hidden=True)] = 0,
     backoff_seconds: Annotated[float, typer.Option(hidden=True)] = Backoff.first_seconds,
 ) -> None:
     """Take shards from the queue, segment their images, store the masks: on one device, or with --devices on each.
@@ -90,7 +90,7 @@ def worker(
     if context.invoked_subcommand:
         return
     if with_parent:
-        die_with_parent(signal.SIGTERM)
+        die_with_parent(with_parent, signal.SIGTERM)
     changes: dict[str, Any] = {
         "MASKMILL_BATCH_SIZE": batch_size or None,
         "MASKMILL_NUM_WORKERS": num_workers if num_workers >= 0 else None,

@@ -53,13 +53,14 @@ class Crew:
         context = multiprocessing.get_context("fork")
         self._tasks: Any = context.SimpleQueue() if self.processes else queue.SimpleQueue()
         self._in_hand = InHand(context, self.processes)
+        start = partial(_start_process, os.getpid(), settings.loader_memory_bytes)
         loader = DataLoader(
             TaskStream(self._tasks, Reader(segmenter, settings), threads, self._in_hand),
             batch_size=None,
             num_workers=self.processes,
             multiprocessing_context=context if self.processes else None,
             prefetch_factor=PREFETCH if self.processes else None,
-            worker_init_fn=partial(_start_process, settings.loader_memory_bytes) if self.processes else None,
+            worker_init_fn=start if self.processes else None,
             in_order=False,
             timeout=LOOK_SECONDS if self.processes else 0,
         )
@@ -175,8 +176,8 @@ class Crew:
             process.kill()
 
 
-def _start_process(memory_bytes: int, _: int) -> None:
-    die_with_parent()
+def _start_process(parent: int, memory_bytes: int, _: int) -> None:
+    die_with_parent(parent)
     os.nice(NICE)
     _limit_memory(memory_bytes)
     torch.set_num_threads(1)

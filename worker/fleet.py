@@ -6,6 +6,7 @@ started it (systemd, a container engine, a person) can do more about that than a
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -119,7 +120,7 @@ class _Child:
 
     def __init__(self, member: Member, command: Sequence[str], backoff: Backoff) -> None:
         self.member = member
-        self._command = [*command, "--with-parent", *member.arguments]
+        self._command = [*command, f"--with-parent={os.getpid()}", *member.arguments]
         self._backoff = backoff
         self._process: subprocess.Popen[bytes] | None = None
         self._start_at = self._started = time.monotonic()

@@ -12,9 +12,11 @@ from threading import Thread
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Have this process signalled when its parent ends, however it ends (prctl(2) on Linux, polling elsewhere)."""
-    parent = os.getppid()
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have this process signalled when its parent ends, however it ends (prctl(2) on Linux, polling elsewhere).
+
+    `parent` is the id of the process that started this one; whose parent is another by now has outlived it already.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number))
         if os.getppid() != parent:  # it ended before the call

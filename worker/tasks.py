@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 import structlog
+from billiard import current_process
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from celery.utils.nodenames import default_nodename, host_format
 
@@ -89,7 +90,7 @@ def _models() -> Any:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def start_process(**_: object) -> None:
     """Prepare a pool process: end with its worker, log like it, and be allowed DataLoader processes."""
-    die_with_parent()
+    die_with_parent(current_process()._parent_pid)  # noqa: SLF001 - there is no public way
     configure_logs(settings.log_json)
     # billiard's pool processes are daemons, which may not have children (facts-celery-redis.md).
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # noqa: SLF001

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +180,13 @@ def test_a_fleet_that_is_killed_takes_its_workers_along(start_fleet: StartFleet)
 
     assert len(family) >= 4
     assert not alive
+
+
+def test_a_worker_whose_fleet_is_gone_before_it_looks_ends_itself(environment: dict[str, str]) -> None:
+    started = subprocess.Popen(["true"])
+    started.wait()
+    ended = run_worker("--device", "cpu", f"--with-parent={started.pid}", environment=environment)
+    assert ended.returncode == -signal.SIGTERM
 
 
 def test_health_before_during_and_after_a_kill(start_fleet: StartFleet) -> None:
