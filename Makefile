@@ -36,7 +36,7 @@ format: $(DEV_STAMP) ## Let ruff rewrite what it can
 bench: $(BENCH_STAMP) ## Benchmarks A to H against their peers: JSON in benchmarks/results, table in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-chaos: $(DEV_STAMP) ## The long form of the fault tests (hours on two cores), and a table of what each fault did
+chaos: $(DEV_STAMP) ## The long form of the fault tests (40 minutes on two cores), and a table of what each fault did
 	$(BIN)/python -m tests.chaos.table
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)

@@ -52,7 +52,8 @@ def test_messages_and_owners_that_come_too_late_change_nothing(
     job.wait(timeout=WAIT_SECONDS)
 
     account = check_account(job, [str(image) for image in images])
-    record(account.row("messages repeated and out of order; owners asleep beyond their lease", REPEATS * sleeps))
+    fault = f"each message {REPEATS} times more, out of order; owners asleep beyond their lease"
+    record(account.row(fault, sleeps))
     assert account.stored == IMAGES
     assert account.lost == account.duplicated == account.failed == 0
     assert sleeps
