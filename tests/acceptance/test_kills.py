@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from maskmill import Client, Job, Settings
-from maskmill.services import Services
 from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
 from tests.conftest import StartWorker
@@ -40,20 +39,6 @@ def assert_all_stored_once(job: Job, images: list[Path]) -> None:
     keys = [outcome.mask_key for outcome in outcomes]
     assert len(set(keys)) == IMAGES
     assert {item.key for item in job.store.list("masks/")} == set(keys)
-
-
-def test_killing_the_pool_child_loses_nothing(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
-    images = write_good(tmp_path / "some", IMAGES)
-    worker = start_worker()
-    job = client.submit(str(tmp_path / "some"), model="demo")
-    wait_until_some_are_stored(job)
-    child = worker.pool_child
-
-    child.kill()
-    job.wait(timeout=WAIT_SECONDS)
-
-    assert_all_stored_once(job, images)
-    assert worker.process.poll() is None, "the worker goes on with a new child"
 
 
 def test_killing_the_worker_and_starting_another_loses_nothing(
@@ -90,21 +75,3 @@ def test_sigterm_gives_the_shard_back_and_another_worker_finishes(
 
     assert left.shards_claimed == 0, "the lease was given back, not left to expire"
     assert_all_stored_once(job, images)
-
-
-def test_a_wiped_broker_is_rebuilt_from_the_bucket(
-    client: Client, services: Services, start_worker: StartWorker, tmp_path: Path
-) -> None:
-    images = write_good(tmp_path / "some", IMAGES)
-    worker = start_worker()
-    job = client.submit(str(tmp_path / "some"), model="demo")
-    wait_until_some_are_stored(job)
-    worker.stop()
-
-    services.ledger.forget([job.id])
-    found = client.job(job.id)
-    found.resume()
-    start_worker()
-    found.wait(timeout=WAIT_SECONDS)
-
-    assert_all_stored_once(found, images)

@@ -36,7 +36,7 @@ def wait_for_stored(job: Job, images: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_job_that_is_run_again_makes_only_what_has_changed(
+def test_a_job_that_is_run_again_makes_only_what_has_changed_or_was_spoiled(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     images = write_good(tmp_path / "some", 20)
@@ -56,22 +56,13 @@ def test_a_job_that_is_run_again_makes_only_what_has_changed(
     overwritten = client.submit(str(tmp_path / "some"), model="demo", threshold=0.8, overwrite=True)
     assert overwritten.wait(WAIT_SECONDS).counts == Counts(stored=19)
 
-
-def test_a_foreign_object_under_a_mask_key_is_never_taken_for_a_mask(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
-    write_good(tmp_path / "some", 8)
-    start_worker()
-    first = client.submit(str(tmp_path / "some"), model="demo")
-    first.wait(WAIT_SECONDS)
-    keys = [result.mask_key for result in first.results()]
-    whole = first.store.get(keys[0])
-    for key, data in zip(keys, (whole[:-40], b"", b"not a mask", first.store.get(keys[4])), strict=False):
-        first.store.put(key, data)
-
-    again = client.submit(str(tmp_path / "some"), model="demo")
-    assert again.wait(WAIT_SECONDS).counts == Counts(stored=4, reused=4)
-    assert len([result.segment_map for result in again.results()]) == 8
+    keys = [result.mask_key for result in overwritten.results()]
+    store, whole = overwritten.store, overwritten.store.get(keys[0])
+    for key, data in zip(keys, (whole[: len(whole) // 2], b"", b"not a mask", store.get(keys[4])), strict=False):
+        store.put(key, data)
+    repaired = client.submit(str(tmp_path / "some"), model="demo", threshold=0.8)
+    assert repaired.wait(WAIT_SECONDS).counts == Counts(stored=4, reused=15)
+    assert len([result.segment_map for result in repaired.results()]) == 19
 
 
 def test_a_cancelled_job_stops_and_its_account_balances(

@@ -138,7 +138,7 @@ def test_a_run_reads_s3_sources_from_the_users_own_store(
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
-    images = write_good(tmp_path / "pictures", 100)
+    images = write_good(tmp_path / "pictures", 60)
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
@@ -158,7 +158,7 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
 def test_after_sigkill_of_a_run_the_next_one_clears_up_and_finishes(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
-    images = write_good(tmp_path / "pictures", 100)
+    images = write_good(tmp_path / "pictures", 60)
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 

@@ -15,6 +15,9 @@ from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, settings_of
 
 IMAGES, EACH = (1980, 4) if LONG else (20, 1)
+COLOURS = {colour: code for colour, code in POISON.items() if LONG or colour != "white"}
+"""Each image that ends the model's process costs half a minute of starting it again."""
+
 WAIT_SECONDS = 3600 if LONG else 240
 
 
@@ -29,7 +32,7 @@ def test_poisonous_images_cost_only_themselves(client: Client, start_worker: Sta
     folder = tmp_path / "some"
     good = write_good(folder, IMAGES)
     codes: dict[str, str] = {}
-    for place, (colour, code) in enumerate(POISON.items()):
+    for place, (colour, code) in enumerate(COLOURS.items()):
         for n in range(3 * place, IMAGES, IMAGES // EACH):
             codes[str(write_poison(folder, colour, f"scene-{n:04d}"))] = code
     model = write_model(tmp_path / "model")

@@ -102,7 +102,8 @@ def test_an_empty_stream_has_no_samples(loader: Loader) -> None:
     assert list(loader.samples([])) == []
 
 
-def test_an_error_of_the_store_is_nobody_s_image() -> None:
+def test_an_error_of_the_store_is_nobody_s_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.reader.WORKER_ATTEMPTS", 1)
     nowhere = S3Settings(endpoint_url="http://127.0.0.1:9", access_key_id="a", secret_access_key="b", region="r")
     loader = Loader(Preprocessor(), Settings(num_workers=1, source_s3=nowhere))
     with pytest.raises(StoreUnavailable):
