@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CONNECT_SECONDS, READ_SECONDS = 5, 60
+
 ATTEMPTS = 4
 """Times that a request is made before the store counts as out of reach, for people who wait for an answer."""
 
 WORKER_ATTEMPTS = 8
-"""The same for workers, who have whole shards to lose: 30 s of a store that fails."""
+"""The same for workers, who have whole shards to lose: 20 s and more of a store that fails."""
 
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
@@ -82,8 +84,8 @@ def _session() -> boto3.Session:
 def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
     """A client with bounded waits that asks once; `connections` is how many threads will use it at once."""
     config = Config(
-        connect_timeout=5,
-        read_timeout=60,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
         # `Store` asks again: boto3 does so only until it has an answer's head, and from a common budget that runs out.
         retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=connections,
@@ -173,7 +175,10 @@ class Store:
 
     def replace(self, key: str, body: bytes, content_type: str, known: str) -> bool:
         """Write one object if the ETag there is still the `known` one; True if this call wrote it (`If-Match`)."""
-        return self._put_if(key, body, content_type, IfMatch=known)
+        try:
+            return self._put_if(key, body, content_type, IfMatch=known)
+        except ObjectNotFound:  # what AWS answers when it is gone by now
+            return False
 
     def _put_if(self, key: str, body: bytes, content_type: str, **condition: str) -> bool:
         try:

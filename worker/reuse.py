@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from maskmill.ahead import map_ahead
-from maskmill.errors import InvalidRecord, ObjectNotFound
+from maskmill.errors import InvalidRecord, ObjectNotFound, StoreUnavailable
 from maskmill.keys import without_query
 from maskmill.schema import JobRecord, Outcome, Reference, Status
 from maskmill.segment_map import CONTENT_TYPE, MaskHeader, decode
@@ -22,6 +22,9 @@ LISTED_PER_IMAGE = 4
 for one by one."""
 
 READERS = 8
+
+MAX_TURNS = 20
+"""How often a mask may be found to have come, or gone, since it was looked at."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,16 @@ def put_mask(
 
     A worker that slept through its lease comes too late: what another has stored and accounted for stays as it is.
     """
-    while not store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):
+    for _ in range(MAX_TURNS):
+        if store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):
+            return None
         mask, entity_tag = _read(store, reference, record.spec.fingerprint())
         same = mask and (mask.header.job == record.job or mask.image_version == image_version)
         if mask and same and _may_stay(mask, record):
             return mask
         if entity_tag and store.replace(reference.mask_key, png, CONTENT_TYPE, entity_tag):
             return None
-    return None
+    raise StoreUnavailable(f"{store.url}/{reference.mask_key}: can neither be put as new nor be replaced")
 
 
 def _may_stay(mask: StoredMask, record: JobRecord) -> bool:

@@ -16,6 +16,7 @@ from maskmill.fetch import FetchLimits
 from maskmill.schema import JobRecord, Outcome, ShardMessage
 from maskmill.services import Services
 from maskmill.settings import Settings
+from maskmill.store import CONNECT_SECONDS, READ_SECONDS, WORKER_ATTEMPTS
 from worker.batch_size import BatchSize
 from worker.batching import by_shape
 from worker.claim import Claim, Claims
@@ -140,9 +141,10 @@ def segment(worker: ShardWorker, shift: Shift, segmenter: Segmenter) -> None:
 
 
 def stuck_seconds(settings: Settings) -> float:
-    """Longer than the next image can take by any limit of its own: a worker that waits so long never ends."""
-    fetch = FetchLimits.attempts * settings.fetch_timeout_seconds
-    return fetch + settings.image_timeout_seconds + settings.batch_timeout_seconds
+    """Longer than the next image can take by the limits of its reads, twice: a worker that waits so long never ends."""
+    http = FetchLimits.attempts * settings.fetch_timeout_seconds
+    store = WORKER_ATTEMPTS * (CONNECT_SECONDS + READ_SECONDS)
+    return 2 * (http + store + settings.image_timeout_seconds) + settings.batch_timeout_seconds
 
 
 class Shift:
