@@ -240,17 +240,16 @@ class Store:
     def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
         more: Any = {}
         while more is not None:
-            page = self._ask(self._list_page, prefix, **options, **more)
+            page = self._ask(self.client.list_objects_v2, prefix, called="Prefix", **options, **more)
             yield page
             more = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else None
 
-    def _list_page(self, *, Key: str, **request: Any) -> Any:  # noqa: N803 - boto3's name
-        return self.client.list_objects_v2(Prefix=Key, **request)
+    def _ask(self, request: Callable[..., T], key: str, called: str = "Key", **parameters: Any) -> T:
+        where = {"Bucket": self.bucket, called: self.prefix + key}
 
-    def _ask(self, request: Callable[..., T], key: str, **parameters: Any) -> T:
         def attempt() -> T:
             with _errors(f"s3://{self.bucket}/{self.prefix}{key}"):
-                return request(Bucket=self.bucket, Key=self.prefix + key, **parameters)
+                return request(**where, **parameters)
 
         return self._retrying(attempt)
 

@@ -40,6 +40,10 @@ class StoredMask:
         """The version of the image's file that was segmented."""
         return self.header.image_version or ""
 
+    def is_of(self, record: JobRecord) -> bool:
+        """Whether this very job has made it."""
+        return self.header.job == record.job
+
     def outcome(self, reference: Reference, job: str, seconds: dict[str, float] | None = None) -> Outcome:
         """The image's outcome: stored, if by this very job, else reused; `seconds` are wall times by stage."""
         return Outcome(
@@ -68,27 +72,24 @@ def stored_masks(store: Store, references: Sequence[Reference], record: JobRecor
     return map_ahead(find, references, READERS)
 
 
-def put_mask(
-    store: Store, reference: Reference, record: JobRecord, png: bytes, image_version: str
-) -> StoredMask | None:
-    """Store a mask of the image, unless there is one that the job may keep by now: that one, else None.
+def put_mask(store: Store, reference: Reference, record: JobRecord, png: bytes, mask: StoredMask) -> StoredMask:
+    """Store the image's mask, with its PNG, unless there is one that the job may keep by now; that which is there then.
 
     A worker that slept through its lease comes too late: what another has stored and accounted for stays as it is.
     """
     for _ in range(MAX_TURNS):
         if store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):
-            return None
-        mask, entity_tag = _read(store, reference, record.spec.fingerprint())
-        same = mask and (mask.header.job == record.job or mask.image_version == image_version)
-        if mask and same and _may_stay(mask, record):
             return mask
+        there, entity_tag = _read(store, reference, record.spec.fingerprint())
+        if there and _may_stay(there, record) and (there.is_of(record) or there.image_version == mask.image_version):
+            return there
         if entity_tag and store.replace(reference.mask_key, png, CONTENT_TYPE, entity_tag):
-            return None
+            return mask
     raise StoreUnavailable(f"{store.url}/{reference.mask_key}: can neither be put as new nor be replaced")
 
 
 def _may_stay(mask: StoredMask, record: JobRecord) -> bool:
-    return mask.header.job == record.job or not record.execution.overwrite
+    return mask.is_of(record) or not record.execution.overwrite
 
 
 def _present(store: Store, wanted: Sequence[str]) -> Callable[[str], bool]:

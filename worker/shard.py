@@ -20,7 +20,7 @@ from maskmill.store import CONNECT_SECONDS, READ_SECONDS, WORKER_ATTEMPTS
 from worker.batch_size import BatchSize
 from worker.batching import by_shape
 from worker.claim import Claim, Claims
-from worker.clock import DeviceClock
+from worker.clock import DeviceClock, each_within
 from worker.drain import draining
 from worker.forward import element_count, shape_of
 from worker.loader import Loader
@@ -31,7 +31,7 @@ from worker.sample import Key, Sample, Task
 from worker.segmenter import Segmenter
 from worker.turns import Turns
 from worker.upload import Uploads, uploads
-from worker.watchdog import each_within
+from worker.watchdog import time_limit
 
 LOOK_AHEAD_BATCHES = 4
 """Batches' worth of later images that an image waits for while a batch of its shape fills."""
@@ -126,9 +126,8 @@ def segment(worker: ShardWorker, shift: Shift, segmenter: Segmenter) -> None:
             uploads(shift.first.store, record, settings.upload_threads, shift) as stored,
             shift.until_cancelled(stored),
         ):
-            samples = each_within(
-                stuck_seconds(settings), worker.loader(record, segmenter).samples(shift.tasks(stored))
-            )
+            loaded = worker.loader(record, segmenter).samples(shift.tasks(stored))
+            samples = each_within(lambda: time_limit(stuck_seconds(settings), "worker_stuck"), loaded)
             readable = shift.readable(shift.clock.waits(samples), stored)
             for batch in by_shape(readable, shift.shape, lambda s: size.of(element_count(s.inputs)), look_ahead):
                 shift.claims.check()

@@ -112,9 +112,9 @@ class Uploads:
             job=self.record.job,
         )
         png = clock.time("encode", encode, result.ids, header)
-        there = clock.time("upload", put_mask, self.store, reference, self.record, png, sample.version)
-        mask = there or StoredMask(header, sample.width, sample.height)
-        outcome = mask.outcome(reference, self.record.job, _rounded(seconds | clock.seconds))
+        made = StoredMask(header, sample.width, sample.height)
+        there = clock.time("upload", put_mask, self.store, reference, self.record, png, made)
+        outcome = there.outcome(reference, self.record.job, _rounded(seconds | clock.seconds))
         self._book(sample.task.shard, sample.task.index, outcome)
 
     def _book(self, number: int, index: int, outcome: Outcome) -> None:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
-from typing import TypeVar
 
 import structlog
 
 log = structlog.get_logger(__name__)
-
-Item = TypeVar("Item")
 
 NO_LIMIT = math.inf
 EXIT_OVERDUE = 71
@@ -35,17 +32,6 @@ def time_limit(seconds: float, event: str = "batch_overdue") -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def each_within(seconds: float, items: Iterable[Item]) -> Iterator[Item]:
-    """The items; ends this process if one takes longer to come."""
-    source = iter(items)
-    while True:
-        with time_limit(seconds, "worker_stuck"):
-            found = next(source, None)
-        if found is None:
-            return
-        yield found
 
 
 def _end_process(seconds: float, event: str) -> None:

@@ -93,24 +93,8 @@ def test_an_unknown_job_is_one_line(environment: dict[str, str]) -> None:
 
 
 def test_every_command_explains_itself_with_an_example() -> None:
-    commands = [
-        [],
-        *(
-            [name]
-            for name in [
-                "run",
-                "submit",
-                "status",
-                "watch",
-                "results",
-                "resume",
-                "failures",
-                "retry",
-                "cancel",
-                "bench",
-            ]
-        ),
-    ]
+    names = ("run", "submit", "status", "watch", "results", "resume", "failures", "retry", "cancel", "bench")
+    commands = [[], *([name] for name in names)]
     commands += [["servers"], *(["servers", name] for name in ("start", "env", "status", "stop"))]
 
     for command in commands:

@@ -15,7 +15,7 @@ from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, settings_of
 
 IMAGES, EACH = (1980, 4) if LONG else (20, 1)
-COLOURS = {colour: code for colour, code in POISON.items() if LONG or colour != "white"}
+COLOURS = {colour: code for colour, code in POISON.items() if LONG or colour != "black"}
 """Each image that ends the model's process costs half a minute of starting it again."""
 
 WAIT_SECONDS = 3600 if LONG else 240

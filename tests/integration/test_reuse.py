@@ -39,16 +39,19 @@ def reference(name: str) -> Reference:
     return Reference(uri=f"/photos/{name}.jpg", mask_key=f"masks/{name}.jpg.png")
 
 
-def put(store: Store, name: str, **changes: object) -> bytes:
-    header = MaskHeader(
+def header(name: str = "a", job: str = JOB, version: str = "v1") -> MaskHeader:
+    return MaskHeader(
         uri=f"/photos/{name}.jpg",
         fingerprint=SPEC.fingerprint(),
         subtask=Subtask.PANOPTIC,
         segments=(),
-        image_version="v1",
-        job=JOB,
+        image_version=version,
+        job=job,
     )
-    png = encode(np.zeros((4, 6), np.uint8), header.model_copy(update=changes))
+
+
+def put(store: Store, name: str, **changes: object) -> bytes:
+    png = encode(np.zeros((4, 6), np.uint8), header(name).model_copy(update=changes))
     store.put(f"masks/{name}.jpg.png", png, CONTENT_TYPE)
     return png
 
@@ -106,15 +109,7 @@ OTHER = "20200101-000000-00000000"
 
 
 def mask(job: str = JOB, version: str = "v1", shade: int = 0) -> bytes:
-    header = MaskHeader(
-        uri="/photos/a.jpg",
-        fingerprint=SPEC.fingerprint(),
-        subtask=Subtask.PANOPTIC,
-        segments=(),
-        image_version=version,
-        job=job,
-    )
-    return encode(np.full((4, 6), shade, np.uint8), header)
+    return encode(np.full((4, 6), shade, np.uint8), header(job=job, version=version))
 
 
 @pytest.mark.parametrize(
@@ -136,20 +131,23 @@ def test_who_puts_a_mask_second_keeps_the_first_if_it_is_right(
 ) -> None:
     if there is not None:
         store.put("masks/a.jpg.png", there)
-    kept = put_mask(store, reference("a"), record(overwrite=overwrite), mask(shade=3), "v1")
-    assert (kept is not None) == stays
+    made = StoredMask(header(), 6, 4)
+    counts = put_mask(store, reference("a"), record(overwrite=overwrite), mask(shade=3), made)
+    assert (counts is not made) == stays
     assert store.get("masks/a.jpg.png") == (there if stays else mask(shade=3))
 
 
 @pytest.mark.parametrize("there", [None, mask(OTHER, version="v0")])
 def test_of_eight_workers_that_put_one_mask_one_does_and_all_account_for_it(store: Store, there: bytes | None) -> None:
-    def put_one(n: int) -> StoredMask | None:
-        return put_mask(store, reference("a"), record(), mask(shade=n, version=f"w{n}"), f"w{n}")
+    made = [StoredMask(header(version=f"w{n}"), 6, 4) for n in range(8)]
+
+    def put_one(n: int) -> StoredMask:
+        return put_mask(store, reference("a"), record(), mask(shade=n, version=f"w{n}"), made[n])
 
     for _ in range(10):
         store.put("masks/a.jpg.png", there) if there else store.delete("masks/a.jpg.png")
         with ThreadPoolExecutor(8) as pool:
-            kept = list(pool.map(put_one, range(8)))
-        [winner] = [n for n, each in enumerate(kept) if each is None]
+            counts = list(pool.map(put_one, range(8)))
+        [winner] = [n for n, each in enumerate(counts) if each is made[n]]
         assert store.get("masks/a.jpg.png") == mask(shade=winner, version=f"w{winner}")
-        assert {each.image_version for each in kept if each} == {f"w{winner}"}
+        assert {each.image_version for each in counts} == {f"w{winner}"}

@@ -6,7 +6,8 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 
-from worker.watchdog import EXIT_OVERDUE, each_within, time_limit
+from worker.clock import each_within
+from worker.watchdog import EXIT_OVERDUE, time_limit
 
 
 def slow_items() -> Iterator[int]:
@@ -17,7 +18,7 @@ def slow_items() -> Iterator[int]:
 
 
 def take_all(seen: multiprocessing.SimpleQueue[int]) -> None:
-    for item in each_within(0.3, slow_items()):
+    for item in each_within(lambda: time_limit(0.3), slow_items()):
         time.sleep(0.4)  # what is done with an item does not count
         seen.put(item)
 
@@ -47,5 +48,5 @@ def test_a_block_that_takes_too_long_ends_the_process() -> None:
 def test_what_is_in_time_goes_on() -> None:
     with time_limit(0.05):
         pass
-    assert list(each_within(0.05, [1, 2])) == [1, 2]
+    assert list(each_within(lambda: time_limit(0.05), [1, 2])) == [1, 2]
     time.sleep(0.1)
