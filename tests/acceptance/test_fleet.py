@@ -173,12 +173,12 @@ def test_sigterm_drains_and_leaves_no_process(client: Client, start_fleet: Start
 def test_a_fleet_that_is_killed_takes_its_workers_along(start_fleet: StartFleet) -> None:
     fleet = start_fleet(*TWO)
     fleet.until_healthy()
+    wait_for(lambda: len(family_of(fleet)) >= 4, fleet.log.read_text)  # two workers, each with its pool's process
     family = family_of(fleet)
 
     fleet.process.kill()
     _, alive = psutil.wait_procs(family, timeout=30)
 
-    assert len(family) >= 4
     assert not alive
 
 
