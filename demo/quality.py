@@ -36,11 +36,10 @@ class _Tally:
 
 def _matched_ious(truth: Panoptic, predicted: Panoptic) -> Iterable[tuple[str, float]]:
     """Label and IoU of each pair of one class that overlaps above `MATCH_IOU`."""
-    pairs = np.stack([truth.segment_map.ravel(), predicted.segment_map.ravel()])
-    shared = dict(zip(*_counts(pairs.T), strict=True))
-    true_areas = dict(zip(*_counts(truth.segment_map.ravel()), strict=True))
-    predicted_areas = dict(zip(*_counts(predicted.segment_map.ravel()), strict=True))
-    for (true_id, predicted_id), area in shared.items():
+    true_areas, predicted_areas = _areas(truth.segment_map), _areas(predicted.segment_map)
+    shared = _areas((truth.segment_map.astype(np.int64) << 32) + predicted.segment_map)
+    for both, area in shared.items():
+        true_id, predicted_id = both >> 32, both & 0xFFFFFFFF
         label = truth.labels.get(true_id)
         if label is None or predicted.labels.get(predicted_id) != label:
             continue
@@ -49,11 +48,10 @@ def _matched_ious(truth: Panoptic, predicted: Panoptic) -> Iterable[tuple[str, f
             yield label, iou
 
 
-def _counts(values: NDArray[np.int32]) -> tuple[list[Any], list[int]]:
-    """Distinct values (or rows, as tuples) and how often each occurs."""
-    found, counts = np.unique(values, axis=0, return_counts=True)
-    keys = found.tolist() if values.ndim == 1 else [tuple(row) for row in found.tolist()]
-    return keys, counts.tolist()
+def _areas(ids: NDArray[np.integer[Any]]) -> dict[int, int]:
+    """How often each id occurs."""
+    found, counts = np.unique(ids, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def class_qualities(pairs: Iterable[tuple[Panoptic, Panoptic]]) -> dict[str, float]:

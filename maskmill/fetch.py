@@ -233,10 +233,11 @@ def _read_file(path: Path, uri: str, max_bytes: int, known: str | None) -> Downl
         if version == known:
             return Download(version)
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            data = file.read(status.st_size + 1)  # memory is taken for all that is asked for
     except (OSError, ValueError) as error:
         raise _file_error(error, shown) from error
-    _check_size(len(data), max_bytes, shown)
+    if len(data) != status.st_size:
+        raise FetchFailed(f"{shown}: changed its size while it was read")
     return Download(version, data)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import stamina
 import structlog
 
 
@@ -22,3 +23,5 @@ def configure_logs(json: bool, level: int = logging.INFO) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    # Retries are logged too. Who logs them is decided under a lock, at the first one: never while a process forks.
+    stamina.instrumentation.get_on_retry_hooks()

@@ -34,7 +34,8 @@ def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | Non
         codes=tuple(codes) if codes is not None else None,
         created=utc_now(),
     )
-    if not store.put_if_absent(keys.retry(job, record.round), record.to_json()):
+    key, word = keys.retry(job, record.round), record.to_json()
+    if not store.put_if_absent(key, word) and store.get(key) != word:  # its own, if only the answer was lost
         raise UsageError(f"job {job} is being retried by somebody else at this moment")
     store.delete(keys.manifest(job))
     services.ledger.forget([job])

@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from botocore.handlers import add_expect_header
 from pydantic import SecretStr
+from urllib3.exceptions import HTTPError
 
 from maskmill.access import is_this_machine
 from maskmill.download import Download
@@ -145,7 +146,7 @@ def _translate(error: Exception, what: str) -> MaskmillError:
 def _errors(what: str) -> Iterator[None]:
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, HTTPError) as error:  # HTTPError: what breaks a body off, in botocore unwrapped
         raise _translate(error, what) from error
 
 

@@ -78,6 +78,15 @@ def settings(servers: embedded.Servers) -> Settings:
     return settings_of(servers)
 
 
+@pytest.fixture(scope="session")
+def attended_queue(servers: embedded.Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A queue with one worker, for all tests that need nothing else of it; a worker takes 10 s to start."""
+    settings = settings_of(servers)
+    with worker_starter(environment_of(settings, servers), tmp_path_factory.mktemp("worker")) as start:
+        start()
+        yield settings.queue
+
+
 @pytest.fixture
 def services(settings: Settings) -> Services:
     return Services.connect(settings)

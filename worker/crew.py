@@ -38,6 +38,9 @@ NICE = 10
 LOOK_SECONDS = 0.5
 """How often somebody looks whether the processes live and get on."""
 
+DEATH_SECONDS = 10.0
+"""How long a process whose pipe has ended may take to be dead."""
+
 
 class Crew:
     """Running loader processes: tasks are `put`, and what comes of them is received in a thread.
@@ -74,14 +77,12 @@ class Crew:
         self._dead: list[int] = []
         self._closing = Event()
         self._received: queue.Queue[Sample | Exception | None] = queue.Queue(PREFETCH)
-        self._threads = [
-            Thread(target=self._receive_all, name="receive", daemon=True),
-            Thread(target=self._look_after, name="look-after", daemon=True),
-        ]
+        self._receiver = Thread(target=self._receive_all, name="receive", daemon=True)
+        self._looker = Thread(target=self._look_after, name="look-after", daemon=True)
         if self.processes:
             self._leave_the_pipes_to_the_processes()
-            for thread in self._threads:
-                thread.start()
+            self._looker.start()
+            self._receiver.start()
 
     def put(self, task: Task) -> None:
         """Hand a task to whichever process is free."""
@@ -97,8 +98,7 @@ class Crew:
 
     def culprits(self) -> dict[Key, ImageError]:
         """The tasks that dead processes had in hand, with what to say of them; once `next` has told of a death."""
-        for thread in self._threads:
-            thread.join()
+        self._looker.join()
         keys = [key for key, _ in filter(None, map(self._in_hand.of, self._dead))]
         overdue = ImageOverdue(f"took more than {self.timeout_seconds:g} s to read (MASKMILL_IMAGE_TIMEOUT_SECONDS)")
         return {
@@ -113,8 +113,8 @@ class Crew:
             return
         self._closing.set()
         self._kill_all()
-        for thread in self._threads:
-            thread.join()
+        self._looker.join()
+        self._receiver.join()
         # Left to the garbage collector, an iterator may be deleted in a process forked for the next loader, which
         # prints 'can only test a child process' (pytorch#88203).
         self._samples._shutdown_workers()  # noqa: SLF001 - as below
@@ -142,9 +142,11 @@ class Crew:
                 received = self._ready(next(self._samples))
             except Exception as error:  # noqa: BLE001 - raised by `next`, in the thread that asks for samples
                 received = error
-            if isinstance(received, EOFError) or not self._all_alive():
+            if isinstance(received, OSError | EOFError):  # a dying process leaves its pipe before it counts as dead
+                self._looker.join(DEATH_SECONDS)
+            if not self._all_alive():
                 received = None
-            elif isinstance(received, RuntimeError) and "timed out" in str(received):
+            elif isinstance(received, RuntimeError) and "DataLoader timed out" in str(received):
                 continue
             self._hand_over(received)
             if not isinstance(received, Sample):
@@ -203,5 +205,7 @@ def _own_sigchld() -> Iterator[None]:
         yield
         return
     before = signal.getsignal(signal.SIGCHLD)
-    yield
-    signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)

@@ -9,7 +9,7 @@ import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import BoundedSemaphore, Thread
+from threading import Semaphore, Thread
 from typing import Any
 
 from PIL import Image
@@ -98,27 +98,34 @@ class TaskStream(IterableDataset[Sample]):
         self.reader = reader
         self.fetch_threads = fetch_threads
         self.in_hand = in_hand
+        self._dropped = False
 
     def __iter__(self) -> Iterator[Sample]:
         info = get_worker_info()
         process = info.id if info else 0
         fetched: queue.SimpleQueue[Fetched | None] = queue.SimpleQueue()
-        room = BoundedSemaphore(2 * self.fetch_threads)  # as many being fetched as fetched and not yet read
+        room = Semaphore(2 * self.fetch_threads)  # as many being fetched as fetched and not yet read
         Thread(target=self._fetch_all, args=(fetched, room), daemon=True).start()
-        while (each := fetched.get()) is not None:
+        try:
+            while (each := fetched.get()) is not None:
+                room.release()
+                self.in_hand.take(process, each.task)
+                sample = self.reader.read(each).packed()
+                self.in_hand.put_down(process)
+                yield sample
+        finally:
+            self._dropped = True
             room.release()
-            self.in_hand.take(process, each.task)
-            sample = self.reader.read(each).packed()
-            self.in_hand.put_down(process)
-            yield sample
 
-    def _fetch_all(self, fetched: queue.SimpleQueue[Fetched | None], room: BoundedSemaphore) -> None:
+    def _fetch_all(self, fetched: queue.SimpleQueue[Fetched | None], room: Semaphore) -> None:
         def fetch(task: Task) -> None:
             fetched.put(self.reader.fetch(task))
 
         with ThreadPoolExecutor(self.fetch_threads, thread_name_prefix="fetch") as pool:
             while (task := self.tasks.get()) is not None:
                 room.acquire()
+                if self._dropped:
+                    return
                 pool.submit(fetch, task)
         fetched.put(None)
 

@@ -76,6 +76,7 @@ def put_mask(store: Store, reference: Reference, record: JobRecord, png: bytes, 
     """Store the image's mask, with its PNG, unless there is one that the job may keep by now; that which is there then.
 
     A worker that slept through its lease comes too late: what another has stored and accounted for stays as it is.
+    So does what this very job has stored of an image whose file has changed since: it may be accounted for.
     """
     for _ in range(MAX_TURNS):
         if store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):

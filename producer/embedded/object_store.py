@@ -94,7 +94,7 @@ class ObjectStore:
 
     def check(self, ports: tuple[int, ...]) -> None:
         """Make sure of the bucket; raises `OSError`, `StoreUnavailable` or `ObjectForbidden` until it can."""
-        # A bounded probe first: the S3 client waits and retries for minutes.
+        # A bounded probe first: the S3 client waits a minute for an answer.
         with closing(HTTPConnection(HOST, ports[0], timeout=CHECK_SECONDS)) as probe:
             probe.request("GET", "/")
             probe.getresponse()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from demo.quality import Panoptic, panoptic_quality
 from demo.scenes import HELD_OUT_SEEDS, Scene, generate_scene
-from maskmill import Client, Result
-from tests.conftest import StartWorker
+from maskmill import Client, Result, Settings
+from producer import embedded
+from tests.conftest import settings_of
 
 BAR = 0.80
 MAX_BYTES = 8 * 2**20
@@ -19,16 +22,18 @@ def predicted(result: Result) -> Panoptic:
     return Panoptic(result.segment_map.astype("int32"), {segment.id: segment.label for segment in result.segments})
 
 
-def test_panoptic_quality_on_two_hundred_held_out_scenes(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
+@pytest.fixture
+def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
+    return settings_of(servers, queue=attended_queue)
+
+
+def test_panoptic_quality_on_two_hundred_held_out_scenes(client: Client, tmp_path: Path) -> None:
     scenes: dict[str, Scene] = {}
     for seed in HELD_OUT_SEEDS:
         path = tmp_path / "scenes" / f"{seed}.png"
         path.parent.mkdir(exist_ok=True)
         scenes[str(path)] = generate_scene(seed)
         scenes[str(path)].image.save(path)
-    start_worker()
 
     job = client.submit(str(tmp_path / "scenes"), model="demo", batch_size=8)
     job.wait(timeout=WAIT_SECONDS)

@@ -8,21 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from maskmill import Settings
+from producer import embedded
 from tests.acceptance.images import write_good
-from tests.conftest import StartWorker
+from tests.conftest import settings_of
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
+    return settings_of(servers, queue=attended_queue)
+
+
 @pytest.mark.slow
-def test_the_base_install_submits_and_watches_without_torch(
-    environment: dict[str, str], start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_the_base_install_submits_and_watches_without_torch(environment: dict[str, str], tmp_path: Path) -> None:
     write_good(tmp_path / "pictures", 2)
-    start_worker()
     bare = tmp_path / "venv" / "bin"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=120)
-    subprocess.run([bare / "pip", "install", "-q", ROOT], check=True, timeout=280, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=120)
+    install = [sys.executable, "-m", "pip", "--python", bare / "python", "install", "-q", "--no-compile", ROOT]
+    subprocess.run(install, check=True, timeout=280, capture_output=True)
 
     def run(*command: object) -> subprocess.CompletedProcess[str]:
         arguments = [str(each) for each in command]

@@ -18,10 +18,16 @@ from maskmill import Client, Job, Settings, keys
 from maskmill.schema import JobState, Outcome, Status
 from maskmill.segment_map import decode
 from maskmill.store import Store
+from producer import embedded
 from tests.acceptance.images import write_broken, write_good
-from tests.conftest import DEMO_SAMPLES, StartWorker
+from tests.conftest import DEMO_SAMPLES, settings_of
 
 WAIT_SECONDS = 240
+
+
+@pytest.fixture
+def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
+    return settings_of(servers, queue=attended_queue)
 
 
 @pytest.fixture
@@ -56,16 +62,13 @@ def assert_every_image_has_one_outcome(job: Job, uris: list[str]) -> list[Outcom
     return outcomes
 
 
-def test_two_hundred_mixed_images_with_ten_broken_ones(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_two_hundred_mixed_images_with_ten_broken_ones(client: Client, tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     good = write_good(folder / "good", 190)
     broken = write_broken(folder / "broken")
     gone = folder / "gone.jpg"
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(str(path) for path in [*good, *broken, gone]))
-    start_worker()
 
     job = client.submit(str(listed), model="demo", batch_size=8)
     manifest = job.wait(timeout=WAIT_SECONDS)
@@ -82,7 +85,7 @@ def test_two_hundred_mixed_images_with_ten_broken_ones(
 
 
 def test_one_job_takes_images_from_a_folder_a_list_the_web_and_a_bucket(
-    client: Client, settings: Settings, start_worker: StartWorker, tmp_path: Path, web: str
+    client: Client, settings: Settings, tmp_path: Path, web: str
 ) -> None:
     local, *others = write_good(tmp_path / "pictures", 4)
     bucket = Store(f"s3://{settings.bucket}/{settings.prefix}-source", settings.s3)
@@ -90,7 +93,6 @@ def test_one_job_takes_images_from_a_folder_a_list_the_web_and_a_bucket(
     table = tmp_path / "table.csv"
     table.write_text(f"id,picture\n1,pictures/{others[0].name}\n2,pictures/{others[2].name}\n")
     on_web = f"{web}/pictures/{others[0].name}"
-    start_worker()
 
     job = client.submit([str(local), on_web, f"{bucket.url}/", str(table)], column="picture", model="demo")
     job.wait(timeout=WAIT_SECONDS)
@@ -102,11 +104,8 @@ def test_one_job_takes_images_from_a_folder_a_list_the_web_and_a_bucket(
     assert np.array_equal(*same_image)
 
 
-def test_a_model_that_cannot_be_had_fails_every_image_with_that_reason(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_a_model_that_cannot_be_had_fails_every_image_with_that_reason(client: Client, tmp_path: Path) -> None:
     images = write_good(tmp_path / "few", 3)
-    start_worker()
 
     job = client.submit(str(tmp_path / "few"), model="nobody/no-such-model")
     manifest = job.wait(timeout=WAIT_SECONDS)
@@ -116,13 +115,10 @@ def test_a_model_that_cannot_be_had_fails_every_image_with_that_reason(
     assert all("HF_ENDPOINT" in (outcome.reason or "") for outcome in job.failures())
 
 
-def test_a_model_folder_that_is_no_segmentation_model_is_named_so(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_a_model_folder_that_is_no_segmentation_model_is_named_so(client: Client, tmp_path: Path) -> None:
     write_good(tmp_path / "few", 1)
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    start_worker()
 
     job = client.submit(str(tmp_path / "few"), model=str(tmp_path / "bert"))
     job.wait(timeout=WAIT_SECONDS)
@@ -131,9 +127,8 @@ def test_a_model_folder_that_is_no_segmentation_model_is_named_so(
     assert failure.code == "model_unusable"
 
 
-def test_jobs_with_two_models_share_one_worker(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_jobs_with_two_models_share_one_worker(client: Client, tmp_path: Path) -> None:
     write_good(tmp_path / "few", 5)
-    start_worker()
 
     jobs = [client.submit(str(tmp_path / "few"), model="demo", threshold=value) for value in (0.5, 0.9)]
     counts = [job.wait(timeout=WAIT_SECONDS).counts.stored for job in jobs]
@@ -143,8 +138,7 @@ def test_jobs_with_two_models_share_one_worker(client: Client, start_worker: Sta
     assert loose >= strict
 
 
-def test_the_samples_shipped_with_the_project_are_all_segmented(client: Client, start_worker: StartWorker) -> None:
-    start_worker()
+def test_the_samples_shipped_with_the_project_are_all_segmented(client: Client) -> None:
 
     job = client.submit(str(DEMO_SAMPLES), model="demo")
     manifest = job.wait(timeout=WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What a user may rely on while a job runs and after it: reuse, cancel, retry, budget, priority."""
+"""What a user may rely on while a job runs and after it: reuse, cancel, retry, budget."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from PIL import Image
 
 from maskmill import Client, Job, Settings
 from maskmill.schema import Counts, JobState, Status
+from producer import embedded
 from tests.acceptance.images import write_good
-from tests.conftest import StartWorker
+from tests.conftest import settings_of
 
 WAIT_SECONDS = 240
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"shard_size": 8})
+def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
+    return settings_of(servers, queue=attended_queue, shard_size=8)
 
 
 def maskmill(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -36,11 +37,8 @@ def wait_for_stored(job: Job, images: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_job_that_is_run_again_makes_only_what_has_changed_or_was_spoiled(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_a_job_that_is_run_again_makes_only_what_has_changed_or_was_spoiled(client: Client, tmp_path: Path) -> None:
     images = write_good(tmp_path / "some", 20)
-    start_worker()
     client.submit(str(tmp_path / "some"), model="demo").wait(WAIT_SECONDS)
     Image.new("RGB", (64, 48), "green").save(images[3])
     images[4].unlink()
@@ -66,10 +64,9 @@ def test_a_job_that_is_run_again_makes_only_what_has_changed_or_was_spoiled(
 
 
 def test_a_cancelled_job_stops_and_its_account_balances(
-    client: Client, start_worker: StartWorker, environment: dict[str, str], tmp_path: Path
+    client: Client, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    write_good(tmp_path / "some", 200)
-    start_worker()
+    write_good(tmp_path / "some", 120)
     job = client.submit(str(tmp_path / "some"), model="demo")
     wait_for_stored(job, 1)
 
@@ -83,8 +80,8 @@ def test_a_cancelled_job_stops_and_its_account_balances(
         Status.STORED: manifest.counts.stored,
         Status.CANCELLED: manifest.counts.cancelled,
     }
-    assert manifest.counts.total == len(outcomes) == 200
-    assert manifest.counts.cancelled > 100
+    assert manifest.counts.total == len(outcomes) == 120
+    assert manifest.counts.cancelled > 30
     assert len([result.segment_map for result in job.results()]) == manifest.counts.stored
     shown = maskmill("status", job.id, environment=environment)
     assert "cancelled by its submitter" in shown.stdout
@@ -93,16 +90,13 @@ def test_a_cancelled_job_stops_and_its_account_balances(
 
     again = client.submit(str(tmp_path / "some"), model="demo")
     assert again.wait(WAIT_SECONDS).counts == Counts(
-        stored=200 - manifest.counts.stored, reused=manifest.counts.stored
+        stored=120 - manifest.counts.stored, reused=manifest.counts.stored
     ), "what was stored is not made anew"
 
 
-def test_a_job_of_rotten_input_is_stopped_with_the_reason(
-    client: Client, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_a_job_of_rotten_input_is_stopped_with_the_reason(client: Client, tmp_path: Path) -> None:
     names = tmp_path / "list.txt"
     names.write_text("".join(f"{tmp_path}/gone-{n:03d}.jpg\n" for n in range(400)))
-    start_worker()
     job = client.submit(str(names), model="demo", max_failures="5%")
     manifest = job.wait(WAIT_SECONDS)
     assert manifest.state is JobState.CANCELLED
@@ -112,9 +106,7 @@ def test_a_job_of_rotten_input_is_stopped_with_the_reason(
     assert "not_found" in (manifest.reason or "")
 
 
-def test_failures_are_listed_and_retried_by_code(
-    client: Client, start_worker: StartWorker, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_failures_are_listed_and_retried_by_code(client: Client, environment: dict[str, str], tmp_path: Path) -> None:
     images = write_good(tmp_path / "some", 20)
     away = {index: images[index].read_bytes() for index in (2, 11, 12)}
     names = tmp_path / "list.txt"
@@ -122,7 +114,6 @@ def test_failures_are_listed_and_retried_by_code(
     for index in away:
         images[index].unlink()
     images[5].write_bytes(b"no image")
-    start_worker()
     job = client.submit(str(names), model="demo")
     assert job.wait(WAIT_SECONDS).failures == {"not_an_image": 1, "not_found": 3}
 
@@ -138,14 +129,3 @@ def test_failures_are_listed_and_retried_by_code(
     assert (manifest.counts, manifest.failures) == (Counts(stored=19, failed=1), {"not_an_image": 1})
     assert [outcome.uri for outcome in job.outcomes()] == list(map(str, images))
     assert maskmill("retry", job.id, "--code", "timeout", environment=environment).returncode == 2
-
-
-def test_a_small_job_of_higher_priority_goes_first(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
-    write_good(tmp_path / "large", 160)
-    write_good(tmp_path / "small", 16)
-    large = client.submit(str(tmp_path / "large"), model="demo")
-    small = client.submit(str(tmp_path / "small"), model="demo", priority=10)
-    start_worker()
-    small.wait(WAIT_SECONDS)
-    assert large.status().counts.stored <= 24
-    assert large.wait(WAIT_SECONDS).counts.stored == 160

@@ -40,7 +40,7 @@ class FaultProxy(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def roll(self) -> str | None:
+    def roll(self, command: str, path: str) -> str | None:
         """The fault for the next request, if any."""
         with self._lock:
             if self._dice.random() >= self.share:
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.roll()
+        fault = self.server.roll(self.command, self.path)
         if fault in ERRORS:
             self.refuse(*ERRORS[fault])
         elif fault == "cut before":

@@ -33,7 +33,7 @@ def test_an_object_whose_body_breaks_off_is_read_again_three_times(
 ) -> None:
     Store(settings.out, settings.s3).put("some", bytes(5000))
     with fault_proxy(servers.s3_endpoint_url, share=0.0) as proxy:
-        monkeypatch.setattr(proxy, "roll", lambda: next(faults, None))
+        monkeypatch.setattr(proxy, "roll", lambda *_: next(faults, None))
         store = Store(settings.out, settings.s3.model_copy(update={"endpoint_url": proxy.url}))
         for read in (lambda: store.get("some"), lambda: store.download("some", 10_000).data):
             faults = iter(["torn answer"] * times)

@@ -32,6 +32,8 @@ from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.store import Store
 from maskmill.submit import start, submit
+from producer import embedded
+from tests.chaos.fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -419,6 +421,22 @@ def test_failed_images_are_tried_again_under_the_same_job(
     manifest = close_job(services, job.job)
     assert (manifest.counts, manifest.failures) == (Counts(stored=10, failed=1), {"not_found": 1})
     assert [outcome.status.value for outcome in found.outcomes()] == ["stored"] * 5 + ["failed"] + ["stored"] * 5
+
+
+def test_a_retry_whose_word_is_stored_but_not_acknowledged_goes_on(
+    job: JobRecord, services: Services, settings: Settings, servers: embedded.Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(services, job, 0, 1, 2, 3, failed=[0])
+    close_job(services, job.job)
+    with fault_proxy(servers.s3_endpoint_url, share=0.0) as proxy:
+        s3 = settings.s3.model_copy(update={"endpoint_url": proxy.url})
+        found = Client(settings.model_copy(update={"s3": s3})).job(job.job)
+        faults = iter(["cut after"])
+        monkeypatch.setattr(
+            proxy, "roll", lambda verb, path: next(faults, None) if verb == "PUT" and "/retries/" in path else None
+        )
+        assert found.retry() == 4
+    assert next(faults, "was used") == "was used"
 
 
 def test_a_commit_of_before_the_retry_changes_nothing(

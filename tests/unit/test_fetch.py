@@ -4,6 +4,7 @@ import os
 import pickle
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -316,6 +317,17 @@ def test_a_large_file_is_too_large(tmp_path: Path, fetcher: Fetcher) -> None:
     (tmp_path / "large").write_bytes(bytes(20_001))
     with pytest.raises(ImageTooLarge):
         fetcher.fetch(str(tmp_path / "large"))
+
+
+def test_a_file_takes_the_memory_of_its_bytes_not_of_the_limit(tmp_path: Path) -> None:
+    """Or some fetches at a time use up a loader process's memory, and innocent images fail."""
+    (tmp_path / "small").write_bytes(BODY)
+    fetcher = Fetcher(FetchLimits(max_bytes=2**28))
+    tracemalloc.start()
+    assert fetcher.fetch(str(tmp_path / "small")) == BODY
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path, fetcher: Fetcher) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import threading
@@ -96,6 +97,19 @@ def test_tasks_are_taken_only_when_there_is_room(loader: Loader, images: list[Ta
     for _ in range(100):
         next(samples)
     assert taken <= 100 + 2 * (2 * 4 + 4) + 1
+
+
+def test_a_stream_that_is_dropped_leaves_no_thread(images: list[Task]) -> None:
+    before = threading.active_count()
+    loader = Loader(Preprocessor(), Settings(num_workers=0, fetch_threads=2))
+    next(loader.samples(images))
+    loader.close()
+    del loader
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.01)
 
 
 def test_an_empty_stream_has_no_samples(loader: Loader) -> None:
@@ -218,6 +232,25 @@ def test_one_process_that_dies_while_it_hands_a_sample_over_holds_up_no_other(
         os.kill(bulky._crew._processes[victim].pid or 0, signal.SIGKILL)
         seen += samples
         assert len(by_index(seen)) == 40
+
+
+@pytest.mark.timeout(60)
+def test_a_lone_process_that_dies_while_it_hands_a_sample_over_is_no_error(images: list[Task]) -> None:
+    """Its pipe has ended before it counts as dead."""
+    loader = Loader(Bulky(), Settings(num_workers=1, fetch_threads=4))
+    for _ in range(4):
+        samples = loader.samples(images)
+        process = psutil.Process(loader._crew._processes[0].pid)
+        seen = [next(samples)]
+        time.sleep(0.2)
+        process.suspend()  # with more than a pipe holds on its way: the receiver waits for the rest
+        while received := loader._crew._received.qsize():
+            seen += [next(samples) for _ in range(received)]
+            time.sleep(0.2)
+        process.kill()
+        seen += samples
+        assert len(by_index(seen)) == 40
+    loader.close()
 
 
 @pytest.mark.timeout(60)
