@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +17,9 @@ from maskmill import Client, Settings
 from maskmill.schema import JobStatus
 from maskmill.settings import S3Settings
 from producer import embedded
-from producer.worker_process import worker_command
+from producer.worker_process import WorkerProcess, worker_process
 
 POLL_SECONDS = 0.25
-STOP_SECONDS = 30.0
 NUMBERS = itertools.count()
 
 
@@ -41,18 +39,22 @@ class Finished:
 
 @dataclass(frozen=True)
 class Fleet:
-    """One running worker, the settings that reach it, and its process id."""
+    """One running worker and the settings that reach it."""
 
     settings: Settings
     environment: dict[str, str]
-    pid: int
-    log: Path
+    process: WorkerProcess
+
+    @property
+    def pid(self) -> int:
+        """Of the worker's main process."""
+        return self.process.pid
 
     def run(self, sources: Sequence[str], **parameters: Any) -> Finished:
         """Submit a job from this process and wait for its manifest; raises unless every image is stored."""
         client = Client(self.settings)
         with peak_memory(self.pid) as peak:
-            images, seconds = run_job(client, sources, **parameters)
+            images, seconds = run_job(client, sources, lambda _: self.process.check(), **parameters)
         return Finished(images, seconds, peak.bytes)
 
 
@@ -87,22 +89,10 @@ def worker(running: embedded.Servers, **settings: Any) -> Iterator[Fleet]:
     """One worker on the CPU with a queue and an output prefix of its own; other settings are the defaults."""
     name = f"bench-{os.getpid()}-{next(NUMBERS)}"
     changes = {"prefix": name, "queue": name} | settings
-    environment = {**os.environ, **running.environment()}
+    environment = running.environment()
     environment |= {f"MASKMILL_{key.upper()}": str(value) for key, value in changes.items()}
-    log = running.state_dir / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own console script
-            [worker_command(), "--with-parent", "--device", "cpu"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield Fleet(settings_of(running, **changes), environment, process.pid, log)
-    finally:
-        _stop(process)
+    with worker_process(["--device", "cpu"], environment, running.state_dir / f"{name}.log") as process:
+        yield Fleet(settings_of(running, **changes), environment, process)
 
 
 def settings_of(running: embedded.Servers, **changes: Any) -> Settings:
@@ -114,12 +104,3 @@ def settings_of(running: embedded.Servers, **changes: Any) -> Settings:
         region=running.region,
     )
     return Settings(broker_url=running.broker_url, bucket=running.bucket, s3=s3, source_s3=s3, **changes)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

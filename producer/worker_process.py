@@ -29,6 +29,11 @@ class WorkerProcess:
         self._starts = 0
         self._process = self._start()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        return self._process.pid
+
     def check(self) -> None:
         """Start the worker again if it ended; raises what it ended with when another start cannot help."""
         code = self._process.poll()

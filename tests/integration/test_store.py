@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from maskmill.download import Download
@@ -261,6 +269,31 @@ def _error_of(verb: Any) -> Exception:
     except Exception as error:  # noqa: BLE001 - the test looks at its type
         return error
     raise AssertionError("it was reached")
+
+
+@pytest.fixture
+def torn_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An https server whose answer goes on, after a tenth of its body, in the clear."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError), context.wrap_socket(server.accept()[0], server_side=True) as client:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(100))
+                os.write(client.fileno(), b"no TLS record at all" * 100)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"https://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_encryption_that_breaks_off_is_the_store_s_fault(settings: Settings, torn_tls: str) -> None:
+    store = Store(settings.out, of(settings, endpoint_url=torn_tls), attempts=1)
+    with pytest.raises(StoreUnavailable, match="SSLError"):
+        store.get("a")
 
 
 @pytest.mark.parametrize("url", ["", "bucket/key", "http://bucket/key", "s3://", "s3:///key", "S3://bucket"])
