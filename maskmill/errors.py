@@ -132,6 +132,14 @@ class BrokerUnavailable(ShardError):
 
     code = "broker_unavailable"
 
+    @classmethod
+    def unreachable(cls, error: Exception) -> BrokerUnavailable:
+        """Names the kind of error only: its text may hold the URL, and that a password."""
+        return cls(
+            f"the broker cannot be reached ({type(error).__name__}): set MASKMILL_BROKER_URL to one that runs, or "
+            "start one with `maskmill servers start`"
+        )
+
 
 class LeaseLost(ShardError):
     """Another worker holds the shard now: this one stops and leaves the shard to it."""

@@ -49,7 +49,7 @@ def broker_errors() -> Iterator[None]:
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise BrokerUnavailable(f"the broker cannot be reached ({type(error).__name__})") from error
+        raise BrokerUnavailable.unreachable(error) from error
     except RedisError as error:
         raise BrokerUnavailable(f"the broker refused: {error}") from error
 

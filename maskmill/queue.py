@@ -68,7 +68,7 @@ class Queue:
                 for message in messages:
                     self._send(producer, message)
         except (OperationalError, OSError) as error:
-            raise BrokerUnavailable(f"the broker cannot be reached ({type(error).__name__})") from error
+            raise BrokerUnavailable.unreachable(error) from error
 
     def _send(self, producer: Any, message: ShardMessage) -> None:
         self.app.send_task(
