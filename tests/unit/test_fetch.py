@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
 import time
 import tracemalloc
@@ -328,6 +329,12 @@ def test_a_file_takes_the_memory_of_its_bytes_not_of_the_limit(tmp_path: Path) -
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="proc(5)")
+def test_a_file_that_is_longer_than_it_said_is_not_taken_for_its_version(fetcher: Fetcher) -> None:
+    with pytest.raises(FetchFailed, match="changed its size while it was read"):
+        fetcher.fetch("/proc/self/status")  # says 0 bytes, as a file does that somebody begins to write
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path, fetcher: Fetcher) -> None:
