@@ -79,11 +79,11 @@ def _shrink(paths: Iterable[Path], folder: Path) -> None:
 def _job(worker: fleet.Fleet, model: str, tree: str) -> Grown:
     with (
         child("submitter", worker.environment) as client,
-        peak_memory(worker.pid) as worker_peak,
+        peak_memory(worker.process.pid) as worker_peak,
         peak_memory(client.pid) as client_peak,
     ):
         answer = client.ask("run", sources=[tree], model=model)
-        worker_end = _resident_bytes(worker.pid)
+        worker_end = _resident_bytes(worker.process.pid)
     job = Grown(
         answer["images"], answer["seconds"], worker_peak.bytes, worker_end, client_peak.bytes, answer["rss_bytes"]
     )

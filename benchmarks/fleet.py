@@ -45,15 +45,10 @@ class Fleet:
     environment: dict[str, str]
     process: WorkerProcess
 
-    @property
-    def pid(self) -> int:
-        """Of the worker's main process."""
-        return self.process.pid
-
     def run(self, sources: Sequence[str], **parameters: Any) -> Finished:
         """Submit a job from this process and wait for its manifest; raises unless every image is stored."""
         client = Client(self.settings)
-        with peak_memory(self.pid) as peak:
+        with peak_memory(self.process.pid) as peak:
             images, seconds = run_job(client, sources, lambda _: self.process.check(), **parameters)
         return Finished(images, seconds, peak.bytes)
 

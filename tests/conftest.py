@@ -74,13 +74,15 @@ def environment_of(settings: Settings, servers: embedded.Servers) -> dict[str, s
 
 
 @pytest.fixture
-def settings(servers: embedded.Servers) -> Settings:
-    return settings_of(servers)
+def settings(servers: embedded.Servers, request: pytest.FixtureRequest) -> Settings:
+    """A queue of the test's own; for tests marked `attended` that of a worker which they share."""
+    attended = request.node.get_closest_marker("attended") is not None
+    return settings_of(servers, **({"queue": request.getfixturevalue("attended_queue")} if attended else {}))
 
 
 @pytest.fixture(scope="session")
 def attended_queue(servers: embedded.Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A queue with one worker, for all tests that need nothing else of it; a worker takes 10 s to start."""
+    """A queue with a worker, which takes 10 s to start, for all tests that need nothing else of it."""
     settings = settings_of(servers)
     with worker_starter(environment_of(settings, servers), tmp_path_factory.mktemp("worker")) as start:
         start()

@@ -9,7 +9,7 @@ import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Semaphore, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 
 from PIL import Image
@@ -98,14 +98,14 @@ class TaskStream(IterableDataset[Sample]):
         self.reader = reader
         self.fetch_threads = fetch_threads
         self.in_hand = in_hand
-        self._dropped = False
 
     def __iter__(self) -> Iterator[Sample]:
         info = get_worker_info()
         process = info.id if info else 0
         fetched: queue.SimpleQueue[Fetched | None] = queue.SimpleQueue()
         room = Semaphore(2 * self.fetch_threads)  # as many being fetched as fetched and not yet read
-        Thread(target=self._fetch_all, args=(fetched, room), daemon=True).start()
+        dropped = Event()
+        Thread(target=self._fetch_all, args=(fetched, room, dropped), daemon=True).start()
         try:
             while (each := fetched.get()) is not None:
                 room.release()
@@ -114,17 +114,17 @@ class TaskStream(IterableDataset[Sample]):
                 self.in_hand.put_down(process)
                 yield sample
         finally:
-            self._dropped = True
-            room.release()
+            dropped.set()
+            room.release()  # who waits for room is to see it
 
-    def _fetch_all(self, fetched: queue.SimpleQueue[Fetched | None], room: Semaphore) -> None:
+    def _fetch_all(self, fetched: queue.SimpleQueue[Fetched | None], room: Semaphore, dropped: Event) -> None:
         def fetch(task: Task) -> None:
             fetched.put(self.reader.fetch(task))
 
         with ThreadPoolExecutor(self.fetch_threads, thread_name_prefix="fetch") as pool:
             while (task := self.tasks.get()) is not None:
                 room.acquire()
-                if self._dropped:
+                if dropped.is_set():
                     return
                 pool.submit(fetch, task)
         fetched.put(None)

@@ -8,9 +8,7 @@ import pytest
 
 from demo.quality import Panoptic, panoptic_quality
 from demo.scenes import HELD_OUT_SEEDS, Scene, generate_scene
-from maskmill import Client, Result, Settings
-from producer import embedded
-from tests.conftest import settings_of
+from maskmill import Client, Result
 
 BAR = 0.80
 MAX_BYTES = 8 * 2**20
@@ -22,11 +20,7 @@ def predicted(result: Result) -> Panoptic:
     return Panoptic(result.segment_map.astype("int32"), {segment.id: segment.label for segment in result.segments})
 
 
-@pytest.fixture
-def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
-    return settings_of(servers, queue=attended_queue)
-
-
+@pytest.mark.attended
 def test_panoptic_quality_on_two_hundred_held_out_scenes(client: Client, tmp_path: Path) -> None:
     scenes: dict[str, Scene] = {}
     for seed in HELD_OUT_SEEDS:

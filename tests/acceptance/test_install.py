@@ -8,20 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from maskmill import Settings
-from producer import embedded
 from tests.acceptance.images import write_good
-from tests.conftest import settings_of
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
-    return settings_of(servers, queue=attended_queue)
-
-
 @pytest.mark.slow
+@pytest.mark.attended
 def test_the_base_install_submits_and_watches_without_torch(environment: dict[str, str], tmp_path: Path) -> None:
     write_good(tmp_path / "pictures", 2)
     bare = tmp_path / "venv" / "bin"

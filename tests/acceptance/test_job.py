@@ -18,16 +18,12 @@ from maskmill import Client, Job, Settings, keys
 from maskmill.schema import JobState, Outcome, Status
 from maskmill.segment_map import decode
 from maskmill.store import Store
-from producer import embedded
 from tests.acceptance.images import write_broken, write_good
-from tests.conftest import DEMO_SAMPLES, settings_of
+from tests.conftest import DEMO_SAMPLES
+
+pytestmark = pytest.mark.attended
 
 WAIT_SECONDS = 240
-
-
-@pytest.fixture
-def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
-    return settings_of(servers, queue=attended_queue)
 
 
 @pytest.fixture

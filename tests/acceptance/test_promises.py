@@ -1,4 +1,4 @@
-"""What a user may rely on while a job runs and after it: reuse, cancel, retry, budget."""
+"""What a user may rely on while a job runs and after it: reuse, cancel, retry, budget, priority."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from PIL import Image
 
 from maskmill import Client, Job, Settings
 from maskmill.schema import Counts, JobState, Status
-from producer import embedded
 from tests.acceptance.images import write_good
-from tests.conftest import settings_of
+from tests.conftest import StartWorker
 
 WAIT_SECONDS = 240
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 
 
 @pytest.fixture
-def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
-    return settings_of(servers, queue=attended_queue, shard_size=8)
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"shard_size": 8})
 
 
 def maskmill(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -37,6 +36,7 @@ def wait_for_stored(job: Job, images: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.attended
 def test_a_job_that_is_run_again_makes_only_what_has_changed_or_was_spoiled(client: Client, tmp_path: Path) -> None:
     images = write_good(tmp_path / "some", 20)
     client.submit(str(tmp_path / "some"), model="demo").wait(WAIT_SECONDS)
@@ -63,10 +63,11 @@ def test_a_job_that_is_run_again_makes_only_what_has_changed_or_was_spoiled(clie
     assert len([result.segment_map for result in repaired.results()]) == 19
 
 
+@pytest.mark.attended
 def test_a_cancelled_job_stops_and_its_account_balances(
     client: Client, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    write_good(tmp_path / "some", 120)
+    write_good(tmp_path / "some", 200)
     job = client.submit(str(tmp_path / "some"), model="demo")
     wait_for_stored(job, 1)
 
@@ -80,8 +81,8 @@ def test_a_cancelled_job_stops_and_its_account_balances(
         Status.STORED: manifest.counts.stored,
         Status.CANCELLED: manifest.counts.cancelled,
     }
-    assert manifest.counts.total == len(outcomes) == 120
-    assert manifest.counts.cancelled > 30
+    assert manifest.counts.total == len(outcomes) == 200
+    assert manifest.counts.cancelled > 100
     assert len([result.segment_map for result in job.results()]) == manifest.counts.stored
     shown = maskmill("status", job.id, environment=environment)
     assert "cancelled by its submitter" in shown.stdout
@@ -90,10 +91,11 @@ def test_a_cancelled_job_stops_and_its_account_balances(
 
     again = client.submit(str(tmp_path / "some"), model="demo")
     assert again.wait(WAIT_SECONDS).counts == Counts(
-        stored=120 - manifest.counts.stored, reused=manifest.counts.stored
+        stored=200 - manifest.counts.stored, reused=manifest.counts.stored
     ), "what was stored is not made anew"
 
 
+@pytest.mark.attended
 def test_a_job_of_rotten_input_is_stopped_with_the_reason(client: Client, tmp_path: Path) -> None:
     names = tmp_path / "list.txt"
     names.write_text("".join(f"{tmp_path}/gone-{n:03d}.jpg\n" for n in range(400)))
@@ -106,6 +108,7 @@ def test_a_job_of_rotten_input_is_stopped_with_the_reason(client: Client, tmp_pa
     assert "not_found" in (manifest.reason or "")
 
 
+@pytest.mark.attended
 def test_failures_are_listed_and_retried_by_code(client: Client, environment: dict[str, str], tmp_path: Path) -> None:
     images = write_good(tmp_path / "some", 20)
     away = {index: images[index].read_bytes() for index in (2, 11, 12)}
@@ -129,3 +132,14 @@ def test_failures_are_listed_and_retried_by_code(client: Client, environment: di
     assert (manifest.counts, manifest.failures) == (Counts(stored=19, failed=1), {"not_an_image": 1})
     assert [outcome.uri for outcome in job.outcomes()] == list(map(str, images))
     assert maskmill("retry", job.id, "--code", "timeout", environment=environment).returncode == 2
+
+
+def test_a_small_job_of_higher_priority_goes_first(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
+    write_good(tmp_path / "large", 160)
+    write_good(tmp_path / "small", 16)
+    large = client.submit(str(tmp_path / "large"), model="demo")
+    small = client.submit(str(tmp_path / "small"), model="demo", priority=10)
+    start_worker()
+    small.wait(WAIT_SECONDS)
+    assert large.status().counts.stored <= 24
+    assert large.wait(WAIT_SECONDS).counts.stored == 160

@@ -1,4 +1,4 @@
-"""One message leads a worker through a whole job, unless other jobs wait for their turn, or go first."""
+"""One message leads a worker through a whole job, unless other jobs wait for their turn."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def settings(servers: embedded.Servers) -> Settings:
     return settings_of(servers, shard_size=2, window=3, hint_seconds=3600, lease_seconds=30)
 
 
-def submit(client: Client, folder: Path, images: int, priority: int = 0) -> Job:
-    paths = [str(path) for path in write_good(folder, images)]
-    return client.submit(paths, model="demo", batch_size="auto", priority=priority)
+def submit(client: Client, folder: Path, images: int) -> Job:
+    return client.submit([str(path) for path in write_good(folder, images)], model="demo", batch_size="auto")
 
 
 def test_one_message_leads_through_the_whole_job(
@@ -57,12 +56,3 @@ def test_a_small_job_does_not_wait_for_the_end_of_a_large_one(
     assert not large.status().finished
     large.wait(timeout=WAIT_SECONDS)
     assert large.status().counts.stored == 160
-
-
-def test_a_small_job_of_higher_priority_goes_first(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
-    large = submit(client, tmp_path / "large", 60)
-    small = submit(client, tmp_path / "small", 8, priority=10)
-    start_worker()
-    small.wait(WAIT_SECONDS)
-    assert large.status().counts.stored <= 12
-    assert large.wait(WAIT_SECONDS).counts.stored == 60

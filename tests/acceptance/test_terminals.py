@@ -12,18 +12,12 @@ from typer.testing import CliRunner
 
 from maskmill import Settings
 from maskmill.segment_map import decode
-from producer import embedded
 from producer.cli import app
 from tests.acceptance.images import write_good
-from tests.conftest import settings_of
+from tests.conftest import StartWorker
 
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 EXIT_FAILURES, EXIT_USAGE, EXIT_UNAVAILABLE = 4, 2, 5
-
-
-@pytest.fixture
-def settings(servers: embedded.Servers, attended_queue: str) -> Settings:
-    return settings_of(servers, queue=attended_queue)
 
 
 def maskmill(*arguments: object, environment: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -31,8 +25,11 @@ def maskmill(*arguments: object, environment: dict[str, str], stdin: str = "") -
     return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=240)
 
 
-def test_submit_watch_status_and_results(environment: dict[str, str], tmp_path: Path) -> None:
+def test_submit_watch_status_and_results(
+    environment: dict[str, str], settings: Settings, start_worker: StartWorker, tmp_path: Path
+) -> None:
     images = write_good(tmp_path / "pictures", 8)
+    start_worker()
     listed = "\n".join([*map(str, images), str(tmp_path / "gone.jpg")])
 
     submitted = maskmill("submit", "-", "--model", "demo", environment=environment, stdin=listed)
@@ -51,7 +48,7 @@ def test_submit_watch_status_and_results(environment: dict[str, str], tmp_path: 
     assert status["failed_images"] == [
         {"uri": str(tmp_path / "gone.jpg"), "code": "not_found", "reason": status["failed_images"][0]["reason"]}
     ]
-    assert job in [each["job"] for each in json.loads(everything.stdout)]
+    assert [each["job"] for each in json.loads(everything.stdout)] == [job]
     keys = [json.loads(line)["mask_key"] for line in listing.stdout.splitlines()]
     assert len(keys) == 8
     assert downloaded.returncode == 0
@@ -59,6 +56,7 @@ def test_submit_watch_status_and_results(environment: dict[str, str], tmp_path: 
         decode((tmp_path / "masks" / key).read_bytes())
 
 
+@pytest.mark.attended
 def test_a_job_can_be_watched_by_people_too(environment: dict[str, str], tmp_path: Path) -> None:
     write_good(tmp_path / "pictures", 3)
 
