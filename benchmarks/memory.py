@@ -12,6 +12,8 @@ from threading import Event, Thread
 import psutil
 
 SAMPLE_SECONDS = 0.05
+LOOKING = 0.01
+"""Share of a core that may go into looking at processes whose speed is measured meanwhile."""
 
 
 @dataclass
@@ -28,10 +30,11 @@ class Peak:
 
 
 @contextmanager
-def peak_memory(pid: int | None = None) -> Iterator[Peak]:
+def peak_memory(pid: int | None = None, looking: float = LOOKING) -> Iterator[Peak]:
     """Sample the process (default: this one) and all its descendants while the block runs.
 
-    Proportional set size where the system tells it, so that pages shared with forked children count once.
+    Proportional set size where the system tells it, so that pages shared with forked children count once. What a
+    look costs grows with the memory looked at, so looks come as often as `looking` allows.
     """
     process, peak, stopped = psutil.Process(pid or os.getpid()), Peak(), Event()
     peak.first = peak.bytes = _tree_bytes(process)
@@ -40,7 +43,7 @@ def peak_memory(pid: int | None = None) -> Iterator[Peak]:
         while not stopped.wait(SAMPLE_SECONDS):
             started = time.perf_counter()
             peak.bytes = max(peak.bytes, _tree_bytes(process))
-            stopped.wait(10 * (time.perf_counter() - started))  # at most a tenth of a core goes into looking
+            stopped.wait((time.perf_counter() - started) / looking)
 
     thread = Thread(target=sample, daemon=True)
     thread.start()

@@ -24,6 +24,9 @@ from worker.parent import die_with_parent
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
+SPIN_COUNT = "10000"
+"""About 0.1 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""
+
 EPILOG = """
 **Examples**
 
@@ -97,8 +100,7 @@ def worker(
         "MASKMILL_COMPILE": compiled or None,
         "MASKMILL_LOG_JSON": json or None,
     }
-    # Idle OpenMP threads that spin take the cores from the loader processes and the upload threads; read by torch.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _let_idle_threads_sleep()
     # Through the environment, because spawned pool processes, and the workers of a fleet, read their settings from it.
     os.environ.update({key: str(value) for key, value in changes.items() if value is not None})
     try:
@@ -153,6 +155,17 @@ def _line(vitals: Vitals) -> str:
     state = "alive" if vitals.alive else "DEAD "
     detail = "" if vitals.alive else f": {vitals.reason}"
     return f"{state} {vitals.node} (process {vitals.pid}, seen {vitals.seen_seconds_ago:.0f} s ago){detail}"
+
+
+def _let_idle_threads_sleep() -> None:
+    """Have torch's OpenMP threads spin for about as long as it takes to wake them, and sleep then.
+
+    By default they spin for milliseconds, which loader and upload threads on the same cores need; but without any
+    spinning every short operation of the model waits for a thread to wake. Must be set before torch is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for LLVM's runtime
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # for GNU's, where it goes before the policy
 
 
 def _refuse_contradictions(device: str, devices: str, workers_per_device: int | None, name: str) -> None:

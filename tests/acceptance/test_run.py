@@ -23,6 +23,8 @@ from tests.acceptance.images import write_broken, write_good
 from tests.conftest import hear_ctrl_c
 
 RUN_SECONDS = 200
+MANY_IMAGES = 240
+"""More than a worker stores of what it has in hand, from its first committed shard to its end after Ctrl-C."""
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 EXIT_FAILURES, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 4, 2, 3, 130
 
@@ -129,7 +131,7 @@ def test_a_run_reads_s3_sources_from_the_users_own_store(
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
-    images = write_good(tmp_path / "pictures", 60)
+    images = write_good(tmp_path / "pictures", MANY_IMAGES)
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
@@ -149,7 +151,7 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
 def test_after_sigkill_of_a_run_the_next_one_clears_up_and_finishes(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:
-    images = write_good(tmp_path / "pictures", 60)
+    images = write_good(tmp_path / "pictures", MANY_IMAGES)
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
