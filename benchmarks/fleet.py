@@ -39,7 +39,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Fleet:
-    """One running worker and the settings that reach it."""
+    """Running workers, all below one process, and the settings that reach them."""
 
     settings: Settings
     environment: dict[str, str]
@@ -80,13 +80,14 @@ def servers() -> Iterator[embedded.Servers]:
 
 
 @contextmanager
-def worker(running: embedded.Servers, **settings: Any) -> Iterator[Fleet]:
-    """One worker on the CPU with a queue and an output prefix of its own; other settings are the defaults."""
+def worker(running: embedded.Servers, workers: int = 1, **settings: Any) -> Iterator[Fleet]:
+    """Workers on the CPU, which share its cores, with a queue and an output prefix of their own; the rest is default."""
     name = f"bench-{os.getpid()}-{next(NUMBERS)}"
     changes = {"prefix": name, "queue": name} | settings
     environment = running.environment()
     environment |= {f"MASKMILL_{key.upper()}": str(value) for key, value in changes.items()}
-    with worker_process(["--device", "cpu"], environment, running.state_dir / f"{name}.log") as process:
+    device = ["--devices", "cpu", "--workers-per-device", str(workers)] if workers > 1 else ["--device", "cpu"]
+    with worker_process(device, environment, running.state_dir / f"{name}.log") as process:
         yield Fleet(settings_of(running, **changes), environment, process)
 
 
