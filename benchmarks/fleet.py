@@ -81,7 +81,7 @@ def servers() -> Iterator[embedded.Servers]:
 
 @contextmanager
 def worker(running: embedded.Servers, workers: int = 1, **settings: Any) -> Iterator[Fleet]:
-    """Workers on the CPU, which share its cores, with a queue and an output prefix of their own; the rest is default."""
+    """Workers on the CPU, sharing its cores, with a queue and an output prefix of their own; the rest is default."""
     name = f"bench-{os.getpid()}-{next(NUMBERS)}"
     changes = {"prefix": name, "queue": name} | settings
     environment = running.environment()
