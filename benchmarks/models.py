@@ -23,7 +23,6 @@ LABELS = 250
 """As facebook/detr-resnet-50-panoptic has them: COCO's ids of things and stuff, with gaps."""
 
 COCO_SIZE = {"shortest_edge": 800, "longest_edge": 1333}
-SMALL_SIZE = {"shortest_edge": 320, "longest_edge": 533}
 MASK_FIT_SIZE = {"shortest_edge": 200, "longest_edge": 333}
 """The mask head takes many seconds an image at full size, and its statistics change little with it."""
 
