@@ -12,7 +12,7 @@ from threading import Event, Thread
 import psutil
 
 SAMPLE_SECONDS = 0.05
-LOOKING = 0.01
+LOOKING = 0.003
 """Share of a core that may go into looking at processes whose speed is measured meanwhile."""
 
 

@@ -23,6 +23,7 @@ from producer import embedded
 from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
 from tests.conftest import end, settings_of
+from worker.cli import SPIN_COUNT
 
 WORKER = str(Path(sys.executable).parent / "maskmill-worker")
 WAIT_SECONDS = 240
@@ -130,6 +131,7 @@ def test_two_workers_share_the_jobs(
     assert run_worker("health", environment=fleet.environment).stdout.count("alive cpu0-") == 2
     code, said = fleet.health()
     assert (code, said["healthy"], said["queue"]) == (0, True, client.settings.queue)
+    assert {process.environ()["GOMP_SPINCOUNT"] for process in family_of(fleet)} == {SPIN_COUNT}, "they share the cores"
 
 
 def test_a_killed_worker_comes_back_and_the_job_is_complete(
