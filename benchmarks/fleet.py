@@ -19,7 +19,7 @@ from maskmill.settings import S3Settings
 from producer import embedded
 from producer.worker_process import WorkerProcess, worker_process
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 NUMBERS = itertools.count()
 
 
