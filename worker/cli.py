@@ -24,8 +24,8 @@ from worker.parent import die_with_parent
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-SPIN_COUNT = "10000"
-"""About 0.1 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""
+SPIN_COUNT = "1000"
+"""About 0.01 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""
 
 EPILOG = """
 **Examples**
@@ -158,7 +158,7 @@ def _line(vitals: Vitals) -> str:
 
 
 def _let_idle_threads_sleep() -> None:
-    """Have torch's OpenMP threads spin for about as long as it takes to wake them, and sleep then.
+    """Have torch's OpenMP threads spin for a moment, and sleep then.
 
     By default they spin for milliseconds, which loader and upload threads on the same cores need; but without any
     spinning every short operation of the model waits for a thread to wake. Must be set before torch is loaded.
