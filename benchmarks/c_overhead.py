@@ -25,7 +25,7 @@ WORKERS = 2
 share of the cores each wait less than one with all. So the bar is theirs, and the model alone runs as they do."""
 CASES = (((640, 1066), (WORKERS,)), ((480, 800), (WORKERS,)), ((320, 533), (WORKERS, 1)))
 """Shortest and longest edge of the images that the model sees, and the workers of each job. What an image costs beside
-the model hardly depends on the size, so the sizes show from where on it counts."""
+the model grows more slowly than the model's time, so the sizes show how much it counts."""
 SHARD_SIZE = 8
 SHARDS = 24
 WARM_UP_SHARDS = 3 * WORKERS

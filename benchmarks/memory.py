@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Event, Thread
 
 import psutil
+
+from benchmarks.sampling import sampled
 
 SAMPLE_SECONDS = 0.05
 LOOKING = 0.003
@@ -36,22 +36,14 @@ def peak_memory(pid: int | None = None, looking: float = LOOKING) -> Iterator[Pe
     Proportional set size where the system tells it, so that pages shared with forked children count once. What a
     look costs grows with the memory looked at, so looks come as often as `looking` allows.
     """
-    process, peak, stopped = psutil.Process(pid or os.getpid()), Peak(), Event()
+    process, peak = psutil.Process(pid or os.getpid()), Peak()
     peak.first = peak.bytes = _tree_bytes(process)
 
-    def sample() -> None:
-        while not stopped.wait(SAMPLE_SECONDS):
-            started = time.perf_counter()
-            peak.bytes = max(peak.bytes, _tree_bytes(process))
-            stopped.wait((time.perf_counter() - started) / looking)
+    def look() -> None:
+        peak.bytes = max(peak.bytes, _tree_bytes(process))
 
-    thread = Thread(target=sample, daemon=True)
-    thread.start()
-    try:
+    with sampled(look, SAMPLE_SECONDS, looking):
         yield peak
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def _tree_bytes(process: psutil.Process) -> int:

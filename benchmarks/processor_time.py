@@ -6,9 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
 
 import psutil
+
+from benchmarks.memory import LOOKING
+from benchmarks.sampling import sampled
 
 SAMPLE_SECONDS = 0.5
 PARTS = {"weed": "object store", "valkey-server": "broker", "pt_data_worker": "loader processes"}
@@ -23,22 +25,14 @@ Taken = dict[tuple[int, str], float]
 def processor_time() -> Iterator[Counter[str]]:
     """Seconds of processor time, user and system, of this process and its descendants by part; filled at the end.
 
-    What a process takes in its last half second is missed when it ends within the block.
+    What a process takes after the last look is missed when it ends within the block.
     """
     found: Counter[str] = Counter()
-    before, last, stopped = _taken(), _taken(), Event()
-
-    def sample() -> None:
-        while not stopped.wait(SAMPLE_SECONDS):
-            last.update(_taken())
-
-    thread = Thread(target=sample, daemon=True)
-    thread.start()
+    before, last = _taken(), _taken()
     try:
-        yield found
+        with sampled(lambda: last.update(_taken()), SAMPLE_SECONDS, LOOKING):
+            yield found
     finally:
-        stopped.set()
-        thread.join()
         last.update(_taken())
         for (pid, part), seconds in last.items():
             found[part] += seconds - before.get((pid, part), 0.0)
