@@ -17,7 +17,6 @@ import stamina
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from botocore.handlers import add_expect_header
-from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
 
 from maskmill.access import is_this_machine
@@ -271,17 +270,11 @@ class ObjectReader:
         return self._stores[bucket].download(key, max_bytes, known)
 
 
-def ensure_bucket(*, endpoint_url: str, access_key_id: str, secret_access_key: str, region: str, bucket: str) -> None:
+def ensure_bucket(bucket: str, settings: S3Settings) -> None:
     """Make the bucket unless it is there.
 
     Raises `StoreUnavailable` while the server does not answer and `ObjectForbidden` for wrong credentials.
     """
-    settings = S3Settings(
-        endpoint_url=endpoint_url,
-        access_key_id=access_key_id,
-        secret_access_key=SecretStr(secret_access_key),
-        region=region,
-    )
     try:
         new_client(settings).create_bucket(Bucket=bucket)
     except ClientError as error:

@@ -27,6 +27,10 @@ cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exce
 SPIN_COUNT = "1000"
 """About 0.01 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""
 
+WITHOUT = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""What Celery's workers tell each other and us: the ledger says it all, and a last heartbeat waits for its broker for
+ever."""
+
 EPILOG = """
 **Examples**
 
@@ -85,7 +89,8 @@ def worker(
 
     Start it on any number of machines: each needs only the settings (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3,
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths, the files.
-    SIGTERM gives the shard in hand back and leaves; a second one ends a fleet at once.
+    At SIGTERM or Ctrl-C it begins no further shard, finishes those in hand or gives them back after
+    MASKMILL_DRAIN_SECONDS, and leaves; at a second one it gives them back at once (a fleet: ends at once).
 
     With --devices each worker is a process that sees one device. One that ends is started again, after 1, 2, 4… s;
     five ends in a row within a minute of their start stop the fleet, with the reason.
@@ -201,7 +206,7 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
 
 
 def _serve(name: str) -> None:
-    # SIGTERM takes the way of SIGQUIT: the task in hand gets `worker_soft_shutdown_timeout` and is then interrupted.
+    # So that Celery's handler for SIGTERM, the second stage of `worker.drain`, interrupts the task in hand.
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"
     # Until Celery has handlers of its own: leave in order, nothing is in hand yet.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -211,7 +216,7 @@ def _serve(name: str) -> None:
     configure_logs(settings.log_json)
     node = node_name(name or f"worker{os.getpid()}@%h")
     with drain_file(), signs_of_life(HealthFile(node, settings.queue, settings.run_dir)):
-        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", "--without-gossip", "--without-mingle", "-n", node])
+        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", *WITHOUT, "-n", node])
 
 
 def _say(error: MaskmillError, json: bool) -> None:

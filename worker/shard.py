@@ -90,7 +90,7 @@ def process_shards(worker: ShardWorker, message: ShardMessage) -> None:
     An error of one image becomes its outcome; any other gives the shards in hand back, or closes them with their images
     failed once their attempts are used up (see `worker.claim`).
     """
-    going_on = work_on(worker, message.job, message.out, message.shard)
+    going_on = not draining() and work_on(worker, message.job, message.out, message.shard)
     while going_on and not draining() and (load := worker.turns.next()) is not None:
         going_on = work_on(worker, load.job, load.out)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -16,6 +15,7 @@ import structlog
 from billiard import current_process
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from celery.utils.nodenames import default_nodename, host_format
+from celery.worker import state
 
 from maskmill.admission import tend
 from maskmill.errors import DeviceLost, MaskmillError, UsageError, one_line
@@ -25,7 +25,7 @@ from maskmill.schema import ShardMessage
 from maskmill.services import Services
 from maskmill.settings import load_settings
 from maskmill.store import WORKER_ATTEMPTS
-from worker.drain import DRAIN_FILE
+from worker.drain import drain_on_signal
 from worker.parent import die_with_parent
 
 settings = load_settings()
@@ -97,8 +97,9 @@ def start_process(**_: object) -> None:
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def start_tending(sender: Any, **_: object) -> None:
-    """Tend the open jobs from a thread of the worker's main process, so that no other process is needed."""
+def start_worker(sender: Any, **_: object) -> None:
+    """Hear signals, and tend the open jobs from a thread of the main process, so that no other process is needed."""
+    drain_on_signal(settings.drain_seconds, busy=lambda: bool(state.active_requests))
     node = str(sender.hostname)
     log.info("worker_ready", node=node, queue=settings.queue, device=settings.device, pid=os.getpid())
     Thread(target=_tend, args=(node,), name="tend", daemon=True).start()
@@ -106,10 +107,8 @@ def start_tending(sender: Any, **_: object) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def stop_tending(**_: object) -> None:
-    """A worker on its way out announces nothing more, and its pool process begins no further shard."""
+    """A worker on its way out announces nothing more."""
     _stopping.set()
-    if DRAIN_FILE in os.environ:
-        Path(os.environ[DRAIN_FILE]).touch()
 
 
 def node_name(name: str) -> str:

@@ -8,7 +8,10 @@ from http.client import HTTPConnection
 from importlib import metadata
 from typing import ClassVar
 
-from maskmill.store import ensure_bucket
+from pydantic import SecretStr
+
+from maskmill.settings import S3Settings
+from maskmill.store import Store, ensure_bucket
 from producer.embedded.errors import INSTALL, EmbeddedServersFailed
 from producer.embedded.ports import HOST, all_free, free_ports, is_free
 from producer.embedded.process import Launch
@@ -28,6 +31,10 @@ PORT_FLAGS = (
 ADMIN_GRPC_OFFSET = 10_000
 FIRST_USER_PORT = 1024
 CHECK_SECONDS = 5.0
+
+PROBE = ".probe"
+"""An object that is read at each start. The store lets people in before it knows where its objects lie: up to 5 s
+before, when its volumes' first word to its master came too early, and until then every read is an InternalError."""
 
 MEMORY_LIMIT = "1GiB"
 """Go's soft limit (GOMEMLIMIT), well above what it takes (350 MiB): near it, each put costs five times as much."""
@@ -93,18 +100,21 @@ class ObjectStore:
         return f"http://{HOST}:{ports[0]}"
 
     def check(self, ports: tuple[int, ...]) -> None:
-        """Make sure of the bucket; raises `OSError`, `StoreUnavailable` or `ObjectForbidden` until it can."""
+        """Make sure of the bucket and that objects in it can be read; raises `OSError` or `MaskmillError` till then."""
         # A bounded probe first: the S3 client waits a minute for an answer.
         with closing(HTTPConnection(HOST, ports[0], timeout=CHECK_SECONDS)) as probe:
             probe.request("GET", "/")
             probe.getresponse()
-        ensure_bucket(
+        settings = S3Settings(
             endpoint_url=self.url(ports),
             access_key_id=self.access_key_id,
-            secret_access_key=self.secret_access_key,
+            secret_access_key=SecretStr(self.secret_access_key),
             region=self.region,
-            bucket=self.bucket,
         )
+        ensure_bucket(self.bucket, settings)
+        store = Store(f"s3://{self.bucket}", settings, attempts=1)
+        store.put_if_absent(PROBE, b"An empty object has no place that could be unknown.")
+        store.get(PROBE)
 
 
 def binary() -> str:

@@ -63,7 +63,7 @@ def test_sigterm_gives_the_shard_back_and_another_worker_finishes(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     images = write_good(tmp_path / "some", IMAGES)
-    worker = start_worker()
+    worker = start_worker(MASKMILL_DRAIN_SECONDS="0.01")
     job = client.submit(str(tmp_path / "some"), model="demo")
     wait_until_some_are_stored(job)
 
@@ -73,5 +73,23 @@ def test_sigterm_gives_the_shard_back_and_another_worker_finishes(
     start_worker()
     job.wait(timeout=WAIT_SECONDS)
 
+    assert "shard_given_back" in worker.log.read_text()
     assert left.shards_claimed == 0, "the lease was given back, not left to expire"
     assert_all_stored_once(job, images)
+
+
+def test_a_draining_worker_finishes_what_it_has_in_hand_and_leaves(
+    client: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "some", 4 * IMAGES)
+    worker = start_worker(MASKMILL_DRAIN_SECONDS="600")
+    job = client.submit(str(tmp_path / "some"), model="demo")
+    wait_until_some_are_stored(job)
+
+    worker.process.terminate()
+    worker.process.wait(30)
+
+    left = job.status()
+    assert left.shards_claimed == 0
+    assert 0 < left.shards_done < left.shards
+    assert "shard_given_back" not in worker.log.read_text()

@@ -315,28 +315,18 @@ def test_a_bucket_name_that_cannot_be_is_the_caller_s_error(settings: Settings) 
 # Buckets
 
 
-def ensure(settings: Settings, **changes: str) -> None:
-    s3 = settings.s3
-    assert s3.endpoint_url
-    assert s3.access_key_id
-    assert s3.secret_access_key
-    assert s3.region
-    ours = {"endpoint_url": s3.endpoint_url, "access_key_id": s3.access_key_id, "region": s3.region}
-    ours |= {"secret_access_key": s3.secret_access_key.get_secret_value(), "bucket": f"{settings.prefix}-new"}
-    ensure_bucket(**(ours | changes))
-
-
 def test_a_bucket_is_made_once_and_then_left_alone(settings: Settings) -> None:
-    ensure(settings)
+    ensure_bucket(f"{settings.prefix}-new", settings.s3)
     store = Store(f"s3://{settings.prefix}-new", settings.s3)
     store.put("a", b"kept")
-    ensure(settings)
+    ensure_bucket(f"{settings.prefix}-new", settings.s3)
     assert store.get("a") == b"kept"
 
 
 def test_a_bucket_is_not_made_with_a_wrong_secret(settings: Settings) -> None:
+    stranger = of(settings, secret_access_key=SecretStr("wrong")).s3
     with pytest.raises(ObjectForbidden):
-        ensure(settings, secret_access_key="wrong")
+        ensure_bucket(f"{settings.prefix}-new", stranger)
 
 
 # Services and readers
@@ -348,7 +338,7 @@ def test_services_keep_one_store_for_each_output_prefix(services: Services, sett
 
 
 def test_an_object_reader_reads_any_bucket(store: Store, settings: Settings) -> None:
-    ensure(settings)
+    ensure_bucket(f"{settings.prefix}-new", settings.s3)
     Store(f"s3://{settings.prefix}-new", settings.s3).put("b c.jpg", b"theirs")
     store.put("a.jpg", b"mine")
     read = ObjectReader(settings.s3)
