@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 from benchmarks import fleet, peers
@@ -19,8 +19,16 @@ TITLE = "The demo model over small images on disk, reference to stored mask"
 IMAGES = 2000
 TUNING_IMAGES = 200
 MAP_IMAGES = 500
-WARM_UP_IMAGES = 64
-LOOP_BAR, LOADER_BAR, RAY_BAR = 3.0, 2.0, 2.0
+WORKERS = 2
+"""As in benchmark C; one worker with all cores is measured too."""
+WARM_UP_IMAGES = 768
+"""Enough shards for each worker to get some."""
+
+IN_A_LOOP = "stock pipeline in a loop"
+WITH_LOADER = "stock pipeline, DataLoader and upload threads"
+TWICE = f"{WITH_LOADER}, in {WORKERS} processes"
+RAY_DATA = "Ray Data"
+BARS = {IN_A_LOOP: 3.0, WITH_LOADER: 2.0, RAY_DATA: 2.0}
 
 LOOP: Settings = {"batch_size": 1, "num_workers": 0, "threads": 0}
 LOADER: Settings = {"batch_size": 8, "num_workers": 1, "threads": 8}
@@ -45,16 +53,14 @@ def run() -> Result:
     """Ours first, then each peer alone on the machine, all on one S3 server."""
     paths = [str(path) for path in small_images(scaled(IMAGES, 16))]
     with fleet.servers() as servers:
-        with fleet.worker(servers) as worker:
-            worker.run(paths[: scaled(WARM_UP_IMAGES, 8)], model=DEMO)
-            ours = worker.run(paths, model=DEMO)
-        say(f"ours: {ours.rate:.1f} images/s")
+        ours = [_ours(paths, servers, workers) for workers in (WORKERS, 1)]
         runs = {
-            **_stock(paths, servers, "stock pipeline in a loop", (), LOOP),
-            **_stock(paths, servers, "stock pipeline, DataLoader and upload threads", LOADER_CHOICES, LOADER),
+            **_stock(paths, servers, IN_A_LOOP, (), LOOP),
+            **_stock(paths, servers, WITH_LOADER, LOADER_CHOICES, LOADER),
             **_ray(paths, servers),
+            **_stock(paths, servers, TWICE, LOADER_CHOICES, LOADER, processes=WORKERS),
         }
-    return _result(ours, runs)
+    return _result(*ours, runs)
 
 
 Runs = dict[tuple[str, str], Stored]
@@ -63,13 +69,23 @@ Runs = dict[tuple[str, str], Stored]
 Choices = Sequence[Sequence[Settings]]
 
 
-def _stock(paths: list[str], servers: Servers, name: str, choices: Choices, start: Settings) -> Runs:
-    with peers.stock(resolve(DEMO), paths[0], servers.environment(), name) as peer:
+def _ours(paths: list[str], servers: Servers, workers: int) -> fleet.Finished:
+    with fleet.worker(servers, workers) as running:
+        running.run(paths[: scaled(WARM_UP_IMAGES, 8)], model=DEMO)
+        finished = running.run(paths, model=DEMO)
+    say(f"ours, workers: {workers}: {finished.rate:.1f} images/s")
+    return finished
+
+
+def _stock(
+    paths: list[str], servers: Servers, name: str, choices: Choices, start: Settings, processes: int = 1
+) -> Runs:
+    with peers.stock(resolve(DEMO), paths[0], servers.environment(), name, processes) as peer:
         return _both(peer, paths, choices, start)
 
 
 def _ray(paths: list[str], servers: Servers) -> Runs:
-    with peers.ray_data(resolve(DEMO), servers.environment(), RAY_CPUS) as peer:
+    with peers.ray_data(RAY_DATA, resolve(DEMO), servers.environment(), RAY_CPUS) as peer:
         return _both(peer, paths, RAY_CHOICES, RAY)
 
 
@@ -83,26 +99,35 @@ def _both(peer: Peer, paths: list[str], choices: Choices, start: Settings) -> Ru
     }
 
 
-def _result(ours: fleet.Finished, runs: Runs) -> Result:
-    bars = dict(zip(dict.fromkeys(name for name, _ in runs), (LOOP_BAR, LOADER_BAR, RAY_BAR), strict=True))
-    sizes = f"{len(SIZES)} sizes from {SIZES[0][0]}×{SIZES[0][1]} to 320×240"
+def _result(ours: fleet.Finished, alone: fleet.Finished, runs: Runs) -> Result:
     return Result(
         figures=[
-            Figure(
-                name="Maskmill, one worker",
-                value=ours.rate,
-                unit="images/s",
-                settings=f"{ours.images} JPEG scenes of {sizes}; default settings; submit to manifest, worker warm; "
-                "one segment map with its metadata an image",
-                peak_bytes=ours.peak_bytes,
-            ),
+            _ours_figure(ours, f"{WORKERS} workers, `maskmill-worker --devices cpu --workers-per-device {WORKERS}`"),
+            _ours_figure(alone, "1 worker, `maskmill-worker`"),
             *(_figure(name, masks, stored) for (name, masks), stored in runs.items()),
         ],
         comparisons=[
             Comparison(name=f"images/s, ours ÷ {name}", value=ours.rate / runs[name, "segments"].rate, bar=bar)
-            for name, bar in bars.items()
+            for name, bar in BARS.items()
         ],
-        notes=[_one_map(ours, runs, list(bars)), _how(runs)],
+        notes=[
+            f"Ours ÷ {_ratios(ours, runs, 'segments', [TWICE])}.",
+            f"One worker with all cores ÷ {_ratios(alone, runs, 'segments', BARS)}.",
+            f"One segment map an image on the peers' side too: ours ÷ {_ratios(ours, runs, 'map', [*BARS, TWICE])}.",
+            _how(runs),
+        ],
+    )
+
+
+def _ours_figure(finished: fleet.Finished, how: str) -> Figure:
+    sizes = f"{len(SIZES)} sizes from {SIZES[0][0]}×{SIZES[0][1]} to 320×240"
+    return Figure(
+        name=f"Maskmill, {how}",
+        value=finished.rate,
+        unit="images/s",
+        settings=f"{finished.images} JPEG scenes of {sizes}; default settings; submit to manifest, workers warm; "
+        "one segment map with its metadata an image",
+        peak_bytes=finished.peak_bytes,
     )
 
 
@@ -117,9 +142,8 @@ def _figure(name: str, masks: str, stored: Stored) -> Figure:
     )
 
 
-def _one_map(ours: fleet.Finished, runs: Runs, names: list[str]) -> str:
-    ratios = ", ".join(f"{ours.rate / runs[name, 'map'].rate:.2f} × {name}" for name in names)
-    return f"With one segment map an image on the peers' side too, ours is {ratios}."
+def _ratios(ours: fleet.Finished, runs: Runs, masks: str, names: Iterable[str]) -> str:
+    return "; ".join(f"{name}: {ours.rate / runs[name, masks].rate:.2f} ×" for name in names)
 
 
 def _how(runs: Runs) -> str:

@@ -27,7 +27,7 @@ CASES = (((640, 1066), (WORKERS,)), ((480, 800), (WORKERS,)), ((320, 533), (WORK
 """Shortest and longest edge of the images that the model sees, and the workers of each job. What an image costs beside
 the model grows more slowly than the model's time, so the sizes show how much it counts."""
 SHARD_SIZE = 8
-SHARDS = 24
+SHARDS = 48
 WARM_UP_SHARDS = 3 * WORKERS
 ALONE_IMAGES = 64
 BAR = 0.95

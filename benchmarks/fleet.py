@@ -19,7 +19,6 @@ from maskmill.settings import S3Settings
 from producer import embedded
 from producer.worker_process import WorkerProcess, worker_process
 
-POLL_SECONDS = 0.25
 NUMBERS = itertools.count()
 
 
@@ -62,7 +61,7 @@ def run_job(
     """One job from `submit` to its manifest: images, and wall seconds. Raises unless every image is stored."""
     started = time.perf_counter()
     job = client.submit(sources, overwrite=True, **parameters)  # runs of one benchmark share a prefix
-    manifest = job.wait(poll_seconds=POLL_SECONDS, on_status=on_status)
+    manifest = job.wait(on_status=on_status)
     seconds = time.perf_counter() - started
     if manifest.counts.stored != manifest.submitted:
         raise RuntimeError(f"{manifest.counts} of {manifest.submitted} images: {manifest.failures}")

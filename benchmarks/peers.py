@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -43,17 +45,18 @@ class Stored:
 
 @dataclass(frozen=True)
 class Peer:
-    """One loaded peer; `store` takes its paths, a key prefix, what masks to write, and settings."""
+    """One loaded peer of one or several processes; `store` takes paths, a key prefix, what masks to write, settings."""
 
     name: str
-    pid: int
+    pids: Sequence[int]
     store: Callable[..., Mapping[str, Any]]
 
     def run(self, paths: Sequence[str], settings: Settings, masks: Masks = "segments") -> Stored:
         """Segment and store the images."""
-        with peak_memory(self.pid) as peak:
+        with ExitStack() as stack:
+            peaks = [stack.enter_context(peak_memory(pid)) for pid in self.pids]
             answer = self.store(paths=list(paths), prefix=f"peer-{next(NUMBERS)}", masks=masks, **settings)
-        stored = Stored(len(paths), answer["objects"], answer["seconds"], peak.bytes, settings)
+        stored = Stored(len(paths), answer["objects"], answer["seconds"], sum(peak.bytes for peak in peaks), settings)
         say(f"{self.name}: {stored.rate:.1f} images/s, {stored.objects} objects ({masks}; {stored.described})")
         return stored
 
@@ -71,15 +74,31 @@ class Peer:
 
 
 @contextmanager
-def stock(model: str, warm_up: str, environment: Mapping[str, str], name: str) -> Iterator[Peer]:
-    """The stock pipeline, loaded and warm."""
-    with child("stock", environment) as process:
-        process.ask("load", model=model, warm_up=warm_up)
-        yield Peer(name, process.pid, lambda **arguments: process.ask("store", **arguments))
+def stock(model: str, warm_up: str, environment: Mapping[str, str], name: str, number: int = 1) -> Iterator[Peer]:
+    """The stock pipeline, loaded and warm, in so many processes, which share out the paths and the cores."""
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))} if number > 1 else {}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(child("stock", {**environment, **threads})) for _ in range(number)]
+        for process in processes:
+            process.ask("load", model=model, warm_up=warm_up)
+        pool = stack.enter_context(ThreadPoolExecutor(number))
+
+        def store(paths: Sequence[str], prefix: str, **arguments: Any) -> Mapping[str, Any]:
+            shares = [
+                pool.submit(process.ask, "store", paths=paths[index::number], prefix=f"{prefix}/{index}", **arguments)
+                for index, process in enumerate(processes)
+            ]
+            answers = [share.result() for share in shares]
+            return {
+                "objects": sum(answer["objects"] for answer in answers),
+                "seconds": max(answer["seconds"] for answer in answers),
+            }
+
+        yield Peer(name, [process.pid for process in processes], store)
 
 
 @contextmanager
-def ray_data(model: str, environment: Mapping[str, str], cpus: int) -> Iterator[Peer]:
+def ray_data(name: str, model: str, environment: Mapping[str, str], cpus: int) -> Iterator[Peer]:
     """Ray Data on this machine; its actors load the model anew in each run, before the clock starts."""
     with (
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,  # short: sockets are in it
@@ -87,6 +106,6 @@ def ray_data(model: str, environment: Mapping[str, str], cpus: int) -> Iterator[
     ):
         process.ask("start", cpus=cpus, folder=folder)
         try:
-            yield Peer("Ray Data", process.pid, lambda **arguments: process.ask("store", model=model, **arguments))
+            yield Peer(name, [process.pid], lambda **arguments: process.ask("store", model=model, **arguments))
         finally:
             process.ask("stop")

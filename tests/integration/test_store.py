@@ -324,7 +324,7 @@ def test_a_bucket_is_made_once_and_then_left_alone(settings: Settings) -> None:
 
 
 def test_a_bucket_is_not_made_with_a_wrong_secret(settings: Settings) -> None:
-    stranger = of(settings, secret_access_key=SecretStr("wrong")).s3
+    stranger = of(settings, secret_access_key=SecretStr("wrong"))
     with pytest.raises(ObjectForbidden):
         ensure_bucket(f"{settings.prefix}-new", stranger)
 
