@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -20,75 +21,84 @@ from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import say, scaled
 
 TITLE = "Whole job against the model alone on ready tensors"
-WORKERS = 2
-"""On a CPU, each operation of a model waits for the thread whose core does something else for a moment: workers with a
-share of the cores each wait less than one with all. So the bar is theirs, and the model alone runs as they do."""
-CASES = (((640, 1066), (WORKERS,)), ((480, 800), (WORKERS,)), ((320, 533), (WORKERS, 1)))
-"""Shortest and longest edge of the images that the model sees, and the workers of each job. What an image costs beside
-the model grows more slowly than the model's time, so the sizes show how much it counts."""
+CORES = os.cpu_count() or 1
+EDGES = (480, 320)
+"""Of the images that the model sees, the shorter one."""
 SHARD_SIZE = 8
-SHARDS = 48
-WARM_UP_SHARDS = 3 * WORKERS
-ALONE_IMAGES = 64
+SHARDS = 24
+WARM_UP_SHARDS = 6
+ALONE_IMAGES = 32
 BAR = 0.95
 
 
+@dataclass(frozen=True)
+class Layout:
+    """So many workers (or processes with the model alone) with so many CPU threads each for the model."""
+
+    name: str
+    workers: int
+    threads: int
+
+
+APART = Layout("the model on cores of its own", 1, max(1, CORES // 2))
+"""As with an accelerator: the model has half of the cores, and what goes on beside it the others. Here the bar is set:
+does the model ever wait?"""
+
+SHARED = Layout("all on the same cores", 2, max(1, CORES // 2))
+"""A machine that has nothing else: what goes on beside the model is taken from it. Two workers, because on a CPU each
+operation waits for the thread whose core does something else for a moment."""
+
+
 def run() -> Result:
-    """All sizes; the model alone before, between and after the jobs, as the machine may slow down meanwhile."""
-    results = [_at(shortest, longest, layouts) for (shortest, longest), layouts in CASES]
+    """Each size in both layouts; the model alone before and after the job, as the machine may slow down meanwhile."""
+    results = [_at(edge, layout) for layout in (APART, SHARED) for edge in EDGES]
     return Result(
         figures=[figure for result in results for figure in result.figures],
         comparisons=[comparison for result in results for comparison in result.comparisons],
         notes=[
             "DETR-ResNet-50 panoptic; random weights, about 8 of 100 queries pass 0.9.",
-            f"{WORKERS} workers are `maskmill-worker --devices cpu --workers-per-device {WORKERS}`.",
+            f"{APART.name.capitalize()}: `OMP_NUM_THREADS={APART.threads} maskmill-worker`; the rest has the other cores.",
+            f"{SHARED.name.capitalize()}: `maskmill-worker --devices cpu --workers-per-device {SHARED.workers}`.",
             *(note for result in results for note in result.notes),
         ],
     )
 
 
-def _at(shortest: int, longest: int, layouts: Sequence[int]) -> Result:
-    model = str(detr({"shortest_edge": shortest, "longest_edge": longest}))
+def _at(edge: int, layout: Layout) -> Result:
+    model = str(detr({"shortest_edge": edge, "longest_edge": 5 * edge // 3}))
     with tempfile.TemporaryDirectory() as folder:
         photographs = benchmark_photographs(Path(folder))
         warm_up, sources = (str(Path(folder) / name) for name in ("warm-up", "links"))
         linked(photographs, Path(warm_up), scaled(SHARD_SIZE) * WARM_UP_SHARDS)
         linked(photographs, Path(sources), scaled(SHARD_SIZE) * SHARDS)
         paths = [str(path) for path in photographs]
-        alone, jobs = [_alone(model, paths)], []
-        for workers in layouts:
-            jobs.append(_job(model, workers, warm_up, sources))
-            alone.append(_alone(model, paths))
-    best = fmean(figure.value for figure in alone)
-    name = f"edge {shortest}: images/s, {WORKERS} workers' job ÷ model alone"
+        before, job, after = (
+            _alone(model, layout, paths),
+            _job(model, layout, warm_up, sources),
+            _alone(model, layout, paths),
+        )
+    ratio = job.value / fmean((before.value, after.value))
+    name = f"edge {edge}, {layout.name}"
     return Result(
-        figures=[_named(figure, shortest) for figure in (*jobs, *alone)],
-        comparisons=[Comparison(name=name, value=jobs[0].value / best, bar=BAR)],
-        notes=[
-            f"Edge {shortest}: the model alone takes all cores' {1000 * (os.cpu_count() or 1) / best:.0f} ms an image.",
-            *(
-                f"Edge {shortest}: one worker with all cores reaches {job.value / best:.3f} of the model alone."
-                for job in jobs[1:]
-            ),
-        ],
+        figures=[figure.model_copy(update={"name": f"{name}: {figure.name}"}) for figure in (job, before, after)],
+        comparisons=[Comparison(name=f"{name}: images/s, job ÷ model alone", value=ratio, bar=BAR)]
+        if layout is APART
+        else [],
+        notes=[f"Edge {edge}, {layout.name}: the job reaches {ratio:.3f} of the model alone."],
     )
 
 
-def _named(figure: Figure, shortest: int) -> Figure:
-    return figure.model_copy(update={"name": f"edge {shortest}: {figure.name}"})
-
-
-def _job(model: str, number: int, warm_up: str, sources: str) -> Figure:
+def _job(model: str, layout: Layout, warm_up: str, sources: str) -> Figure:
     with (
         fleet.servers() as servers,
-        fleet.worker(servers, workers=number, shard_size=scaled(SHARD_SIZE)) as workers,
+        fleet.worker(servers, layout.workers, layout.threads, shard_size=scaled(SHARD_SIZE)) as workers,
     ):
         workers.run([warm_up], model=model)
         with processor_time() as parts:
             finished = workers.run([sources], model=model)
-    say(f"whole job, workers: {number}: {finished.rate:.3f} images/s")
+    say(f"whole job, {layout.name}: {finished.rate:.3f} images/s")
     return Figure(
-        name=f"whole job, workers: {number}",
+        name="whole job",
         value=finished.rate,
         unit="images/s",
         settings=f"warm, default settings but {scaled(SHARD_SIZE)} images a shard: {finished.images} photographs of "
@@ -98,23 +108,24 @@ def _job(model: str, number: int, warm_up: str, sources: str) -> Figure:
     )
 
 
-def _alone(model: str, paths: Sequence[str]) -> Figure:
+def _alone(model: str, layout: Layout, paths: Sequence[str]) -> Figure:
     """A loop of the worker's forward pass in as many processes at once as there are workers."""
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // WORKERS))}
+    environment = {"OMP_NUM_THREADS": str(layout.threads)}
     with ExitStack() as stack:
-        processes = [stack.enter_context(child("ours", environment)) for _ in range(WORKERS)]
+        processes = [stack.enter_context(child("ours", environment)) for _ in range(layout.workers)]
         ready = [process.ask("load", model=model, warm_up=paths[0]) for process in processes]
         peaks = [stack.enter_context(peak_memory(process.pid)) for process in processes]
-        request = {"paths": paths, "batch_size": ready[0]["batch_size"], "images": scaled(ALONE_IMAGES) // WORKERS}
-        with ThreadPoolExecutor(WORKERS) as pool:
+        request = {"paths": paths, "batch_size": ready[0]["batch_size"], "images": scaled(ALONE_IMAGES)}
+        with ThreadPoolExecutor(layout.workers) as pool:
             answers = list(pool.map(lambda process: process.ask("forward", **request), processes))
     rate = sum(answer["images"] / answer["seconds"] for answer in answers)
-    say(f"model alone: {rate:.3f} images/s")
+    say(f"model alone, {layout.name}: {rate:.3f} images/s")
     return Figure(
         name="model alone",
         value=rate,
         unit="images/s",
-        settings=f"forward passes over ready tensors; each of {WORKERS} processes: {answers[0]['images']} images, "
-        f"{answers[0]['described']}, {ready[0]['threads']} CPU threads",
+        settings=f"forward passes over ready tensors, {1000 * layout.workers * layout.threads / rate:.0f} ms of processor "
+        f"time an image; processes: {layout.workers}, each: {answers[0]['images']} images, {answers[0]['described']}, "
+        f"{ready[0]['threads']} CPU threads",
         peak_bytes=sum(peak.bytes for peak in peaks),
     )

@@ -79,12 +79,16 @@ def servers() -> Iterator[embedded.Servers]:
 
 
 @contextmanager
-def worker(running: embedded.Servers, workers: int = 1, **settings: Any) -> Iterator[Fleet]:
-    """Workers on the CPU, sharing its cores, with a queue and an output prefix of their own; the rest is default."""
+def worker(running: embedded.Servers, workers: int = 1, threads: int | None = None, **settings: Any) -> Iterator[Fleet]:
+    """Workers on the CPU, with a queue and an output prefix of their own; the rest is default.
+
+    Each has so many threads for the model, unless they are to share all cores.
+    """
     name = f"bench-{os.getpid()}-{next(NUMBERS)}"
     changes = {"prefix": name, "queue": name} | settings
     environment = running.environment()
     environment |= {f"MASKMILL_{key.upper()}": str(value) for key, value in changes.items()}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     device = ["--devices", "cpu", "--workers-per-device", str(workers)] if workers > 1 else ["--device", "cpu"]
     with worker_process(device, environment, running.state_dir / f"{name}.log") as process:
         yield Fleet(settings_of(running, **changes), environment, process)

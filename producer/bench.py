@@ -17,7 +17,7 @@ from maskmill.errors import JobFailed
 from maskmill.schema import DeviceSeconds, JobStatus, ShardReport, Status
 from maskmill.settings import Settings, load_settings
 from producer import embedded
-from producer.run import environment_of, wait, worker_arguments
+from producer.run import environment_of, model_options, wait
 from producer.worker_process import worker_command, worker_process
 
 STAGES = ("fetch", "decode", "preprocess", "forward", "postprocess", "encode", "upload")
@@ -111,7 +111,7 @@ def bench(
         client = Client(load_settings())
         job = client.submit(sources, column=column, limit=images, **pipeline_parameters)
         on_step("starting the worker and loading the model")
-        arguments = worker_arguments(pipeline_parameters, device)
+        arguments = ["--device", device, *model_options(pipeline_parameters)]
         worker = stack.enter_context(worker_process(arguments, environment, folder / "worker.log"))
         wait(job, worker, on_status)
         return measured(job, _settings(client.settings, pipeline_parameters))

@@ -47,6 +47,8 @@ def run(
     overlap_mask_area_threshold: options.OverlapThreshold = None,
     dtype: options.DtypeOption = None,
     device: options.Device = "auto",
+    devices: options.Devices = "",
+    workers_per_device: options.WorkersPerDevice = None,
     batch_size: options.BatchSize = None,
     num_workers: options.NumWorkers = None,
     timeout: options.Timeout = None,
@@ -57,15 +59,16 @@ def run(
 ) -> None:
     """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
 
-    Starts an embedded broker and object store (127.0.0.1 only) and one worker, and stops them at the end.
+    Starts an embedded broker and object store (127.0.0.1 only) and one worker, and stops them at the end. For many
+    images on a CPU, `--devices cpu --workers-per-device N` does more, and takes the memory of N workers.
     Interrupted, the same command goes on where it stopped.
     """
-    from producer.run import Events, Plan
+    from producer.run import Events, Plan, worker_options
     from producer.run import run as run_plan
 
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
         parameters = pipeline_parameters(locals())
-        plan = Plan(tuple(sources), column, parameters, device, out)
+        plan = Plan(tuple(sources), column, parameters, out, worker_options(device, devices, workers_per_device))
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
             result = run_plan(plan, Events(_note_unless(json), _say_submitted(json), show))
         if json:

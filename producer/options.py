@@ -79,6 +79,15 @@ DtypeOption = Annotated[
     typer.Option(help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=EXECUTION)]
+Devices = Annotated[
+    str,
+    typer.Option(
+        help="Instead of --device: a worker for each of all, cpu, or cuda:0,cuda:1…", rich_help_panel=EXECUTION
+    ),
+]
+WorkersPerDevice = Annotated[
+    int | None, typer.Option(min=1, help="With --devices: so many workers on each.", rich_help_panel=EXECUTION)
+]
 
 
 def _batch_size(text: str) -> int | str:

@@ -33,13 +33,13 @@ SHEET_IMAGES = 24
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: sources, parameters as the pipeline names them, device, target folder."""
+    """What was asked for: sources, parameters as the pipeline names them, target folder, and the worker's options."""
 
     source_names: tuple[str, ...]
     column: str | None
     parameters: dict[str, Any]
-    device: str
     folder: Path
+    worker_options: tuple[str, ...]
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any server is started."""
@@ -105,7 +105,8 @@ def run(plan: Plan, events: Events) -> RunResult:
         events.submitted(job, resumed)
         events.step("starting the worker and loading the model")
         log = servers.state_dir / f"worker-{plan.queue}.log"
-        worker = stack.enter_context(worker_process(worker_arguments(plan.parameters, plan.device), environment, log))
+        arguments = [*plan.worker_options, *model_options(plan.parameters)]
+        worker = stack.enter_context(worker_process(arguments, environment, log))
         wait(job, worker, events.status)
         worker.stop()
         events.step("copying the masks")
@@ -163,11 +164,18 @@ def environment_of(servers: embedded.Servers, prefix: str, queue: str) -> dict[s
     }
 
 
-def worker_arguments(pipeline_parameters: dict[str, Any], device: str) -> Sequence[str]:
+def model_options(pipeline_parameters: dict[str, Any]) -> Sequence[str]:
     """Options for a worker that checks at its start that it can have the model."""
     spec, _ = parameters.parse(**pipeline_parameters)
     revision = ["--revision", spec.revision] if spec.revision else []
-    return ["--device", device, "--model", spec.model, *revision]
+    return ["--model", spec.model, *revision]
+
+
+def worker_options(device: str, devices: str, workers_per_device: int | None) -> tuple[str, ...]:
+    """Which workers to run, in the words of `maskmill-worker`, which refuses contradictions."""
+    alone = device != "auto" or not devices
+    given = {"--device": alone and device, "--devices": devices, "--workers-per-device": workers_per_device}
+    return tuple(text for option, value in given.items() if value for text in (option, str(value)))
 
 
 def panels(job: Job) -> Iterator[Panel]:

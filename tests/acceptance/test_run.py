@@ -167,6 +167,22 @@ def test_after_sigkill_of_a_run_the_next_one_clears_up_and_finishes(
     assert_nothing_left(processes, state_dir)
 
 
+def test_a_run_with_two_workers_on_the_cpu(environment: dict[str, str], state_dir: Path, tmp_path: Path) -> None:
+    images = write_good(tmp_path / "pictures", 20)
+    two = ("--devices", "cpu", "--workers-per-device", "2")
+    arguments = ("run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", "--json")
+
+    refused = maskmill(*arguments, "--device", "cpu", *two, environment=environment)
+    result = maskmill(*arguments, *two, environment=environment)
+
+    assert (refused.returncode, "give one of the two" in refused.stderr) == (EXIT_USAGE, True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["counts"]["stored"] == len(images)
+    [log] = state_dir.glob("worker-*.log")
+    assert "cpu0-2" in log.read_text()
+    assert not embedded.status(state_dir).running
+
+
 def test_two_runs_at_once_share_the_servers_and_keep_their_images_apart(
     environment: dict[str, str], state_dir: Path, tmp_path: Path
 ) -> None:

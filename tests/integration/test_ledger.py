@@ -117,10 +117,10 @@ def test_of_twenty_threads_that_race_for_an_expired_shard_exactly_one_wins(ledge
 
 
 def test_a_renewed_lease_does_not_expire(ledger: Ledger) -> None:
-    ledger.claim(JOB, 0, "a", 0.3)
+    ledger.claim(JOB, 0, "a", 1)
     for _ in range(3):
-        time.sleep(0.15)
-        assert ledger.renew(JOB, 0, "a", 0.3)
+        time.sleep(0.4)
+        assert ledger.renew(JOB, 0, "a", 1)
     assert ledger.claim(JOB, 0, "b", LEASE).state is HELD
 
 
@@ -161,9 +161,9 @@ def test_a_shard_that_is_given_back_is_free_and_its_attempt_may_be_forgiven(
 
 def test_a_shard_that_is_given_back_is_announced_again_after_its_delay(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", LEASE)
-    ledger.release(JOB, 0, "a", delay_seconds=0.2)
+    ledger.release(JOB, 0, "a", delay_seconds=0.6)
     assert ledger.reap(JOB, 10, LEASE, 99, 99) == []
-    time.sleep(0.25)
+    time.sleep(0.65)
     assert ledger.reap(JOB, 10, LEASE, 99, 99) == [0]
 
 
@@ -301,10 +301,10 @@ def test_a_reaped_shard_is_the_next_one_at_once(ledger: Ledger) -> None:
 
 def test_a_shard_that_waits_for_its_next_attempt_is_nobody_s_until_then(ledger: Ledger) -> None:
     ledger.claim(JOB, 0, "a", LEASE)
-    ledger.release(JOB, 0, "a", delay_seconds=0.2)
+    ledger.release(JOB, 0, "a", delay_seconds=0.6)
     assert ledger.claim(JOB, 0, "b", LEASE).state is HELD
     assert won(ledger.next(JOB, "b", LEASE)) == (1, 1)
-    time.sleep(0.25)
+    time.sleep(0.65)
     assert won(ledger.next(JOB, "b", LEASE)) == (0, 2)
 
 
