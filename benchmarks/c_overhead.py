@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ from benchmarks.scale import say, scaled
 
 TITLE = "Whole job against the model alone on ready tensors"
 CORES = os.cpu_count() or 1
-EDGES = (480, 320)
-"""Of the images that the model sees, the shorter one."""
 SHARD_SIZE = 8
-SHARDS = 24
+SHARDS = 12
+ROUNDS = 3
+"""Jobs with the model alone before, between and after them: two runs of the same differ by a few per cent."""
 WARM_UP_SHARDS = 6
 ALONE_IMAGES = 32
 BAR = 0.95
@@ -48,16 +49,19 @@ SHARED = Layout("all on the same cores", 2, max(1, CORES // 2))
 """A machine that has nothing else: what goes on beside the model is taken from it. Two workers, because on a CPU each
 operation waits for the thread whose core does something else for a moment."""
 
+CASES = ((480, APART), (320, APART), (320, SHARED))
+"""The shorter edge of the images that the model sees, and the layout."""
+
 
 def run() -> Result:
-    """Each size in both layouts; the model alone before and after the job, as the machine may slow down meanwhile."""
-    results = [_at(edge, layout) for layout in (APART, SHARED) for edge in EDGES]
+    """All cases."""
+    results = [_at(edge, layout) for edge, layout in CASES]
     return Result(
         figures=[figure for result in results for figure in result.figures],
         comparisons=[comparison for result in results for comparison in result.comparisons],
         notes=[
             "DETR-ResNet-50 panoptic; random weights, about 8 of 100 queries pass 0.9.",
-            f"{APART.name.capitalize()}: `OMP_NUM_THREADS={APART.threads} maskmill-worker`; the rest has the other cores.",
+            f"{APART.name.capitalize()}: `OMP_NUM_THREADS={APART.threads} maskmill-worker`; the rest has the others.",
             f"{SHARED.name.capitalize()}: `maskmill-worker --devices cpu --workers-per-device {SHARED.workers}`.",
             *(note for result in results for note in result.notes),
         ],
@@ -72,15 +76,28 @@ def _at(edge: int, layout: Layout) -> Result:
         linked(photographs, Path(warm_up), scaled(SHARD_SIZE) * WARM_UP_SHARDS)
         linked(photographs, Path(sources), scaled(SHARD_SIZE) * SHARDS)
         paths = [str(path) for path in photographs]
-        before, job, after = (
-            _alone(model, layout, paths),
-            _job(model, layout, warm_up, sources),
-            _alone(model, layout, paths),
-        )
-    ratio = job.value / fmean((before.value, after.value))
+        jobs, alone, how = _rounds(model, layout, warm_up, sources, paths)
     name = f"edge {edge}, {layout.name}"
+    ratio = fmean(job.rate for job in jobs) / fmean(each.value for each in alone)
     return Result(
-        figures=[figure.model_copy(update={"name": f"{name}: {figure.name}"}) for figure in (job, before, after)],
+        figures=[
+            Figure(
+                name=f"{name}: whole job",
+                value=fmean(job.rate for job in jobs),
+                unit="images/s",
+                settings=f"mean of {_listed(job.rate for job in jobs)}; warm, default settings but "
+                f"{scaled(SHARD_SIZE)} images a shard: {jobs[0].images} photographs of 640×427 and 320×427 from disk "
+                f"in {SHARDS} shards, submit to manifest; processor time an image: {how}",
+                peak_bytes=max(job.peak_bytes for job in jobs),
+            ),
+            alone[0].model_copy(
+                update={
+                    "name": f"{name}: model alone",
+                    "value": fmean(each.value for each in alone),
+                    "settings": f"mean of {_listed(each.value for each in alone)}; {alone[0].settings}",
+                }
+            ),
+        ],
         comparisons=[Comparison(name=f"{name}: images/s, job ÷ model alone", value=ratio, bar=BAR)]
         if layout is APART
         else [],
@@ -88,24 +105,28 @@ def _at(edge: int, layout: Layout) -> Result:
     )
 
 
-def _job(model: str, layout: Layout, warm_up: str, sources: str) -> Figure:
+def _listed(rates: Iterable[float]) -> str:
+    return ", ".join(f"{rate:.3f}" for rate in rates)
+
+
+def _rounds(
+    model: str, layout: Layout, warm_up: str, sources: str, paths: Sequence[str]
+) -> tuple[list[fleet.Finished], list[Figure], str]:
+    """The jobs, the runs of the model alone around them, and where the jobs' processor time went."""
+    jobs, alone, parts = [], [], Counter[str]()
     with (
         fleet.servers() as servers,
         fleet.worker(servers, layout.workers, layout.threads, shard_size=scaled(SHARD_SIZE)) as workers,
     ):
         workers.run([warm_up], model=model)
-        with processor_time() as parts:
-            finished = workers.run([sources], model=model)
-    say(f"whole job, {layout.name}: {finished.rate:.3f} images/s")
-    return Figure(
-        name="whole job",
-        value=finished.rate,
-        unit="images/s",
-        settings=f"warm, default settings but {scaled(SHARD_SIZE)} images a shard: {finished.images} photographs of "
-        f"640×427 and 320×427 from disk in {SHARDS} shards, submit to manifest; processor time an image: "
-        f"{described(parts, finished.images)}",
-        peak_bytes=finished.peak_bytes,
-    )
+        alone.append(_alone(model, layout, paths))
+        for _ in range(ROUNDS):
+            with processor_time() as taken:
+                jobs.append(workers.run([sources], model=model))
+            parts += taken
+            say(f"whole job, {layout.name}: {jobs[-1].rate:.3f} images/s")
+            alone.append(_alone(model, layout, paths))
+    return jobs, alone, described(parts, sum(job.images for job in jobs))
 
 
 def _alone(model: str, layout: Layout, paths: Sequence[str]) -> Figure:
@@ -124,8 +145,7 @@ def _alone(model: str, layout: Layout, paths: Sequence[str]) -> Figure:
         name="model alone",
         value=rate,
         unit="images/s",
-        settings=f"forward passes over ready tensors, {1000 * layout.workers * layout.threads / rate:.0f} ms of processor "
-        f"time an image; processes: {layout.workers}, each: {answers[0]['images']} images, {answers[0]['described']}, "
-        f"{ready[0]['threads']} CPU threads",
+        settings=f"forward passes over ready tensors; processes: {layout.workers}, each: "
+        f"{answers[0]['images']} images, {answers[0]['described']}, {ready[0]['threads']} CPU threads",
         peak_bytes=sum(peak.bytes for peak in peaks),
     )
