@@ -165,6 +165,19 @@ class Store:
             attempts=attempts, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
         ).on(StoreUnavailable)
 
+    def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there; asks once.
+
+        Raises `StoreUnavailable` while the server does not answer and `ObjectForbidden` for wrong credentials.
+        """
+        try:
+            self.client.create_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if _error_code(error) not in ALREADY_MADE:
+                raise _translate(error, f"s3://{self.bucket}") from error
+        except BotoCoreError as error:
+            raise _translate(error, f"s3://{self.bucket}") from error
+
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
         """Write one object, replacing what is there. Atomic: readers see the old or the new."""
         self._ask(self.client.put_object, key, Body=body, ContentType=content_type)
@@ -268,17 +281,3 @@ class ObjectReader:
         if bucket not in self._stores:
             self._stores[bucket] = Store(f"s3://{bucket}", self.settings, attempts=self.attempts)
         return self._stores[bucket].download(key, max_bytes, known)
-
-
-def ensure_bucket(bucket: str, settings: S3Settings) -> None:
-    """Make the bucket unless it is there.
-
-    Raises `StoreUnavailable` while the server does not answer and `ObjectForbidden` for wrong credentials.
-    """
-    try:
-        new_client(settings).create_bucket(Bucket=bucket)
-    except ClientError as error:
-        if _error_code(error) not in ALREADY_MADE:
-            raise _translate(error, f"s3://{bucket}") from error
-    except BotoCoreError as error:
-        raise _translate(error, f"s3://{bucket}") from error

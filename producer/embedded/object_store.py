@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import SecretStr
 
 from maskmill.settings import S3Settings
-from maskmill.store import Store, ensure_bucket
+from maskmill.store import Store
 from producer.embedded.errors import INSTALL, EmbeddedServersFailed
 from producer.embedded.ports import HOST, all_free, free_ports, is_free
 from producer.embedded.process import Launch
@@ -111,8 +111,8 @@ class ObjectStore:
             secret_access_key=SecretStr(self.secret_access_key),
             region=self.region,
         )
-        ensure_bucket(self.bucket, settings)
         store = Store(f"s3://{self.bucket}", settings, attempts=1)
+        store.ensure_bucket()
         store.put_if_absent(PROBE, b"An empty object has no place that could be unknown.")
         store.get(PROBE)
 

@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from maskmill.errors import ObjectForbidden, UsageError
 from maskmill.settings import S3Settings
-from maskmill.store import Store, ensure_bucket
+from maskmill.store import Store
 from producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
 from tests.conftest import hear_ctrl_c
 
@@ -183,7 +183,7 @@ def test_strangers_are_refused(pair: Servers) -> None:
     ):
         stranger.ping()
     with pytest.raises(ObjectForbidden):
-        ensure_bucket(pair.bucket, s3(pair, secret_access_key="wrong"))
+        Store(f"s3://{pair.bucket}", s3(pair, secret_access_key="wrong")).ensure_bucket()
 
 
 def test_all_sockets_are_on_the_loopback_address(pair: Servers, pair_dir: Path) -> None:
@@ -246,7 +246,7 @@ def test_data_and_credentials_survive_the_death_of_both_servers(state_dir: Path)
 def test_what_is_stored_can_be_read_as_soon_as_a_start_returns(state_dir: Path) -> None:
     bucket(start(state_dir)).put("masks/cat.png", b"segments")
 
-    for _ in range(6):  # without the probe, one start in ten returned up to 5 s too early
+    for _ in range(6):  # without the probe, one start in fifteen returned up to 5 s too early
         stop(state_dir)
         assert bucket(start(state_dir)).get("masks/cat.png") == b"segments"
 

@@ -22,7 +22,7 @@ from maskmill.download import Download
 from maskmill.errors import ImageTooLarge, MaskmillError, ObjectForbidden, ObjectNotFound, StoreUnavailable, UsageError
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
-from maskmill.store import ObjectReader, Store, ensure_bucket, split_url
+from maskmill.store import ObjectReader, Store, split_url
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -316,17 +316,17 @@ def test_a_bucket_name_that_cannot_be_is_the_caller_s_error(settings: Settings) 
 
 
 def test_a_bucket_is_made_once_and_then_left_alone(settings: Settings) -> None:
-    ensure_bucket(f"{settings.prefix}-new", settings.s3)
     store = Store(f"s3://{settings.prefix}-new", settings.s3)
+    store.ensure_bucket()
     store.put("a", b"kept")
-    ensure_bucket(f"{settings.prefix}-new", settings.s3)
+    store.ensure_bucket()
     assert store.get("a") == b"kept"
 
 
 def test_a_bucket_is_not_made_with_a_wrong_secret(settings: Settings) -> None:
     stranger = of(settings, secret_access_key=SecretStr("wrong"))
     with pytest.raises(ObjectForbidden):
-        ensure_bucket(f"{settings.prefix}-new", stranger)
+        Store(f"s3://{settings.prefix}-new", stranger).ensure_bucket()
 
 
 # Services and readers
@@ -338,8 +338,9 @@ def test_services_keep_one_store_for_each_output_prefix(services: Services, sett
 
 
 def test_an_object_reader_reads_any_bucket(store: Store, settings: Settings) -> None:
-    ensure_bucket(f"{settings.prefix}-new", settings.s3)
-    Store(f"s3://{settings.prefix}-new", settings.s3).put("b c.jpg", b"theirs")
+    other = Store(f"s3://{settings.prefix}-new", settings.s3)
+    other.ensure_bucket()
+    other.put("b c.jpg", b"theirs")
     store.put("a.jpg", b"mine")
     read = ObjectReader(settings.s3)
     assert read(f"{store.url}/a.jpg", 100).data == b"mine"
