@@ -16,7 +16,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.models import COCO_SIZE, detr
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import say, scaled
-from maskmill.segment_map import decode
+from maskmill.masks.segment_map import decode
 
 TITLE = "DETR-ResNet-50 panoptic at its real size, image file to mask"
 IMAGES = 6

@@ -18,23 +18,32 @@ from statistics import median
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from maskmill.ledger.ledger import connect
+from maskmill_producer import embedded
 from redis import Redis
 
 from benchmarks.fleet import servers as fresh_servers
 from benchmarks.fleet import settings_of
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
-from maskmill import Client, keys
-from maskmill.ledger import connect
+from maskmill import Client
 from maskmill.schema import Reference
-from producer import embedded
+from maskmill.storage import keys
 
 TITLE = "Submitting a million references: list file → shards in the bucket → admitted"
 
 REFERENCES = 1_000_000
 ROUNDS = 2
 URL = "https://example.org/a/rather/deep/folder/of/images/{:09d}.jpg"
-PRODUCER = [sys.executable, "-c", "from producer.cli import main; main()", "submit", "--model", "demo", "--json"]
+PRODUCER = [
+    sys.executable,
+    "-c",
+    "from maskmill_producer.cli.main import main; main()",
+    "submit",
+    "--model",
+    "demo",
+    "--json",
+]
 
 
 @dataclass

@@ -17,14 +17,14 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from maskmill_producer import embedded
 from PIL import Image
 
 from benchmarks.fleet import servers as fresh_servers
 from benchmarks.fleet import settings_of
 from benchmarks.result import Comparison, Figure, Result
 from demo.scenes import HELD_OUT_SEEDS, generate_scene
-from maskmill.schema import Segment, Subtask
-from maskmill.segment_map import (
+from maskmill.masks.segment_map import (
     CONTENT_TYPE,
     MaskHeader,
     SegmentMap,
@@ -33,8 +33,8 @@ from maskmill.segment_map import (
     narrowest,
     pipeline_output,
 )
+from maskmill.schema import Segment, Subtask
 from maskmill.services import Services
-from producer import embedded
 
 TITLE = "Encoding and storing masks alone: one segment map an image, or one PNG a segment"
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 import transformers as hf
+from maskmill_worker.model.forward import Outputs
+from maskmill_worker.model.postprocess import Segments, Thresholds, postprocess_for
 from PIL import Image
 from skimage import data
 
@@ -19,8 +21,6 @@ from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from maskmill.schema import Subtask
 from tests.exactness.calibration import enliven, fit_classes, fit_masks, fit_semantic
-from worker.forward import Outputs
-from worker.postprocess import Segments, Thresholds, postprocess_for
 
 TITLE = "Post-processing of 12-megapixel images"
 SIZE = (3000, 4000)

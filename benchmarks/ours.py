@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.batching import by_shape
+from maskmill_worker.model.forward import shape_of
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.shards.shard import LOOK_AHEAD_BATCHES
 
 from benchmarks.child import serve
-from maskmill import keys
-from maskmill.decode import decode
 from maskmill.errors import ImageError
+from maskmill.images.decode import decode
+from maskmill.masks.segment_map import MaskHeader, encode
 from maskmill.schema import Reference, Spec
-from maskmill.segment_map import MaskHeader, encode
 from maskmill.settings import Settings
-from worker.batch_size import BatchSize
-from worker.batching import by_shape
-from worker.forward import shape_of
-from worker.models import Models
-from worker.predict import Prediction, predict
-from worker.sample import Sample, Task
-from worker.segmenter import Segmenter
-from worker.shard import LOOK_AHEAD_BATCHES
+from maskmill.storage import keys
 
 
 class Ours:

@@ -1,6 +1,6 @@
 """Panoptic quality of a model folder on synthetic scenes, through the stock pipeline at its default parameters.
 
-python -m demo.evaluate --model worker/demo_model [--dtype bfloat16]
+python -m demo.evaluate --model worker/maskmill_worker/demo_model [--dtype bfloat16]
 """
 
 from __future__ import annotations

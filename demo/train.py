@@ -1,6 +1,6 @@
 """Train the demo's model from nothing on synthetic scenes, on the cores of one machine.
 
-python -m demo.train --out worker/demo_model
+python -m demo.train --out worker/maskmill_worker/demo_model
 
 Each process takes its share of every batch on one thread, and the processes average their gradients: on a busy
 machine that wastes less than the threads of one process waiting for each other. A run that was stopped goes on
@@ -39,7 +39,9 @@ LOG_STEPS = 50
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("worker/demo_model"), help="folder of the model")
+    parser.add_argument(
+        "--out", type=Path, default=Path("worker/maskmill_worker/demo_model"), help="folder of the model"
+    )
     state = Path(tempfile.gettempdir()) / "maskmill-demo-train"
     parser.add_argument("--state", type=Path, default=state, help="folder for drawn scenes and the run's state")
     parser.add_argument("--steps", type=int, default=3400)

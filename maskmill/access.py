@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from maskmill.errors import ImageRefused
 
@@ -90,12 +89,6 @@ def is_public(address: str) -> bool:
         if inner is not None:
             return is_public(str(inner))
     return ip.is_global and not ip.is_multicast
-
-
-def is_this_machine(url: str) -> bool:
-    """Whether a server's address is a loopback one, as written."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def model_allowed(model: str, patterns: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """Maskmill from Python: submit a job, wait for it, read its results.
 
+from maskmill.addresses import without_query
 from maskmill import Client
 
 job = Client().submit("photos/", out="s3://bucket/labels", model="facebook/detr-resnet-50-panoptic")
@@ -16,18 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TextIO
 
-from maskmill import admission, keys, parameters
-from maskmill.account import (
-    close_job,
-    current_round,
-    final_state,
-    read_job,
-    read_latest_report,
-    read_manifest,
-    read_references,
-)
-from maskmill.ahead import map_ahead
-from maskmill.cancel import cancel_job, given_up
+from maskmill import parameters
+from maskmill.addresses import without_query
 from maskmill.errors import (
     BrokerUnavailable,
     JobFailed,
@@ -36,14 +27,26 @@ from maskmill.errors import (
     ObjectNotFound,
     StoreUnavailable,
 )
-from maskmill.keys import without_query
-from maskmill.retry import retry_job
+from maskmill.jobs import admission
+from maskmill.jobs.account import (
+    close_job,
+    current_round,
+    final_state,
+    read_job,
+    read_latest_report,
+    read_manifest,
+    read_references,
+)
+from maskmill.jobs.cancel import cancel_job, given_up
+from maskmill.jobs.retry import retry_job
+from maskmill.jobs.submit import start, submit
+from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Segment, Status
-from maskmill.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.services import Services
 from maskmill.settings import Settings, load_settings
-from maskmill.store import Store
-from maskmill.submit import start, submit
+from maskmill.storage import keys
+from maskmill.storage.ahead import map_ahead
+from maskmill.storage.store import Store
 
 TEND_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
@@ -76,7 +79,7 @@ class Client:
         on_images: Callable[[int], None] | None = None,
         **pipeline_parameters: Any,
     ) -> Job:
-        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, list files (see `maskmill.sources`).
+        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, list files (see `maskmill.images.sources`).
 
         `out` is `s3://bucket/prefix` (default: the settings'), `column` names the column of list files,
         images below the local folder `exclude` are left out, and only the first `limit` are taken;
@@ -195,7 +198,7 @@ class Job:
         poll_seconds: float = 0.5,
         on_status: Callable[[JobStatus], None] | None = None,
     ) -> Manifest:
-        """Wait until the job is closed and return its account; tends the job meanwhile (see `maskmill.admission`).
+        """Wait until the job is closed and return its account; tends the job meanwhile (see `maskmill.jobs.admission`).
 
         Raises `TimeoutError` after `timeout` seconds (the job goes on), and `BrokerUnavailable` or `StoreUnavailable`
         once a server has been away for `PATIENCE_SECONDS`.

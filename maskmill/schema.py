@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from maskmill import keys
 from maskmill.errors import InvalidRecord
+from maskmill.storage import keys
 
 VERSION: Literal[1] = 1
 
@@ -126,7 +126,7 @@ def reference_line(uri: str, mask_key: str) -> str:
 class JobRecord(Record):
     """`job.json`: what a user submitted. Written once all shards are in the bucket.
 
-    `shard_size` is the setting at submission: `maskmill.submit.images_in_shard` makes later shards larger.
+    `shard_size` is the setting at submission: `maskmill.jobs.submit.images_in_shard` makes later shards larger.
     """
 
     version: Literal[1] = VERSION

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from threading import Lock
 
-from maskmill.ledger import Ledger, connect
+from maskmill.ledger.ledger import Ledger, connect
 from maskmill.queue import Queue
 from maskmill.settings import Settings
-from maskmill.store import ATTEMPTS, Store
+from maskmill.storage.store import ATTEMPTS, Store
 
 
 @dataclass

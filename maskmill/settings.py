@@ -18,7 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from maskmill.access import ALL, Access, is_this_machine
+from maskmill.access import ALL, Access
+from maskmill.addresses import is_this_machine
 from maskmill.errors import InvalidSettings
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from maskmill_producer import embedded
+
 from benchmarks import fleet
-from producer import embedded
 from tests.conftest import DEMO_SAMPLES
 
 

@@ -15,15 +15,15 @@ from typing import Any
 
 import psutil
 import pytest
+from maskmill_producer import embedded
+from maskmill_worker.cli import SPIN_COUNT
 
 from maskmill import Client, Job, Settings, exit_codes
-from maskmill.account import read_report
+from maskmill.jobs.account import read_report
 from maskmill.services import Services
-from producer import embedded
 from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
 from tests.conftest import end, settings_of
-from worker.cli import SPIN_COUNT
 
 WORKER = str(Path(sys.executable).parent / "maskmill-worker")
 WAIT_SECONDS = 240

@@ -89,7 +89,7 @@ def test_a_worker_loads_only_the_models_that_it_allows(
 def test_a_model_with_code_of_its_own_and_one_of_pickles_run_nothing(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    worker_model = Path(__file__).parents[2] / "worker" / "demo_model"
+    worker_model = Path(__file__).parents[2] / "worker" / "maskmill_worker" / "demo_model"
     evil = tmp_path / "evil"
     own_code, pickled = tmp_path / "own-code", tmp_path / "pickled"
     for folder in (own_code, pickled):

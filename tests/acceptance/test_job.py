@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from maskmill import Client, Job, Settings, keys
+from maskmill import Client, Job, Settings
+from maskmill.masks.segment_map import decode
 from maskmill.schema import JobState, Outcome, Status
-from maskmill.segment_map import decode
-from maskmill.store import Store
+from maskmill.storage import keys
+from maskmill.storage.store import Store
 from tests.acceptance.images import write_broken, write_good
 from tests.conftest import DEMO_SAMPLES
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maskmill import Job
-from maskmill.keys import without_query
+from maskmill.addresses import without_query
+from maskmill.masks.segment_map import decode
 from maskmill.schema import Outcome, Status
-from maskmill.segment_map import decode
 from tests.chaos.form import Row
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, features
 
-from maskmill.decode import FORMATS
+from maskmill.images.decode import FORMATS
 from tests.chaos.hostile_bytes import (
     animation,
     big_chunks,

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.batching import by_shape
+from maskmill_worker.model.forward import shape_of
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmentation, Segmenter
 from PIL import Image
 
-from maskmill.decode import decode
+from maskmill.images.decode import decode
+from maskmill.masks.segment_map import pipeline_output
 from maskmill.schema import Reference, Spec
-from maskmill.segment_map import pipeline_output
-from worker.batch_size import BatchSize
-from worker.batching import by_shape
-from worker.forward import shape_of
-from worker.models import Models
-from worker.predict import predict
-from worker.sample import Sample, Task
-from worker.segmenter import Segmentation, Segmenter
 
 from .compare import Segment, assert_same_output, stock_output
 from .families import CASES

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from maskmill_worker.model.detr import DetrForward
+from maskmill_worker.model.forward import Keep, above, everything
+from maskmill_worker.model.frozen_norms import folded
+from maskmill_worker.model.models import forward_of
 from torch import Tensor, nn
 from transformers import DetrForSegmentation
-
-from worker.detr import DetrForward
-from worker.forward import Keep, above, everything
-from worker.frozen_norms import folded
-from worker.models import forward_of
 
 from .small_models import QUERIES
 
@@ -82,7 +81,7 @@ def test_padding_is_attended_to_as_by_the_stock_model(model: DetrForSegmentation
 
 
 def test_masks_are_the_same_in_parts(model: DetrForSegmentation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.detr.MAX_MASK_PIXELS", 3 * 24 * 32)
+    monkeypatch.setattr("maskmill_worker.model.detr.MAX_MASK_PIXELS", 3 * 24 * 32)
     assert_like_stock(model, noise(2, 96, 128), everything)
 
 
@@ -124,5 +123,7 @@ def test_a_model_that_computes_something_else_runs_the_stock_way(model: DetrForS
 
 def test_a_fast_forward_that_disagrees_is_not_used(model: DetrForSegmentation, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(forward_of(Loaded(model)), DetrForward)
-    monkeypatch.setattr("worker.detr.functional.interpolate", lambda x, size, mode: x.new_zeros(*x.shape[:2], *size))
+    monkeypatch.setattr(
+        "maskmill_worker.model.detr.functional.interpolate", lambda x, size, mode: x.new_zeros(*x.shape[:2], *size)
+    )
     assert not isinstance(forward_of(Loaded(model)), DetrForward)

@@ -8,14 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from maskmill.ledger.ledger import Booking
+from maskmill_producer import embedded
 from pydantic import SecretStr
 
-from maskmill import Client, keys
-from maskmill.account import close_job, commit_shard, read_job, read_manifest, read_report
-from maskmill.admission import tend, tend_job
+from maskmill import Client
 from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError, UsageError
-from maskmill.ledger import Booking
-from maskmill.progress import ClaimState
+from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
+from maskmill.jobs.admission import tend, tend_job
+from maskmill.jobs.submit import start, submit
+from maskmill.ledger.answers import ClaimState
 from maskmill.schema import (
     Counts,
     Execution,
@@ -30,9 +32,8 @@ from maskmill.schema import (
 )
 from maskmill.services import Services
 from maskmill.settings import Settings
-from maskmill.store import Store
-from maskmill.submit import start, submit
-from producer import embedded
+from maskmill.storage import keys
+from maskmill.storage.store import Store
 from tests.chaos.fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.timeout(60)

@@ -17,13 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from maskmill_producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from maskmill.errors import ObjectForbidden, UsageError
 from maskmill.settings import S3Settings
-from maskmill.store import Store
-from producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
+from maskmill.storage.store import Store
 from tests.conftest import hear_ctrl_c
 
 pytestmark = pytest.mark.timeout(120)
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(120)
 USER = """
 import sys
 from pathlib import Path
-from producer.embedded import running
+from maskmill_producer.embedded import running
 from tests.conftest import hear_ctrl_c
 with running(Path(sys.argv[1])) as servers:
     print(servers.s3_endpoint_url, flush=True)

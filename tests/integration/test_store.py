@@ -18,11 +18,12 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from maskmill.download import Download
+from maskmill.addresses import split_url
 from maskmill.errors import ImageTooLarge, MaskmillError, ObjectForbidden, ObjectNotFound, StoreUnavailable, UsageError
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
-from maskmill.store import ObjectReader, Store, split_url
+from maskmill.storage.download import Download
+from maskmill.storage.store import ObjectReader, Store
 
 pytestmark = pytest.mark.timeout(60)
 

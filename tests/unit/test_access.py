@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from maskmill.access import Access, is_public, model_allowed
-from maskmill.download import Download
 from maskmill.errors import ImageRefused
-from maskmill.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.settings import Settings
+from maskmill.storage.download import Download
 
 PRIVATE = [
     "127.0.0.1",

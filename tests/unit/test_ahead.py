@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from maskmill.ahead import map_ahead
+from maskmill.storage.ahead import map_ahead
 
 THREADS = 3
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from worker.batch_size import LARGEST, SAMPLES, BatchSize, out_of_memory
+from maskmill_worker.model.batch_size import LARGEST, SAMPLES, BatchSize, out_of_memory
 
 
 def run(size: BatchSize, elements: int, seconds_of: dict[int, float] | None = None, batches: int = 100) -> int:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from worker.batching import by_shape
+from maskmill_worker.model.batching import by_shape
 
 unhurried = settings(deadline=None)  # the tests' machine may be busy
 

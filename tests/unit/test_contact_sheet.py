@@ -6,10 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from maskmill_producer.report.contact_sheet import (
+    CELL,
+    PALETTE,
+    Panel,
+    colours_of,
+    contact_sheet,
+    overlay,
+    write_contact_sheet,
+)
 from PIL import Image
 
 from maskmill.schema import Segment
-from producer.contact_sheet import CELL, PALETTE, Panel, colours_of, contact_sheet, overlay, write_contact_sheet
 
 
 def panel(name: str, size: tuple[int, int], labels: tuple[str, ...]) -> Panel:

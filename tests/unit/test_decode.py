@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from maskmill.decode import FORMATS, decode
 from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, ImageUnsupported, NotAnImage
-from maskmill.sources import IMAGE_EXTENSIONS
+from maskmill.images.decode import FORMATS, decode
+from maskmill.images.sources import IMAGE_EXTENSIONS
 
 LIMIT = 10_000_000
 SIZE = (37, 23)

@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from maskmill.download import Download
 from maskmill.errors import (
     FetchFailed,
     FetchTimeout,
@@ -29,7 +28,8 @@ from maskmill.errors import (
     StoreUnavailable,
     UsageError,
 )
-from maskmill.fetch import Fetcher, FetchLimits, ReadObject
+from maskmill.images.fetch import Fetcher, FetchLimits, ReadObject
+from maskmill.storage.download import Download
 
 BODY = bytes(range(256)) * 40
 LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=1.0, max_redirects=3, attempts=3, backoff_seconds=0.01)

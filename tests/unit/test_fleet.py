@@ -11,14 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from maskmill_worker.process import fleet as fleet_module
+from maskmill_worker.process import member
+from maskmill_worker.process.fleet import Backoff, Fleet, FleetFailed, how_it_ended
+from maskmill_worker.process.member import device_list, members
 
 from maskmill import exit_codes
 from maskmill.errors import UsageError
 from maskmill.settings import loaders_each
-from worker import fleet as fleet_module
-from worker import member
-from worker.fleet import Backoff, Fleet, FleetFailed, how_it_ended
-from worker.member import device_list, members
 
 QUICK = Backoff(first_seconds=0.01)
 

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from worker.health import FORGET_SECONDS, LOST_SECONDS, HealthFile, Sign, run_folder, signs_of_life, workers
+from maskmill_worker.process.health import (
+    FORGET_SECONDS,
+    LOST_SECONDS,
+    HealthFile,
+    Sign,
+    run_folder,
+    signs_of_life,
+    workers,
+)
 
 
 def only_file(folder: Path) -> Path:
@@ -132,7 +139,7 @@ def test_somebody_else_s_folder_among_the_temporary_files_is_not_used(
 
 
 def test_a_stopped_process_still_counts_until_its_sign_is_old(tmp_path: Path) -> None:
-    program = "import os, sys; from pathlib import Path; from worker.health import HealthFile\n"
+    program = "import os, sys; from pathlib import Path; from maskmill_worker.process.health import HealthFile\n"
     program += f"HealthFile('gpu0@host', 'q', Path({str(tmp_path)!r})).touch(); print(flush=True); sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:

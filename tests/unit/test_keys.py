@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from maskmill import keys
+from maskmill.addresses import without_query
+from maskmill.storage import keys
 
 unhurried = settings(deadline=None)  # the tests' machine may be busy
 
@@ -222,7 +223,7 @@ def test_job_ids_are_well_formed_and_differ() -> None:
     ],
 )
 def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
-    assert keys.without_query(uri) == shown
+    assert without_query(uri) == shown
 
 
 secrets = st.text("abcXYZ019-._~!$&'()*+,;=%@:", max_size=12).map("SECRET{}".format)
@@ -231,5 +232,5 @@ secrets = st.text("abcXYZ019-._~!$&'()*+,;=%@:", max_size=12).map("SECRET{}".for
 @unhurried
 @given(secrets, secrets, secrets, secrets)
 def test_credentials_are_never_shown(user: str, password: str, query: str, fragment: str) -> None:
-    shown = keys.without_query(f"https://{user}:{password}@example.org/a.jpg?{query}#{fragment}")
+    shown = without_query(f"https://{user}:{password}@example.org/a.jpg?{query}#{fragment}")
     assert shown == "https://example.org/a.jpg"

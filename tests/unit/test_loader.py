@@ -15,6 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from maskmill_worker.loading.loader import Loader
+from maskmill_worker.loading.pool import PREFETCH, Crew
+from maskmill_worker.model.sample import Sample, Task
 from PIL import Image
 
 from maskmill.errors import (
@@ -27,9 +30,6 @@ from maskmill.errors import (
 )
 from maskmill.schema import Reference
 from maskmill.settings import S3Settings, Settings
-from worker.crew import PREFETCH, Crew
-from worker.loader import Loader
-from worker.sample import Sample, Task
 
 
 class Preprocessor:
@@ -117,7 +117,7 @@ def test_an_empty_stream_has_no_samples(loader: Loader) -> None:
 
 
 def test_an_error_of_the_store_is_nobody_s_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.reader.WORKER_ATTEMPTS", 1)
+    monkeypatch.setattr("maskmill_worker.loading.reader.WORKER_ATTEMPTS", 1)
     nowhere = S3Settings(endpoint_url="http://127.0.0.1:9", access_key_id="a", secret_access_key="b", region="r")
     loader = Loader(Preprocessor(), Settings(num_workers=1, source_s3=nowhere))
     with pytest.raises(StoreUnavailable):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from maskmill.errors import InvalidRecord
+from maskmill.masks.segment_map import MaskHeader
 from maskmill.schema import (
     Counts,
     Dtype,
@@ -29,7 +30,6 @@ from maskmill.schema import (
     Subtask,
     reference_line,
 )
-from maskmill.segment_map import MaskHeader
 
 unhurried = settings(deadline=None)  # the tests' machine may be busy
 

@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from maskmill import segment_map
 from maskmill.errors import InvalidRecord
+from maskmill.masks import segment_map
+from maskmill.masks.segment_map import MaskHeader, areas_and_boxes, decode, encode, narrowest, pipeline_output
 from maskmill.schema import Segment, Subtask
-from maskmill.segment_map import MaskHeader, areas_and_boxes, decode, encode, narrowest, pipeline_output
 
 Pixels = NDArray[Any]
 shapes = arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)

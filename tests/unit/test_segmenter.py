@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.forward import Outputs, collate, image_outputs, shape_of
+from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmentation, SegmentMapPipeline
 
 from maskmill.errors import DeviceLost, SegmentationFailed
 from maskmill.schema import Reference, Subtask
-from worker.batch_size import BatchSize
-from worker.forward import Outputs, collate, image_outputs, shape_of
-from worker.predict import Prediction, predict
-from worker.sample import Sample, Task
-from worker.segmenter import Segmentation, SegmentMapPipeline
 
 PANOPTIC = Subtask.PANOPTIC
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maskmill import sources
 from maskmill.errors import ObjectForbidden, SourceError
+from maskmill.images import sources
 
 
 def no_objects(uri: str) -> Iterator[str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskmill.submit import _runs, images_in_shard
+from maskmill.jobs.submit import _runs, images_in_shard
 
 
 def test_shards_of_a_small_job_have_the_size_that_was_asked_for() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.suspects import Suspects
+from maskmill_worker.shards.crashes import Suspects
 
 IMAGES = 24
 

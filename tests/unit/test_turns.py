@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from maskmill_worker.shards.scheduler import choose
 
-from maskmill.progress import Load
-from worker.turns import choose
+from maskmill.ledger.answers import Load
 
 
 def load(job: str, claimed: int, priority: int = 0) -> Load:

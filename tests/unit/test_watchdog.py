@@ -6,8 +6,8 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 
-from worker.clock import each_within
-from worker.watchdog import EXIT_OVERDUE, time_limit
+from maskmill_worker.process.clock import each_within
+from maskmill_worker.process.watchdog import EXIT_OVERDUE, time_limit
 
 
 def slow_items() -> Iterator[int]:

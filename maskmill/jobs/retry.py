@@ -1,0 +1,43 @@
+"""Trying failed images once more, under the same job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maskmill.errors import UsageError
+from maskmill.jobs.account import current_round, read_manifest
+from maskmill.jobs.submit import start
+from maskmill.schema import JobState, RetryRound, utc_now
+from maskmill.services import Services
+from maskmill.storage import keys
+
+
+def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | None = None) -> int:
+    """Queue the failed images of these codes (None: all) again; returns how many.
+
+    The word of it goes to the bucket first: should this process die, `resume` goes on from there. Raises `UsageError`
+    when the job still runs, was cancelled, or has no such failures.
+    """
+    store = services.store(out)
+    manifest = read_manifest(store, job)
+    if manifest is None:
+        raise UsageError(f"job {job} has not ended: wait for it, or continue it with `maskmill resume {job}`")
+    if manifest.state is JobState.CANCELLED:
+        raise UsageError(f"job {job} was cancelled: submit its sources again, what is stored is not made anew")
+    images = sum(number for code, number in manifest.failures.items() if codes is None or code in codes)
+    if not images:
+        known = ", ".join(manifest.failures) or "none at all"
+        raise UsageError(f"job {job} has no such failures; its codes are: {known}")
+    record = RetryRound(
+        job=job,
+        round=current_round(store, job) + 1,
+        codes=tuple(codes) if codes is not None else None,
+        created=utc_now(),
+    )
+    key, word = keys.retry(job, record.round), record.to_json()
+    if not store.put_if_absent(key, word) and store.get(key) != word:  # its own, if only the answer was lost
+        raise UsageError(f"job {job} is being retried by somebody else at this moment")
+    store.delete(keys.manifest(job))
+    services.ledger.forget([job])
+    start(services, out, job)
+    return images

@@ -1,0 +1,1 @@
+"""Segment maps and the PNG files that hold them."""

@@ -1,0 +1,137 @@
+"""Names of objects in the bucket, all relative to the output prefix. Keys are built here, never taken from input."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import UTC, datetime
+
+from maskmill.addresses import without_query
+
+JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+MASK_KEY = r"^masks(/[^/\x00-\x1f]*[^/\x00-\x1f.][^/\x00-\x1f]*)+$"
+"""What `mask` builds, for records that carry one: no empty component, none of dots alone."""
+
+SCHEMES = ("file", "http", "https", "s3")
+MAX_PART_BYTES = 180
+MAX_KEY_BYTES = 880
+"""S3 allows 1,024 bytes for a key; the output prefix needs some of them."""
+
+LIKE_A_HASH = re.compile(r"~[0-9a-f]{16}$")
+"""A name that ends like ours gets a hash of its own, so that nobody can claim another image's key."""
+
+_UNSAFE = re.compile(r"[^\w.,;=()!'&$@+ ~-]")
+
+_PLAIN_PART = rf"(?!\.+(?:/|$))[\w.,;=()!'&$+ -]{{1,{MAX_PART_BYTES}}}"
+_PLAIN = re.compile(rf"{_PLAIN_PART}(?:/{_PLAIN_PART})*", re.ASCII)
+"""Paths that are their own key: most by far. `@` may end a password and `~` begin a hash, so they are not plain."""
+
+
+def new_job_id() -> str:
+    """A sortable, readable id such as `20261122-205301-9f86d081`."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def job_folder(job: str) -> str:
+    """The folder of one job's records."""
+    return f"jobs/{job}/"
+
+
+def job_record(job: str) -> str:
+    """The job's spec, sources and counts."""
+    return f"jobs/{job}/job.json"
+
+
+def shard(job: str, index: int) -> str:
+    """The references of one shard, one JSON line each."""
+    return f"jobs/{job}/shards/{index:06d}.jsonl"
+
+
+def metadata(job: str, index: int) -> str:
+    """One JSON line for each stored image of one shard."""
+    return f"jobs/{job}/metadata/{index:06d}.jsonl"
+
+
+def reports(job: str) -> str:
+    """The folder of all reports."""
+    return f"jobs/{job}/reports/"
+
+
+def report(job: str, index: int, round: int = 0) -> str:  # noqa: A002 - the word for it
+    """The outcomes of one shard after this round of retries; its presence means that they are decided."""
+    return f"{reports(job)}{index:06d}{f'.r{round}' if round else ''}.json"
+
+
+def cancellation(job: str) -> str:
+    """The word that the job is cancelled."""
+    return f"jobs/{job}/cancelled.json"
+
+
+def retries(job: str) -> str:
+    """The folder of the rounds of retries."""
+    return f"jobs/{job}/retries/"
+
+
+def retry(job: str, round: int) -> str:  # noqa: A002 - the word for it
+    """What is tried again in this round, from 1."""
+    return f"{retries(job)}{round:04d}.json"
+
+
+def manifest(job: str) -> str:
+    """The closing account of the job."""
+    return f"jobs/{job}/manifest.json"
+
+
+def shard_index(key: str) -> int:
+    """The number of a shard from the key of its references, metadata or report."""
+    return int(key.rsplit("/", 1)[1].split(".")[0])
+
+
+def mask(uri: str, base: str | None = None) -> str:
+    """The mask's key for an image: the image's path mirrored below `masks/`, with `.png` added.
+
+    A local path below `base` (the common parent folder of the job's sources) is mirrored relative to it:
+    `/home/me/photos/cat.jpg` becomes `masks/photos/cat.jpg.png` for base `/home/me`. Every other image gets the
+    full way with its scheme: `masks/s3/bucket/cat.jpg.png`. The image's own extension stays, so that `cat.jpg` and
+    `cat.png` have two masks. Whatever could make two references share a key (a query, an odd character, an
+    overlong name) adds the first 16 hex digits of the reference's SHA-256.
+    """
+    path = _mirrored(uri, base)
+    if len(path) > MAX_KEY_BYTES or not _PLAIN.fullmatch(path):
+        path = _cleaned(uri, base)
+    return f"masks/{path}.png"
+
+
+def _cleaned(uri: str, base: str | None) -> str:
+    """The key's path for any reference; the same path again for a plain one, at many times the cost."""
+    path = _mirrored(without_query(uri), base)
+    clean = "/".join(_clean(part) for part in path.split("/"))
+    exact = clean == path and without_query(uri) == uri and len(clean.encode()) <= MAX_KEY_BYTES
+    if not exact or LIKE_A_HASH.search(clean):
+        clean = f"{_shorten(clean)}~{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+    return clean
+
+
+def _mirrored(uri: str, base: str | None) -> str:
+    """The reference as a path: below `base` relative to it, else with its scheme as the first folder."""
+    if "://" in uri:
+        scheme, rest = uri.split("://", 1)
+        # Only lower-case schemes of ours are kept apart from folders below: any other gets an odd letter, hence a hash.
+        return f"{scheme}/{rest}" if scheme in SCHEMES else f"?{scheme}/{rest}"
+    root = (base or "").rstrip("/") + "/"
+    if base is not None and uri.startswith(root) and uri[len(root) :].split("/")[0] not in SCHEMES:
+        return uri[len(root) :]
+    return f"file/{uri.lstrip('/')}"
+
+
+def _clean(part: str) -> str:
+    """One path component that any S3 server keeps as it is: not empty, no dots alone, no odd characters."""
+    part = _UNSAFE.sub("_", part)
+    while len(part.encode()) > MAX_PART_BYTES:
+        part = part[:-1]
+    return part if part.strip(".") else "_"
+
+
+def _shorten(path: str) -> str:
+    return path.encode()[:MAX_KEY_BYTES].decode(errors="ignore").rstrip("/")

@@ -1,0 +1,57 @@
+"""How a command ends: one line and an exit code; a traceback is for our own bugs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from maskmill import exit_codes
+from maskmill.errors import (
+    BrokerUnavailable,
+    JobFailed,
+    MaskmillError,
+    ModelRefused,
+    ModelUnavailable,
+    ModelUnusable,
+    StoreUnavailable,
+)
+from maskmill.schema import JobState, JobStatus
+from maskmill_producer.cli import display
+
+HELP = """
+**Exit codes**: 0 completed · 2 wrong use · 3 model not to be had · 4 completed with failures, or cancelled ·
+5 broker, store or worker not there · 130 interrupted
+"""
+
+
+@contextmanager
+def failing_plainly(as_json: bool, on_interrupt: str = "stopped") -> Iterator[None]:
+    """Errors as one line and an exit code."""
+    try:
+        yield
+    except MaskmillError as error:
+        display.print_error(error.code, str(error), as_json=as_json)
+        raise typer.Exit(exit_code(error)) from None
+    except KeyboardInterrupt:
+        display.print_error("interrupted", on_interrupt, as_json=as_json)
+        raise typer.Exit(exit_codes.INTERRUPTED) from None
+
+
+def exit_code(error: MaskmillError) -> int:
+    """The code for an error that ends a command."""
+    if isinstance(error, ModelUnavailable):
+        return exit_codes.MODEL
+    if isinstance(error, BrokerUnavailable | StoreUnavailable | JobFailed) or error.code == "embedded_failed":
+        return exit_codes.UNAVAILABLE
+    return exit_codes.USAGE
+
+
+def exit_by_state(status: JobStatus) -> None:
+    """End with the code of a job that has failures or was stopped; return for any other."""
+    of_the_model = {ModelUnavailable.code, ModelUnusable.code, ModelRefused.code}
+    if set(status.failures) <= of_the_model and 0 < status.counts.failed == status.submitted:
+        raise typer.Exit(exit_codes.MODEL)
+    if status.state in (JobState.COMPLETED_WITH_FAILURES, JobState.CANCELLED):
+        raise typer.Exit(exit_codes.FAILURES)

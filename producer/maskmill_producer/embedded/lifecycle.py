@@ -1,0 +1,83 @@
+"""The life of one server, whichever it is: found or launched, waited for, ended."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar, Protocol
+
+from maskmill_producer.embedded.errors import EmbeddedServersFailed
+from maskmill_producer.embedded.process import Launch, end_all, owner, spawn, tail
+from maskmill_producer.embedded.state import Record, State
+
+LAUNCHES = 3
+POLL_SECONDS = 0.05
+
+
+class Server(Protocol):
+    """What differs between the servers; `ports` always has the port that clients use first."""
+
+    name: ClassVar[str]
+    grace_seconds: ClassVar[float]
+    """From SIGTERM to SIGKILL."""
+
+    def choose_ports(self, preferred: tuple[int, ...]) -> tuple[int, ...]:
+        """The ports to launch on: the preferred ones if they are free."""
+
+    def launch(self, ports: tuple[int, ...]) -> Launch:
+        """How to start it on these ports."""
+
+    def check(self, ports: tuple[int, ...]) -> None:
+        """Raise any exception while the server does not serve us."""
+
+
+def bring_up(server: Server, state: State, deadline: float) -> tuple[int, ...]:
+    """The ports of a healthy server: the one that runs, or a new one with the old data (and ports, if free).
+
+    Raises `EmbeddedServersFailed` if it keeps ending, or is not healthy at `deadline` (monotonic seconds).
+    """
+    record = state.record(server.name)
+    if record and _becomes_healthy(server, state, record, deadline):
+        return record.ports
+    take_down(type(server), state)
+    preferred = record.ports if record else ()
+    for _ in range(LAUNCHES):  # a free port may be taken before the server listens on it
+        launched = _launch(server, state, server.choose_ports(preferred))
+        if _becomes_healthy(server, state, launched, deadline):
+            return launched.ports
+        preferred = ()
+    raise _failure(server, state, f"ended {LAUNCHES} times while starting")
+
+
+def take_down(kind: type[Server], state: State) -> bool:
+    """End the server of this kind; True if it ran."""
+    return end_all(state.folder(kind.name), kind.grace_seconds)
+
+
+def _launch(server: Server, state: State, ports: tuple[int, ...]) -> Record:
+    folder = state.folder(server.name)
+    # weed keeps its last flags in this file and mixes them into the new ones.
+    (folder / "mini.options").unlink(missing_ok=True)
+    pid = spawn(server.launch(ports), folder, state.log(server.name))
+    record = Record(pid, ports)
+    state.note(server.name, record)
+    return record
+
+
+def _becomes_healthy(server: Server, state: State, record: Record, deadline: float) -> bool:
+    """True when the check passes, False if the process ends; `EmbeddedServersFailed` at the deadline."""
+    while owner(state.folder(server.name), record.pid):
+        try:
+            server.check(record.ports)
+        except Exception as error:  # whatever it is may pass; at the deadline it is the cause
+            if time.monotonic() > deadline:
+                raise _failure(server, state, f"(pid {record.pid}) is not healthy: {error}") from error
+        else:
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _failure(server: Server, state: State, what: str) -> EmbeddedServersFailed:
+    log = state.log(server.name)
+    ending = f"Its log, {log}, ends with:\n{tail(log)}"
+    return EmbeddedServersFailed(f"the embedded {server.name} {what}. {ending}")

@@ -1,0 +1,179 @@
+"""The pair of servers: start, stop, status, and use by several processes at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+import psutil
+
+from maskmill_producer.embedded.broker import Broker
+from maskmill_producer.embedded.errors import EmbeddedServersFailed
+from maskmill_producer.embedded.lifecycle import bring_up, take_down
+from maskmill_producer.embedded.object_store import ObjectStore
+from maskmill_producer.embedded.process import owner
+from maskmill_producer.embedded.state import State
+
+REGION = "us-east-1"
+BUCKET = "maskmill"
+# Not a secret. A bucket belongs to the key that made it, so this one stays even if the secrets are made anew.
+ACCESS_KEY_ID = "maskmill"
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where a running pair is, and how to get in."""
+
+    broker_url: str = field(repr=False)
+    s3_endpoint_url: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    region: str
+    bucket: str
+    state_dir: Path
+
+    def environment(self) -> dict[str, str]:
+        """Variables for a child process that shall use this pair, whatever our own environment says."""
+        return {
+            "MASKMILL_BROKER_URL": self.broker_url,
+            "MASKMILL_BUCKET": self.bucket,
+            "AWS_ENDPOINT_URL_S3": self.s3_endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_SESSION_TOKEN": "",  # one for another store would make this store refuse every request
+            "AWS_REGION": self.region,
+        }
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """One server: its pid, its resident bytes and the port that clients use, all None while it is down."""
+
+    name: str
+    pid: int | None
+    rss_bytes: int | None
+    port: int | None
+    log: Path
+
+
+@dataclass(frozen=True)
+class Status:
+    """The pair and the pids of its users; `keep`: it stays up when the last of them leaves."""
+
+    servers: tuple[ServerStatus, ...]
+    users: tuple[int, ...]
+    keep: bool
+    state_dir: Path
+
+    @property
+    def running(self) -> bool:
+        """Whether both servers have a live process."""
+        return all(server.pid is not None for server in self.servers)
+
+
+def start(state_dir: Path | None = None, *, timeout_seconds: float = START_SECONDS) -> Servers:
+    """Start what is not yet running, and let it run until `stop`.
+
+    Raises `EmbeddedServersFailed` if a server is not installed or not healthy within `timeout_seconds`.
+    """
+    state = _state(state_dir)
+    state.make()
+    with state.lock():
+        try:
+            servers = _bring_up(state, timeout_seconds)
+        except BaseException:
+            _take_down_unused(state)
+            raise
+        state.set_keep(True)
+    return servers
+
+
+def stop(state_dir: Path | None = None) -> bool:
+    """Stop the pair, users or not; True if something ran. Data and credentials stay."""
+    state = _state(state_dir)
+    if not state.root.exists():
+        return False
+    with state.lock():
+        state.set_keep(False)
+        return _take_down(state)
+
+
+def status(state_dir: Path | None = None) -> Status:
+    """What runs now and who uses it; changes nothing."""
+    state = _state(state_dir)
+    servers = tuple(_server_status(state, name) for name in (Broker.name, ObjectStore.name))
+    return Status(servers, tuple(state.users()), state.keeps(), state.root)
+
+
+@contextmanager
+def running(
+    state_dir: Path | None = None, *, keep: bool = False, timeout_seconds: float = START_SECONDS
+) -> Iterator[Servers]:
+    """Use the pair for a block. The last user to leave stops it, unless `keep` or `start` asked to keep it.
+
+    Raises `EmbeddedServersFailed` like `start`.
+    """
+    state = _state(state_dir)
+    state.make()
+    with state.lock():
+        state.sweep()
+        user = state.join()
+    try:
+        with state.lock():
+            servers = _bring_up(state, timeout_seconds)
+            if keep:
+                state.set_keep(True)
+        yield servers
+    finally:
+        with state.lock():
+            state.leave(user)
+            _take_down_unused(state)
+
+
+def _state(state_dir: Path | None) -> State:
+    if os.name != "posix":
+        raise EmbeddedServersFailed(
+            "the embedded servers run on Linux and macOS; elsewhere start the ones of the compose file"
+        )
+    root = state_dir or platformdirs.user_data_path("maskmill") / "servers"
+    return State(root.expanduser().absolute())
+
+
+def _bring_up(state: State, timeout_seconds: float) -> Servers:
+    deadline = time.monotonic() + timeout_seconds
+    secrets = state.credentials()
+    broker = Broker(secrets.broker_password)
+    store = ObjectStore(ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET)
+    broker_url = broker.url(bring_up(broker, state, deadline))
+    endpoint_url = store.url(bring_up(store, state, deadline))
+    return Servers(broker_url, endpoint_url, ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET, state.root)
+
+
+def _take_down_unused(state: State) -> None:
+    state.sweep()
+    if not state.users() and not state.keeps():
+        _take_down(state)
+
+
+def _take_down(state: State) -> bool:
+    """Broker first, so that nobody is given work whose results have nowhere to go."""
+    broker_ran = take_down(Broker, state)
+    store_ran = take_down(ObjectStore, state)
+    return broker_ran or store_ran
+
+
+def _server_status(state: State, name: str) -> ServerStatus:
+    record = state.record(name)
+    process = owner(state.folder(name), record.pid) if record else None
+    if record is None or process is None:
+        return ServerStatus(name, None, None, None, state.log(name))
+    rss_bytes = None
+    with suppress(psutil.Error):
+        rss_bytes = process.memory_info().rss
+    return ServerStatus(name, process.pid, rss_bytes, record.ports[0], state.log(name))

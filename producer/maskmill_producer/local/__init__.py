@@ -1,0 +1,1 @@
+"""Whole jobs on this machine: `maskmill run` and `maskmill bench`."""

@@ -1,0 +1,196 @@
+"""`maskmill run`: a whole job on this machine: servers, worker, progress, masks in a folder, contact sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from maskmill import parameters
+from maskmill.client import Client, Job, Result
+from maskmill.errors import MaskmillError, UsageError
+from maskmill.images import sources
+from maskmill.images.decode import decode
+from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.schema import JobStatus
+from maskmill.settings import load_settings
+from maskmill.storage.store import ObjectReader
+from maskmill_producer import embedded
+from maskmill_producer.local.mirror import mirror
+from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
+from maskmill_producer.report.contact_sheet import Panel, write_contact_sheet
+
+DRAIN_SECONDS = 2.0
+"""Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
+
+SHEET_IMAGES = 24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for: sources, parameters as the pipeline names them, target folder, and the worker's options."""
+
+    source_names: tuple[str, ...]
+    column: str | None
+    parameters: dict[str, Any]
+    folder: Path
+    worker_options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before any server is started."""
+        if "://" in str(self.folder):
+            raise UsageError("run writes to a local folder: for an s3:// prefix use `maskmill submit`")
+        if "-" in self.source_names:
+            raise UsageError("run cannot be continued from standard input: write the list to a .txt file")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"--out {self.folder} is a file: name a folder")
+        parameters.parse(**self.parameters)
+
+    @property
+    def prefix(self) -> str:
+        """Output prefix in the embedded store: the folder's name and a hash of its path."""
+        digest = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]
+        return f"{self.folder.resolve().name or 'out'}-{digest}"
+
+    @property
+    def described_sources(self) -> tuple[str, ...]:
+        """The sources as the job's record keeps them."""
+        return tuple(sources.describe(name) for name in self.source_names)
+
+    @property
+    def queue(self) -> str:
+        """A queue of its own for each command line, so that two runs do not wait for each other's images."""
+        spec, execution = parameters.parse(**self.parameters)
+        texts = (self.prefix, spec.fingerprint(), execution.model_dump_json(), str(self.column))
+        text = "\n".join((*texts, *self.described_sources))
+        return f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with."""
+
+    status: JobStatus
+    masks: int
+    sheet: Path | None
+
+
+@dataclass
+class Events:
+    """What the caller wants to hear of."""
+
+    step: Callable[[str], None]
+    submitted: Callable[[Job, bool], None]
+    status: Callable[[JobStatus], None]
+
+
+def run(plan: Plan, events: Events) -> RunResult:
+    """Segment the plan's images on this machine and leave masks, metadata and a contact sheet in its folder.
+
+    The same plan again goes on where an interrupted one stopped. Raises a `MaskmillError` with the cure.
+    """
+    worker_command()  # raises before anything is started
+    with ExitStack() as stack:
+        events.step("starting broker and object store")
+        servers = stack.enter_context(embedded.running(load_settings().state_dir))
+        environment = environment_of(servers, plan.prefix, plan.queue)
+        os.environ.update(environment)
+        client = Client(load_settings())
+        job, resumed = continue_or_submit(client, plan)
+        events.submitted(job, resumed)
+        events.step("starting the worker and loading the model")
+        log = servers.state_dir / f"worker-{plan.queue}.log"
+        arguments = [*plan.worker_options, *model_options(plan.parameters)]
+        worker = stack.enter_context(worker_process(arguments, environment, log))
+        wait(job, worker, events.status)
+        worker.stop()
+        events.step("copying the masks")
+        masks = mirror(job, plan.folder)
+        sheet = plan.folder / "contact-sheet.png"
+        written = write_contact_sheet(sheet, panels(job), f"{job.id} · {job.record().spec.model}")
+        return RunResult(job.status(), masks, sheet if written else None)
+
+
+def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
+    """The unfinished job of the same plan, entered again; else a new one. True if it was continued."""
+    wanted = (plan.described_sources, plan.column, *parameters.parse(**plan.parameters))
+    for record in client.unfinished(client.settings.out):
+        if (record.sources, record.column, record.spec, record.execution) == wanted:
+            job = Job(record.job, client.settings.out, client.services)
+            job.resume()
+            return job, True
+    return client.submit(
+        plan.source_names, column=plan.column, exclude=str(plan.folder.absolute()), **plan.parameters
+    ), False
+
+
+def wait(job: Job, worker: WorkerProcess, show: Callable[[JobStatus], None]) -> None:
+    """Wait for the job while the worker lives; raises `ModelUnavailable` or `JobFailed` if it will not."""
+
+    def on_status(status: JobStatus) -> None:
+        show(status)
+        if not status.finished:
+            worker.check()
+
+    job.wait(on_status=on_status)
+
+
+def _as_json(servers: embedded.Servers) -> str:
+    """The embedded store for `MASKMILL_S3`: the `AWS_*` names stay what they are, for `s3://` sources."""
+    return json.dumps(
+        {
+            "endpoint_url": servers.s3_endpoint_url,
+            "region": servers.region,
+            "access_key_id": servers.access_key_id,
+            "secret_access_key": servers.secret_access_key,
+        }
+    )
+
+
+def environment_of(servers: embedded.Servers, prefix: str, queue: str) -> dict[str, str]:
+    """Settings for this process and its worker: the embedded servers, a prefix and a queue."""
+    return {
+        "MASKMILL_BROKER_URL": servers.broker_url,
+        "MASKMILL_BUCKET": servers.bucket,
+        "MASKMILL_S3": _as_json(servers),
+        "MASKMILL_PREFIX": prefix,
+        "MASKMILL_QUEUE": queue,
+        "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    }
+
+
+def model_options(pipeline_parameters: dict[str, Any]) -> Sequence[str]:
+    """Options for a worker that checks at its start that it can have the model."""
+    spec, _ = parameters.parse(**pipeline_parameters)
+    revision = ["--revision", spec.revision] if spec.revision else []
+    return ["--model", spec.model, *revision]
+
+
+def worker_options(device: str, devices: str, workers_per_device: int | None) -> tuple[str, ...]:
+    """Which workers to run, in the words of `maskmill-worker`, which refuses contradictions."""
+    alone = device != "auto" or not devices
+    given = {"--device": alone and device, "--devices": devices, "--workers-per-device": workers_per_device}
+    return tuple(text for option, value in given.items() if value for text in (option, str(value)))
+
+
+def panels(job: Job) -> Iterator[Panel]:
+    """The first images of the job, read again for the sheet; one that cannot be read now is left out."""
+    settings = job.services.settings
+    fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.source_s3))
+    for result in islice(job.results(), SHEET_IMAGES):
+        try:
+            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
+        except MaskmillError:
+            continue
+        yield Panel.of(_short_name(result), image, result.segment_map, result.segments)
+
+
+def _short_name(result: Result) -> str:
+    name = result.uri.rstrip("/").rpartition("/")[2]
+    return name if len(name) <= 36 else f"{name[:16]}…{name[-18:]}"

@@ -1,0 +1,229 @@
+"""`maskmill-worker`: one process for one device, or a fleet of them, taking shards until it is stopped."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskmill import exit_codes
+from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
+from maskmill.settings import Settings, load_settings
+from maskmill_worker.process.device import check, pin
+from maskmill_worker.process.drain import drain_file
+from maskmill_worker.process.fleet import Backoff, Fleet, FleetFailed
+from maskmill_worker.process.health import HealthFile, Vitals, signs_of_life, workers
+from maskmill_worker.process.member import members
+from maskmill_worker.process.parent import die_with_parent
+
+cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+SPIN_COUNT = "1000"
+"""About 0.01 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""
+
+WITHOUT = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""What Celery's workers tell each other and us: the ledger says it all, and a last heartbeat waits for its broker for
+ever."""
+
+EPILOG = """
+**Examples**
+
+`maskmill-worker` — one worker on the best device, servers from MASKMILL_BROKER_URL and AWS_*
+
+`maskmill-worker --device cuda:1 --batch-size 8 --num-workers 6`
+
+`maskmill-worker --devices all` — a worker for each GPU of this machine, started again when one ends
+
+`maskmill-worker --devices cuda:0,cuda:1 --workers-per-device 2`
+
+`maskmill-worker health` — do the workers of this machine live?
+
+**Exit codes**: 0 stopped in order · 2 wrong use · 3 --model not to be had · 5 the workers of a fleet keep ending ·
+130 stopped by force
+"""
+
+HEALTH_EPILOG = """
+**Examples**
+
+`maskmill-worker health` — a line for each worker
+
+`HEALTHCHECK CMD ["maskmill-worker", "health"]` — in a Dockerfile
+
+`maskmill-worker health --json | jq '.workers[] | select(.alive | not)'`
+"""
+
+
+@cli.callback(invoke_without_command=True, epilog=EPILOG)
+def worker(
+    context: typer.Context,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N (pinned before torch loads).")] = "",
+    devices: Annotated[
+        str, typer.Option(help="A fleet: a worker for each of all, cpu, or cuda:0,cuda:1… (N as torch counts).")
+    ] = "",
+    workers_per_device: Annotated[
+        int | None, typer.Option(min=1, help="With --devices: so many workers on each.", show_default="1")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option(help="Images a forward pass, or 'auto', unless the job says.", show_default="settings, 4")
+    ] = "",
+    num_workers: Annotated[
+        int, typer.Option(min=-1, help="DataLoader processes of a worker, unless the job says. -1: settings.")
+    ] = -1,
+    compiled: Annotated[bool, typer.Option("--compile", help="Run models through torch.compile.")] = False,
+    model: Annotated[
+        str, typer.Option(help="Check before the start that this model can be had; exit code 3 if not.")
+    ] = "",
+    revision: Annotated[str, typer.Option(help="Revision of --model on the hub.")] = "",
+    name: Annotated[str, typer.Option(help="Node name, unique in the fleet; --devices makes names of its own.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Log events as JSON lines.")] = False,
+    with_parent: Annotated[int, typer.Option(hidden=True)] = 0,
+    backoff_seconds: Annotated[float, typer.Option(hidden=True)] = Backoff.first_seconds,
+) -> None:
+    """Take shards from the queue, segment their images, store the masks: on one device, or with --devices on each.
+
+    Start it on any number of machines: each needs only the settings (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths, the files.
+    At SIGTERM or Ctrl-C it begins no further shard, finishes those in hand or gives them back after
+    MASKMILL_DRAIN_SECONDS, and leaves; at a second one it gives them back at once (a fleet: ends at once).
+
+    With --devices each worker is a process that sees one device. One that ends is started again, after 1, 2, 4… s;
+    five ends in a row within a minute of their start stop the fleet, with the reason.
+    """
+    if context.invoked_subcommand:
+        return
+    if with_parent:
+        die_with_parent(with_parent, signal.SIGTERM)
+    changes: dict[str, Any] = {
+        "MASKMILL_BATCH_SIZE": batch_size or None,
+        "MASKMILL_NUM_WORKERS": num_workers if num_workers >= 0 else None,
+        "MASKMILL_COMPILE": compiled or None,
+        "MASKMILL_LOG_JSON": json or None,
+    }
+    _let_idle_threads_sleep()
+    # Through the environment, because spawned pool processes, and the workers of a fleet, read their settings from it.
+    os.environ.update({key: str(value) for key, value in changes.items() if value is not None})
+    try:
+        _refuse_contradictions(device, devices, workers_per_device, name)
+        settings = load_settings()
+        if devices:
+            passed_on = [*_given("--model", model), *_given("--revision", revision), *(["--json"] if json else [])]
+            code = _fleet(settings, devices, workers_per_device or 1, passed_on, backoff_seconds).run()
+            raise typer.Exit(code)
+        _prepare(device or settings.device, model, revision or None)
+    except FleetFailed as error:
+        _say(error, json)
+        raise typer.Exit(error.exit_code) from None
+    except ModelUnavailable as error:
+        _say(error, json)
+        raise typer.Exit(exit_codes.MODEL) from None
+    except MaskmillError as error:
+        _say(error, json)
+        raise typer.Exit(exit_codes.USAGE) from None
+    _serve(name)
+
+
+@cli.command(epilog=HEALTH_EPILOG)
+def health(json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Say whether the workers of this machine live; exit code 0 if all do, 1 if one does not or there is none.
+
+    Looks at this user's workers of the queue that the settings name (MASKMILL_QUEUE). Those that left in order do
+    not count; one that was killed does, until a worker of its name starts or an hour has passed. Asks no server:
+    a worker that waits for its broker is healthy.
+    """
+    try:
+        settings = load_settings()
+        found = workers(settings.queue, settings.run_dir)
+        if not found:
+            raise UsageError(
+                f"no worker of queue '{settings.queue}' runs on this machine: start one with `maskmill-worker`, or, if "
+                "one does, give this command its user, MASKMILL_QUEUE and MASKMILL_RUN_DIR"
+            )
+    except MaskmillError as error:
+        _say(error, json)
+        raise typer.Exit(1) from None
+    healthy = all(vitals.alive for vitals in found)
+    if json:
+        workers_found = [asdict(vitals) for vitals in found]
+        typer.echo(jsonlib.dumps({"healthy": healthy, "queue": settings.queue, "workers": workers_found}))
+    else:
+        typer.echo("\n".join(map(_line, found)))
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _line(vitals: Vitals) -> str:
+    state = "alive" if vitals.alive else "DEAD "
+    detail = "" if vitals.alive else f": {vitals.reason}"
+    return f"{state} {vitals.node} (process {vitals.pid}, seen {vitals.seen_seconds_ago:.0f} s ago){detail}"
+
+
+def _let_idle_threads_sleep() -> None:
+    """Have torch's OpenMP threads spin for a moment, and sleep then.
+
+    By default they spin for milliseconds, which loader and upload threads on the same cores need; but without any
+    spinning every short operation of the model waits for a thread to wake. Must be set before torch is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for LLVM's runtime
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # for GNU's, where it goes before the policy
+
+
+def _refuse_contradictions(device: str, devices: str, workers_per_device: int | None, name: str) -> None:
+    if devices and device:
+        raise UsageError("--device is one worker, --devices a fleet: give one of the two")
+    if devices and name:
+        raise UsageError("--devices names its workers itself (gpu0@host, gpu1@host…): leave --name out")
+    if workers_per_device and not devices:
+        raise UsageError("--workers-per-device needs --devices: all, cpu, or cuda:0,cuda:1…")
+
+
+def _given(option: str, value: str) -> list[str]:
+    return [option, value] if value else []
+
+
+def _fleet(settings: Settings, devices: str, per_device: int, passed_on: list[str], backoff_seconds: float) -> Fleet:
+    from maskmill.logs import configure_logs
+
+    configure_logs(settings.log_json)
+    # The very script that runs now, by the very interpreter: another installation may come first in PATH.
+    command = [sys.executable, str(Path(sys.argv[0]).resolve()), *passed_on]
+    crew = members(devices, per_device, num_workers=settings.num_workers)
+    return Fleet(crew, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
+
+
+def _prepare(device: str, model: str, revision: str | None) -> None:
+    pin(device)
+    check(device)
+    if model:
+        from maskmill_worker.model.model_files import check_reachable
+
+        check_reachable(model, revision)
+
+
+def _serve(name: str) -> None:
+    # So that Celery's handler for SIGTERM, the second stage of `process.drain`, interrupts the task in hand.
+    os.environ["REMAP_SIGTERM"] = "SIGQUIT"
+    # Until Celery has handlers of its own: leave in order, nothing is in hand yet.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from maskmill.logs import configure_logs
+    from maskmill_worker.tasks import app, node_name, settings
+
+    configure_logs(settings.log_json)
+    node = node_name(name or f"worker{os.getpid()}@%h")
+    with drain_file(), signs_of_life(HealthFile(node, settings.queue, settings.run_dir)):
+        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", *WITHOUT, "-n", node])
+
+
+def _say(error: MaskmillError, json: bool) -> None:
+    text = jsonlib.dumps({"error": error.code, "reason": str(error)}) if json else f"error: {error}"
+    typer.echo(text, err=True)
+
+
+def main() -> None:
+    """The console script."""
+    cli()

@@ -1,0 +1,1 @@
+"""From references to tensors, in DataLoader processes."""

@@ -1,0 +1,1 @@
+"""From tensors to segments: the model, its fast paths, batches."""

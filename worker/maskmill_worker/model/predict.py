@@ -1,0 +1,88 @@
+"""The model over batches, with a failure kept to the image that causes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import torch
+
+from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
+from maskmill_worker.model.batch_size import BatchSize, out_of_memory
+from maskmill_worker.model.forward import element_count
+from maskmill_worker.model.sample import Sample
+from maskmill_worker.model.segmenter import Segmentation, Segmenter
+from maskmill_worker.process.watchdog import NO_LIMIT, time_limit
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's segmentation, or the error that the model ended with; wall `seconds` by stage."""
+
+    sample: Sample
+    result: Segmentation | ImageError
+    seconds: dict[str, float]
+
+
+def predict(
+    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float = NO_LIMIT
+) -> Iterator[Prediction]:
+    """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
+
+    A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
+    image fails. `size` learns how long batches take and which were too large. A forward pass or a post-processing that
+    takes longer than the timeout ends this process (see `maskmill_worker.process.watchdog`).
+    """
+    started = time.perf_counter()
+    failure: str | None = None
+    elements = element_count(batch[0].inputs)
+    try:
+        with time_limit(timeout_seconds):
+            outputs = segmenter.forward([sample.inputs for sample in batch])
+    except torch.AcceleratorError as error:
+        raise DeviceLost(one_line(error)) from error
+    except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
+        failure = one_line(error)
+        if out_of_memory(error):
+            size.too_large(len(batch), elements)
+    if failure is not None:
+        # Outside of `except`: there the traceback still holds the failed batch's memory (PyTorch FAQ on out-of-memory).
+        yield from _predict_halves(segmenter, batch, size, timeout_seconds, failure)
+        return
+    seconds = time.perf_counter() - started
+    size.took(len(batch), elements, seconds)
+    for sample, each in zip(batch, outputs, strict=True):
+        with time_limit(timeout_seconds):
+            prediction = _postprocess(segmenter, sample, each, seconds / len(batch))
+        yield prediction
+
+
+def _predict_halves(
+    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float, failure: str
+) -> Iterator[Prediction]:
+    if len(batch) == 1:
+        yield Prediction(batch[0], SegmentationFailed(f"the model failed: {failure}"), {})
+        return
+    log.warning("batch_halved", images=len(batch), reason=failure)
+    torch.cuda.empty_cache()  # does nothing where CUDA was never used
+    middle = len(batch) // 2
+    yield from predict(segmenter, batch[:middle], size, timeout_seconds)
+    yield from predict(segmenter, batch[middle:], size, timeout_seconds)
+
+
+def _postprocess(
+    segmenter: Segmenter, sample: Sample, outputs: Mapping[str, Any], forward_seconds: float
+) -> Prediction:
+    started = time.perf_counter()
+    result: Segmentation | ImageError
+    try:
+        result = segmenter.postprocess(outputs)
+    except Exception as error:  # noqa: BLE001 - whatever a model family raises for this image
+        result = SegmentationFailed(f"postprocessing failed: {one_line(error)}")
+    seconds = {"forward": forward_seconds, "postprocess": time.perf_counter() - started}
+    return Prediction(sample, result, seconds)

@@ -1,0 +1,1 @@
+"""Worker processes: their device, start, supervision, health and end."""

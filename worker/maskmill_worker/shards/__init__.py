@@ -1,0 +1,1 @@
+"""The flow of a shard: claimed, segmented, stored, committed."""
