@@ -220,5 +220,5 @@ def test_a_worker_that_takes_too_long_to_leave_is_killed(tmp_path: Path, monkeyp
 
 
 def test_the_supervisor_loads_no_torch() -> None:
-    code = "import sys, worker.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, maskmill_worker.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

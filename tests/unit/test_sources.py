@@ -276,7 +276,7 @@ def test_a_long_list_keeps_memory_flat(tmp_path: Path) -> None:
     with (tmp_path / "list.txt").open("w") as file:
         file.writelines(f"some/longer/path/{i:09d}.jpg\n" for i in range(300_000))
     program = (
-        "import psutil, sys; from maskmill import sources; rss = psutil.Process().memory_info\n"
+        "import psutil, sys; from maskmill.images import sources; rss = psutil.Process().memory_info\n"
         "before = rss().rss; stream = sources.expand(sys.argv[1:], list_objects=None)\n"
         "print(sum(1 for _ in stream), (rss().rss - before) // 2**20)"
     )
