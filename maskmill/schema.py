@@ -239,6 +239,13 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class FailureExample(Record):
+    """One image that failed with a code: its address and the reason, each cut to 500 characters."""
+
+    uri: str
+    reason: str
+
+
 class Manifest(Record):
     """`manifest.json`: the job's closing account. submitted = stored + reused + failed + cancelled."""
 
@@ -248,6 +255,7 @@ class Manifest(Record):
     submitted: Count
     counts: Counts
     failures: dict[str, Count] = {}
+    examples: dict[str, FailureExample] = {}
     spec: Spec
     fingerprint: str
     created: datetime
@@ -301,6 +309,7 @@ class JobStatus(Record):
     submitted: Count
     counts: Counts
     failures: dict[str, Count] = {}
+    examples: dict[str, FailureExample] = {}
     shards: Count
     shards_done: Count
     shards_claimed: Count = 0
