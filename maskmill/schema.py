@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from maskmill.addresses import without_query
 from maskmill.errors import InvalidRecord
 from maskmill.storage import keys
 
@@ -78,6 +79,11 @@ class Spec(Record):
         """32 hex digits that differ whenever the masks may differ."""
         return hashlib.sha256(self.to_json()).hexdigest()[:32]
 
+    def model_key(self) -> str:
+        """16 hex digits that differ whenever another model must be loaded."""
+        loaded = self.model_dump_json(include={"model", "revision", "image_processor", "dtype"})
+        return hashlib.sha256(loaded.encode()).hexdigest()[:16]
+
 
 def _number_or_share(value: object) -> str:
     if not re.fullmatch(r"\d{1,12}|\d{1,3}(\.\d+)?%", str(value), re.ASCII):
@@ -137,7 +143,7 @@ class JobRecord(Record):
     spec: Spec
     execution: Execution
     images: Count
-    shards: Count
+    shards: Annotated[int, Field(ge=0, le=MAX_SHARDS)]
     shard_size: Annotated[int, Field(ge=1)]
     software: dict[str, str] = {}
 
@@ -185,6 +191,11 @@ class Outcome(Record):
     segments: tuple[Segment, ...] | None = None
     seconds: dict[str, float] | None = None
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask of the image is in the store."""
+        return self.status in (Status.STORED, Status.REUSED)
+
 
 class Counts(Record):
     """Images by status. `submitted` images are accounted for when the four add up to it."""
@@ -199,6 +210,21 @@ class Counts(Record):
         """Images that have an outcome."""
         return self.stored + self.reused + self.failed + self.cancelled
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(**{status.value: getattr(self, status) + getattr(other, status) for status in Status})
+
+
+class FailureExample(Record):
+    """One image that failed with a code: its address and the reason, each cut to 500 characters."""
+
+    uri: str
+    reason: str
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """The failed image as an example, without secrets in its address."""
+        return cls(uri=without_query(outcome.uri)[:500], reason=(outcome.reason or "")[:500])
+
 
 class DeviceSeconds(Record):
     """What the thread that drives the model did from one commit to the next, in wall seconds.
@@ -209,6 +235,11 @@ class DeviceSeconds(Record):
     busy: float
     loading: float
     storing: float
+
+    @property
+    def total(self) -> float:
+        """All three together."""
+        return self.busy + self.loading + self.storing
 
 
 class ShardReport(Record):
@@ -229,6 +260,16 @@ class ShardReport(Record):
         statuses = [outcome.status for outcome in self.outcomes]
         return Counts(**{status.value: statuses.count(status) for status in Status})
 
+    def failures(self) -> dict[str, tuple[int, FailureExample]]:
+        """The failed images by code: how many, and the first one."""
+        found: dict[str, tuple[int, FailureExample]] = {}
+        for outcome in self.outcomes:
+            if outcome.status is Status.FAILED:
+                code = outcome.code or "error"
+                number, example = found.get(code, (0, None))
+                found[code] = number + 1, example or FailureExample.of(outcome)
+        return found
+
 
 class JobState(StrEnum):
     """Where a job stands, in the words that the CLI prints."""
@@ -237,13 +278,6 @@ class JobState(StrEnum):
     COMPLETED = "completed"
     COMPLETED_WITH_FAILURES = "completed with failures"
     CANCELLED = "cancelled"
-
-
-class FailureExample(Record):
-    """One image that failed with a code: its address and the reason, each cut to 500 characters."""
-
-    uri: str
-    reason: str
 
 
 class Manifest(Record):
@@ -286,22 +320,16 @@ class RetryRound(Record):
         return outcome.status is Status.FAILED and (self.codes is None or outcome.code in self.codes)
 
 
-class ShardMessage(Record):
-    """The hint that travels through Celery: 'shard N of this job, under this prefix, can be worked on'."""
-
-    version: Literal[1] = VERSION
-    job: Annotated[str, Field(pattern=f"^{keys.JOB_ID.pattern}$")]
-    shard: Annotated[int, Field(ge=0, le=MAX_SHARDS)]
-    out: Annotated[str, Field(pattern=r"^s3://", max_length=2048)]
-
-
 def utc_now() -> datetime:
     """The time of this machine, for records; the ledger's leases use the broker's clock."""
     return datetime.now(UTC)
 
 
 class JobStatus(Record):
-    """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` announced."""
+    """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` wait.
+
+    `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results.
+    """
 
     job: str
     out: str
@@ -315,6 +343,7 @@ class JobStatus(Record):
     shards_claimed: Count = 0
     shards_queued: Count = 0
     reason: str | None = None
+    trouble: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -96,13 +96,13 @@ class Settings(BaseSettings):
     """Images in a shard: the unit that is queued, claimed, retried and committed. Large jobs have larger ones, too."""
 
     window: Positive | None = None
-    """Shards of one job that wait for a worker at a time, whatever the job's size. None: three for each worker."""
+    """Messages for idle workers that wait in the queue at most. None: one for each worker."""
 
     lease_seconds: Seconds = 30.0
     """A claim that is not renewed for so long may be taken by another worker."""
 
-    hint_seconds: Seconds = 60.0
-    """A queued shard that nobody claimed for so long is announced again (its message may be lost)."""
+    ended_job_seconds: Seconds = 30 * 86400.0
+    """How long the broker keeps what it knows of a job after its end; the bucket keeps it until it is deleted."""
 
     max_attempts: Positive = 6
     """Attempts at one shard that fail for no image's fault before it is closed with its images failed."""

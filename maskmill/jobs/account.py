@@ -1,13 +1,13 @@
-"""The account of a job: commit shards, close the job, rebuild the ledger from the bucket.
+"""The account of a job: shards are committed and booked, the job is closed, the ledger rebuilt from the bucket.
 
-The report comes first and only the first one of a round counts (`If-None-Match`); metadata and ledger are projections
-of it, so whoever finds a decided shard can finish its paperwork, any number of times, with the same result.
+To *commit* a shard is to put its report: the first one of a retry round counts (`If-None-Match`). To *book* it is to let
+metadata and ledger follow. Whoever finds a committed shard can book it, any number of times, with the same result.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from itertools import groupby
 from typing import TypeVar
 
 from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
@@ -15,6 +15,8 @@ from maskmill.ledger.answers import Progress
 from maskmill.ledger.ledger import Booking
 from maskmill.schema import (
     Cancellation,
+    Counts,
+    FailureExample,
     JobRecord,
     JobState,
     Manifest,
@@ -23,11 +25,11 @@ from maskmill.schema import (
     Reference,
     RetryRound,
     ShardReport,
-    Status,
     utc_now,
 )
 from maskmill.services import Services
 from maskmill.storage import keys
+from maskmill.storage.ahead import map_ahead
 from maskmill.storage.store import Store
 
 Found = TypeVar("Found", bound=Record)
@@ -45,20 +47,30 @@ def read_references(store: Store, job: str, shard: int) -> list[Reference]:
     return [Reference.from_json(line) for line in store.get(keys.shard(job, shard)).splitlines()]
 
 
-def read_report(store: Store, job: str, shard: int, round: int = 0) -> ShardReport | None:  # noqa: A002
-    """The shard's outcomes as decided in this round, or None while there are none."""
-    return _read(store, keys.report(job, shard, round), ShardReport)
+def read_report(store: Store, job: str, shard: int, retry_round: int = 0) -> ShardReport | None:
+    """The shard's outcomes as decided in this retry round, or None while there are none."""
+    return _read(store, keys.report(job, shard, retry_round), ShardReport)
 
 
-def read_latest_report(store: Store, job: str, shard: int, round: int) -> ShardReport | None:  # noqa: A002
-    """The shard's outcomes as decided in this round or, before that, in the last one that concerned it."""
-    found = (read_report(store, job, shard, each) for each in range(round, -1, -1))
+def read_latest_report(store: Store, job: str, shard: int, retry_round: int) -> ShardReport | None:
+    """The shard's outcomes as decided in this retry round or, before that, in the last one that concerned it."""
+    found = (read_report(store, job, shard, each) for each in range(retry_round, -1, -1))
     return next(filter(None, found), None)
 
 
-def read_retry(store: Store, job: str, round: int) -> RetryRound:  # noqa: A002
-    """What is tried again in this round."""
-    return RetryRound.from_json(store.get(keys.retry(job, round)))
+def read_metadata(store: Store, job: str, shard: int, retry_round: int = 0) -> Iterator[Outcome]:
+    """The shard's images that have a mask by this retry round, each once."""
+    for each in range(retry_round + 1):
+        try:
+            lines = store.get(keys.metadata(job, shard, each)).splitlines()
+        except ObjectNotFound:
+            continue
+        yield from map(Outcome.from_json, lines)
+
+
+def read_retry(store: Store, job: str, retry_round: int) -> RetryRound:
+    """What is tried again in this retry round."""
+    return RetryRound.from_json(store.get(keys.retry(job, retry_round)))
 
 
 def current_round(store: Store, job: str) -> int:
@@ -67,13 +79,14 @@ def current_round(store: Store, job: str) -> int:
 
 
 def read_cancellation(store: Store, job: str) -> Cancellation | None:
-    """The word that the job is cancelled, or None."""
+    """The marker that the job is cancelled, or None."""
     return _read(store, keys.cancellation(job), Cancellation)
 
 
-def read_manifest(store: Store, job: str) -> Manifest | None:
-    """The job's closing account, or None while it is open."""
-    return _read(store, keys.manifest(job), Manifest)
+def read_manifest(store: Store, job: str, retry_round: int | None = None) -> Manifest | None:
+    """The account that closed this retry round (None: the last one), or None while it is open."""
+    last = current_round(store, job) if retry_round is None else retry_round
+    return _read(store, keys.manifest(job, last), Manifest)
 
 
 def _read(store: Store, key: str, kind: type[Found]) -> Found | None:
@@ -83,37 +96,48 @@ def _read(store: Store, key: str, kind: type[Found]) -> Found | None:
         return None
 
 
-def commit_shard(services: Services, out: str, report: ShardReport) -> Booking:
-    """Decide the shard and book it; the report that counts may be another worker's."""
+def commit_shard(services: Services, out: str, report: ShardReport, seconds: float = 0.0) -> Booking:
+    """Decide the shard and book it; the report that counts may be another worker's.
+
+    `seconds` is the worker time that the shard took.
+    """
     store = services.store(out)
     if not store.put_if_absent(keys.report(report.job, report.shard, report.round), report.to_json()):
         decided = read_report(store, report.job, report.shard, report.round)
         if decided is None:
             raise StoreUnavailable(f"shard {report.shard} of job {report.job}: its report is there, but cannot be read")
         report = decided
-    return book_shard(services, store, report, report.round)
+    return book_shard(services, store, report, report.round, seconds)
 
 
-def book_shard(services: Services, store: Store, report: ShardReport, round: int) -> Booking:  # noqa: A002
-    """Metadata and ledger from a decided report. Idempotent."""
-    lines = b"".join(outcome.to_json() + b"\n" for outcome in report.outcomes if _has_mask(outcome))
-    store.put(keys.metadata(report.job, report.shard), lines, JSON_LINES)
-    failures = Counter(o.code or "error" for o in report.outcomes if o.status is Status.FAILED)
-    return services.ledger.commit(report.job, report.shard, report.counts(), dict(failures), round=round)
+def book_shard(
+    services: Services, store: Store, report: ShardReport, retry_round: int, seconds: float = 0.0
+) -> Booking:
+    """Metadata and ledger from a decided report, in a retry round that it holds for. Idempotent."""
+    write_metadata(store, report)
+    return services.ledger.book(
+        report.job, report.shard, report.counts(), report.failures(), retry_round=retry_round, seconds=seconds
+    )
 
 
-def _has_mask(outcome: Outcome) -> bool:
-    return outcome.status in (Status.STORED, Status.REUSED)
+def write_metadata(store: Store, report: ShardReport) -> None:
+    """A line for each image that got its mask in this report's retry round; written once, as reports are."""
+    before = read_latest_report(store, report.job, report.shard, report.round - 1) if report.round else None
+    had_masks = [outcome.has_mask for outcome in before.outcomes] if before else [False] * len(report.outcomes)
+    new = [each for each, had in zip(report.outcomes, had_masks, strict=True) if each.has_mask and not had]
+    if new:
+        lines = b"".join(outcome.to_json() + b"\n" for outcome in new)
+        store.put_if_absent(keys.metadata(report.job, report.shard, report.round), lines, JSON_LINES)
 
 
 def close_job(services: Services, job: str) -> Manifest:
-    """Write the manifest once all shards are booked. Idempotent; the first manifest counts."""
+    """Write the manifest once all shards are booked. Idempotent; the first manifest of a retry round counts."""
     progress = services.ledger.progress(job)
     store = services.store(progress.out)
     manifest = _manifest(read_job(store, job), progress, read_cancellation(store, job))
-    if not store.put_if_absent(keys.manifest(job), manifest.to_json()):
-        manifest = read_manifest(store, job) or manifest
-    services.ledger.close(job)
+    if not store.put_if_absent(keys.manifest(job, progress.retry_round), manifest.to_json()):
+        manifest = read_manifest(store, job, progress.retry_round) or manifest
+    services.ledger.close(job, progress.retry_round, services.settings.ended_job_seconds)
     return manifest
 
 
@@ -127,6 +151,7 @@ def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation 
         submitted=record.images,
         counts=progress.counts,
         failures=progress.failures,
+        examples=progress.examples,
         spec=record.spec,
         fingerprint=record.spec.fingerprint(),
         created=record.created,
@@ -142,37 +167,77 @@ def final_state(progress: Progress) -> JobState:
     return JobState.COMPLETED_WITH_FAILURES if progress.counts.failed else JobState.COMPLETED
 
 
+def enter_new_job(services: Services, out: str, record: JobRecord) -> None:
+    """Put a job that has just been submitted into the ledger."""
+    services.ledger.create(record.job, out, **_facts(record, 0))
+
+
 def enter_job(services: Services, out: str, job: str) -> JobRecord:
-    """Put a job of the bucket into the ledger with what is already decided: after submission, after any restart."""
+    """Put a job of the bucket into the ledger with what is already decided: the way on after any interruption.
+
+    A ledger that has lost nothing is kept, and books what is decided and not yet booked. Any other, and that of an
+    earlier retry round, is built anew beside the old one.
+    """
     store = services.store(out)
-    record = read_job(store, job)
-    round_now = current_round(store, job)
-    services.ledger.create(
-        job,
-        out,
-        images=record.images,
-        shards=record.shards,
-        created_seconds=record.created.timestamp(),
-        priority=record.execution.priority or 0,
-        max_failures=record.execution.allowed_failures(record.images) if not round_now else None,
-        round=round_now,
-    )
+    record, retry_round = read_job(store, job), current_round(store, job)
+    found = services.ledger.inspect(job)
+    if found and found.complete and found.retry_round == retry_round:
+        missing = (report for report in _decided(services, store, record, retry_round, skip=found.done))
+        for report in missing:
+            book_shard(services, store, report, retry_round)
+    else:
+        _rebuild(services, out, record, retry_round)
     if read_cancellation(store, job):
         services.ledger.cancel(job)
-    decided = sorted({keys.shard_index(item.key) for item in store.list(keys.reports(job))})
-    booked = services.ledger.done(job, decided)
-    missing = [shard for shard, done in zip(decided, booked, strict=True) if not done]
-    retried = read_retry(store, job, round_now) if round_now else None
-    with ThreadPoolExecutor(services.settings.upload_threads) as pool:
-        list(pool.map(lambda shard: _book_decided(services, store, job, shard, retried), missing))
     return record
 
 
-def _book_decided(services: Services, store: Store, job: str, shard: int, retried: RetryRound | None) -> None:
-    round_now = retried.round if retried else 0
-    report = read_latest_report(store, job, shard, round_now)
-    if report is None:
-        return
-    if retried and report.round < round_now and any(map(retried.concerns, report.outcomes)):
-        return
-    book_shard(services, store, report, round_now)
+def _rebuild(services: Services, out: str, record: JobRecord, retry_round: int) -> None:
+    store = services.store(out)
+    done, counts = bytearray(record.shards // 8 + 1), Counts()
+    failures: dict[str, tuple[int, FailureExample]] = {}
+    for report in _decided(services, store, record, retry_round):
+        write_metadata(store, report)
+        done[report.shard // 8] |= 0x80 >> report.shard % 8  # as Redis numbers the bits of a string
+        counts += report.counts()
+        for code, (number, example) in report.failures().items():
+            before, first = failures.get(code, (0, example))
+            failures[code] = before + number, first
+    services.ledger.rebuild(
+        record.job, out, done=bytes(done), counts=counts, failures=failures, **_facts(record, retry_round)
+    )
+
+
+def _decided(
+    services: Services, store: Store, record: JobRecord, retry_round: int, skip: bytes = b""
+) -> Iterator[ShardReport]:
+    """The reports that hold in this retry round, in order, without those of the shards in the bitmap `skip`."""
+    retry = read_retry(store, record.job, retry_round) if retry_round else None
+    listed = groupby(store.list(keys.reports(record.job)), lambda item: keys.shard_index(item.key))
+    rounds = ((shard, max(keys.round_of(item.key) for item in items)) for shard, items in listed)
+    wanted = ((shard, last) for shard, last in rounds if not is_done(skip, shard))
+
+    def read(found: tuple[int, int]) -> ShardReport | None:
+        report = read_latest_report(store, record.job, found[0], min(found[1], retry_round))
+        open_again = report and retry and report.round < retry_round and any(map(retry.concerns, report.outcomes))
+        return None if open_again else report
+
+    yield from filter(None, map_ahead(read, wanted, services.settings.upload_threads))
+
+
+def is_done(bitmap: bytes, shard: int) -> bool:
+    """Whether the shard's bit is set in a bitmap of done shards, numbered as Redis does."""
+    return shard // 8 < len(bitmap) and bool(bitmap[shard // 8] & 0x80 >> shard % 8)
+
+
+def _facts(record: JobRecord, retry_round: int) -> dict[str, object]:
+    """What the ledger keeps of a job's record."""
+    return {
+        "model": record.spec.model_key(),
+        "images": record.images,
+        "shards": record.shards,
+        "created_seconds": record.created.timestamp(),
+        "priority": record.execution.priority or 0,
+        "max_failures": record.execution.allowed_failures(record.images) if not retry_round else None,
+        "retry_round": retry_round,
+    }

@@ -5,14 +5,21 @@ from __future__ import annotations
 import secrets
 
 from maskmill.errors import UsageError
-from maskmill.jobs.account import commit_shard, read_latest_report, read_references
+from maskmill.jobs.account import (
+    commit_shard,
+    current_round,
+    is_done,
+    read_latest_report,
+    read_manifest,
+    read_references,
+)
 from maskmill.ledger.answers import Progress
 from maskmill.schema import Cancellation, Outcome, Reference, ShardReport, Status, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.store import Store
 
-SETTLE_SECONDS = 60.0
+CLOSING_SECONDS = 60.0
 """Lease of those who account for an abandoned shard of a cancelled job."""
 
 BY_SUBMITTER = "cancelled by its submitter"
@@ -24,10 +31,10 @@ def cancel_job(services: Services, job: str, out: str, reason: str = BY_SUBMITTE
     Raises `UsageError` when the job is closed already.
     """
     store = services.store(out)
-    if store.exists(keys.manifest(job)):
+    if read_manifest(store, job, current_round(store, job)):
         raise UsageError(f"job {job} has ended: there is nothing left to cancel")
-    word = Cancellation(job=job, cancelled=utc_now(), reason=reason)
-    store.put_if_absent(keys.cancellation(job), word.to_json())
+    marker = Cancellation(job=job, cancelled=utc_now(), reason=reason)
+    store.put_if_absent(keys.cancellation(job), marker.to_json())
     services.ledger.cancel(job)
 
 
@@ -42,25 +49,24 @@ def _by_number(failures: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(failures.items(), key=lambda item: -item[1])
 
 
-def settle(services: Services, progress: Progress) -> None:
+def close_abandoned(services: Services, progress: Progress) -> None:
     """Account for the shards of a cancelled job that somebody began and nobody has now.
 
-    Those that nobody began need no report. In a round of retries all that are open get one, in which the images are
-    what they were before.
+    Those that nobody began need no report. In a retry round all that are open get one, in which the images are what
+    they were before.
     """
     ledger, job = services.ledger, progress.job
-    owner = f"settle:{secrets.token_hex(4)}"
-    open_shards = ledger.begun(job) if not progress.round else _not_done(services, progress)
-    for shard in open_shards:
-        claim = ledger.claim(job, shard, owner, SETTLE_SECONDS, settle=True)
+    owner = f"cancel:{secrets.token_hex(4)}"
+    for shard in _open_shards(services, progress):
+        claim = ledger.claim_abandoned(job, shard, owner, CLOSING_SECONDS)
         if not claim:
             continue
         store = services.store(progress.out)
-        outcomes = given_up(store, job, shard, claim.round, read_references(store, job, shard))
+        outcomes = given_up(store, job, shard, claim.retry_round, read_references(store, job, shard))
         report = ShardReport(
             job=job,
             shard=shard,
-            round=claim.round,
+            round=claim.retry_round,
             attempt=claim.attempt,
             worker=owner,
             finished=utc_now(),
@@ -69,14 +75,16 @@ def settle(services: Services, progress: Progress) -> None:
         commit_shard(services, progress.out, report)
 
 
-def _not_done(services: Services, progress: Progress) -> list[int]:
-    shards = range(progress.shards)
-    return [shard for shard, done in zip(shards, services.ledger.done(progress.job, shards), strict=True) if not done]
+def _open_shards(services: Services, progress: Progress) -> list[int]:
+    if not progress.retry_round:
+        return services.ledger.begun(progress.job)
+    found = services.ledger.inspect(progress.job)
+    return [shard for shard in range(progress.shards) if found and not is_done(found.done, shard)]
 
 
-def given_up(store: Store, job: str, shard: int, round: int, references: list[Reference]) -> list[Outcome]:  # noqa: A002
+def given_up(store: Store, job: str, shard: int, retry_round: int, references: list[Reference]) -> list[Outcome]:
     """What the shard's images are if nothing more is done: what they were before the retry, or cancelled."""
-    before = read_latest_report(store, job, shard, round - 1) if round else None
+    before = read_latest_report(store, job, shard, retry_round - 1) if retry_round else None
     if before:
         return list(before.outcomes)
     return [Outcome(uri=reference.uri, status=Status.CANCELLED) for reference in references]

@@ -15,11 +15,12 @@ from maskmill.storage import keys
 def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | None = None) -> int:
     """Queue the failed images of these codes (None: all) again; returns how many.
 
-    The word of it goes to the bucket first: should this process die, `resume` goes on from there. Raises `UsageError`
-    when the job still runs, was cancelled, or has no such failures.
+    The marker in the bucket begins the retry round: should this process die, `resume` goes on from there. Raises
+    `UsageError` when the job still runs, was cancelled, or has no such failures.
     """
     store = services.store(out)
-    manifest = read_manifest(store, job)
+    last = current_round(store, job)
+    manifest = read_manifest(store, job, last)
     if manifest is None:
         raise UsageError(f"job {job} has not ended: wait for it, or continue it with `maskmill resume {job}`")
     if manifest.state is JobState.CANCELLED:
@@ -29,15 +30,10 @@ def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | Non
         known = ", ".join(manifest.failures) or "none at all"
         raise UsageError(f"job {job} has no such failures; its codes are: {known}")
     record = RetryRound(
-        job=job,
-        round=current_round(store, job) + 1,
-        codes=tuple(codes) if codes is not None else None,
-        created=utc_now(),
+        job=job, round=last + 1, codes=tuple(codes) if codes is not None else None, created=utc_now()
     )
-    key, word = keys.retry(job, record.round), record.to_json()
-    if not store.put_if_absent(key, word) and store.get(key) != word:  # its own, if only the answer was lost
+    key, marker = keys.retry(job, record.round), record.to_json()
+    if not store.put_if_absent(key, marker) and store.get(key) != marker:  # its own, if only the answer was lost
         raise UsageError(f"job {job} is being retried by somebody else at this moment")
-    store.delete(keys.manifest(job))
-    services.ledger.forget([job])
     start(services, out, job)
     return images

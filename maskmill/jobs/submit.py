@@ -10,8 +10,8 @@ from typing import TextIO
 from maskmill.addresses import split_url
 from maskmill.errors import SourceError
 from maskmill.images import sources
-from maskmill.jobs import admission
-from maskmill.jobs.account import JSON_LINES, enter_job
+from maskmill.jobs import reconcile
+from maskmill.jobs.account import JSON_LINES, enter_job, enter_new_job
 from maskmill.schema import Execution, JobRecord, Spec, reference_line, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys
@@ -38,7 +38,7 @@ def submit(
     limit: int | None = None,
     on_images: Callable[[int], None] | None = None,
 ) -> JobRecord:
-    """Submit a job and announce its first shards.
+    """Submit a job and wake the workers.
 
     Images below the local folder `exclude` are left out: the masks of the last run are no sources of this one.
     `limit` takes only so many images. `on_images` is told how many references are in the bucket so far.
@@ -64,14 +64,16 @@ def submit(
         software={"maskmill": version("maskmill")},
     )
     store.put(keys.job_record(job), record.to_json(), "application/json")
-    start(services, out, job)
+    enter_new_job(services, out, record)
+    reconcile.notify(services)
     return record
 
 
 def start(services: Services, out: str, job: str) -> JobRecord:
-    """Enter a job of the bucket into the ledger and announce what is left of it; the way on after any interruption."""
+    """Enter a job of the bucket into the ledger and wake the workers; the way on after any interruption."""
     record = enter_job(services, out, job)
-    admission.tend_job(services, job)
+    reconcile.reconcile_job(services, job)
+    reconcile.notify(services)
     return record
 
 

@@ -13,6 +13,9 @@ JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 MASK_KEY = r"^masks(/[^/\x00-\x1f]*[^/\x00-\x1f.][^/\x00-\x1f]*)+$"
 """What `mask` builds, for records that carry one: no empty component, none of dots alone."""
 
+MILLIONS = "A"
+"""Begins the names of shards from the millionth on: after every digit in the order of keys."""
+
 SCHEMES = ("file", "http", "https", "s3")
 MAX_PART_BYTES = 180
 MAX_KEY_BYTES = 880
@@ -45,12 +48,12 @@ def job_record(job: str) -> str:
 
 def shard(job: str, index: int) -> str:
     """The references of one shard, one JSON line each."""
-    return f"jobs/{job}/shards/{index:06d}.jsonl"
+    return f"jobs/{job}/shards/{_sortable(index)}.jsonl"
 
 
-def metadata(job: str, index: int) -> str:
-    """One JSON line for each stored image of one shard."""
-    return f"jobs/{job}/metadata/{index:06d}.jsonl"
+def metadata(job: str, index: int, retry_round: int = 0) -> str:
+    """One JSON line for each image of the shard that this retry round stored."""
+    return f"jobs/{job}/metadata/{_sortable(index)}{_of_round(retry_round)}.jsonl"
 
 
 def reports(job: str) -> str:
@@ -58,34 +61,62 @@ def reports(job: str) -> str:
     return f"jobs/{job}/reports/"
 
 
-def report(job: str, index: int, round: int = 0) -> str:  # noqa: A002 - the word for it
-    """The outcomes of one shard after this round of retries; its presence means that they are decided."""
-    return f"{reports(job)}{index:06d}{f'.r{round}' if round else ''}.json"
+def report(job: str, index: int, retry_round: int = 0) -> str:
+    """The outcomes of one shard after this retry round; its presence means that they are decided."""
+    return f"{reports(job)}{_sortable(index)}{_of_round(retry_round)}.json"
 
 
 def cancellation(job: str) -> str:
-    """The word that the job is cancelled."""
+    """The marker that the job is cancelled."""
     return f"jobs/{job}/cancelled.json"
 
 
 def retries(job: str) -> str:
-    """The folder of the rounds of retries."""
+    """The folder of the retry rounds' markers."""
     return f"jobs/{job}/retries/"
 
 
-def retry(job: str, round: int) -> str:  # noqa: A002 - the word for it
-    """What is tried again in this round, from 1."""
-    return f"{retries(job)}{round:04d}.json"
+def retry(job: str, retry_round: int) -> str:
+    """The marker that begins this retry round, from 1."""
+    return f"{retries(job)}{retry_round:04d}.json"
 
 
-def manifest(job: str) -> str:
-    """The closing account of the job."""
-    return f"jobs/{job}/manifest.json"
+def manifest(job: str, retry_round: int = 0) -> str:
+    """The closing account of the job after this retry round."""
+    return f"jobs/{job}/manifest{_of_round(retry_round)}.json"
+
+
+def probe(job: str) -> str:
+    """What a worker puts to find out whether the store takes results again."""
+    return f"jobs/{job}/probe"
 
 
 def shard_index(key: str) -> int:
-    """The number of a shard from the key of its references, metadata or report."""
-    return int(key.rsplit("/", 1)[1].split(".")[0])
+    """The number of a shard from the key of its references, metadata or report.
+
+    >>> shard_index("jobs/J/reports/000017.r1.json")
+    17
+    """
+    return int(key.rsplit("/", 1)[1].split(".")[0].removeprefix(MILLIONS))
+
+
+def round_of(key: str) -> int:
+    """The retry round of a report's, metadata's or manifest's key.
+
+    >>> round_of("jobs/J/reports/000017.r1.json")
+    1
+    """
+    _, *parts = key.rsplit("/", 1)[1].split(".")
+    return int(parts[0][1:]) if len(parts) == 2 else 0  # noqa: PLR2004 - its round and its extension
+
+
+def _sortable(index: int) -> str:
+    """The shard's number as text that sorts like the number: `000017`, `999999`, `A0001000000`."""
+    return f"{index:06d}" if index < 10**6 else f"{MILLIONS}{index:010d}"
+
+
+def _of_round(retry_round: int) -> str:
+    return f".r{retry_round}" if retry_round else ""
 
 
 def mask(uri: str, base: str | None = None) -> str:

@@ -19,7 +19,7 @@ WAIT_SECONDS = 240
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
     """Shards of two images; a lost message would not be sent again within the test."""
-    return settings_of(servers, shard_size=2, window=3, hint_seconds=3600, lease_seconds=30)
+    return settings_of(servers, shard_size=2, window=3, lease_seconds=30)
 
 
 def submit(client: Client, folder: Path, images: int) -> Job:

@@ -24,7 +24,7 @@ SEED = 20261123
 
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
-    return settings_of(servers, lease_seconds=LEASE_SECONDS, hint_seconds=3, shard_size=SHARD_SIZE)
+    return settings_of(servers, lease_seconds=LEASE_SECONDS, shard_size=SHARD_SIZE)
 
 
 @pytest.mark.slow

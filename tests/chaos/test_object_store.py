@@ -24,7 +24,7 @@ WAIT_SECONDS = 7200 if LONG else 240
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
     """The default shards: nothing is given back piece by piece, so whatever fails must be tried again at once."""
-    return settings_of(servers, lease_seconds=5, hint_seconds=8)
+    return settings_of(servers, lease_seconds=5)
 
 
 @pytest.mark.parametrize("times", [3, 4])

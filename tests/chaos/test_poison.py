@@ -23,7 +23,7 @@ WAIT_SECONDS = 3600 if LONG else 240
 
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
-    return settings_of(servers, lease_seconds=3, hint_seconds=5, shard_size=128 if LONG else 8)
+    return settings_of(servers, lease_seconds=3, shard_size=128 if LONG else 8)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ SEED = 20261123
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
     """Leases as short as a test can afford, and small shards."""
-    return settings_of(servers, lease_seconds=5, hint_seconds=10, shard_size=16)
+    return settings_of(servers, lease_seconds=5, shard_size=16)
 
 
 class Recovery:

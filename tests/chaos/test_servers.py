@@ -75,7 +75,7 @@ class Pair:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
     with embedded.running(tmp_path / "servers") as servers:
-        settings = settings_of(servers, lease_seconds=5, hint_seconds=8, shard_size=8)
+        settings = settings_of(servers, lease_seconds=5, shard_size=8)
         yield Pair(servers, settings, Client(settings))
         embedded.stop(tmp_path / "servers")
 

@@ -19,7 +19,7 @@ WAIT_SECONDS = 280
 @pytest.fixture(scope="module")
 def client(servers: embedded.Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client with one real worker behind it, which takes the families one after the other."""
-    settings = settings_of(servers, lease_seconds=30, hint_seconds=60)
+    settings = settings_of(servers, lease_seconds=30)
     with worker_starter(environment_of(settings, servers), tmp_path_factory.mktemp("worker")) as start:
         start()
         yield Client(settings)

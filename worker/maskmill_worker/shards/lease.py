@@ -1,14 +1,13 @@
-"""A claim that is kept alive: renewed in the background while the shard is worked on."""
+"""The leases of the shards in hand, renewed in the background."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import structlog
-from maskmill.ledger.ledger import Ledger, Renewal
 
-from maskmill.errors import BrokerUnavailable, JobCancelled, LeaseLost
+from maskmill.errors import BrokerUnavailable
+from maskmill.ledger.ledger import Ledger, Renewal
 
 log = structlog.get_logger(__name__)
 
@@ -16,48 +15,58 @@ RENEW_SECONDS = 1.0
 """So often at least, because the answer also says whether the job is cancelled."""
 
 
-@dataclass
-class Lease:
-    """Renews the claim; `check()` raises once another worker has it, `check_job()` once the job is cancelled."""
+class Leases:
+    """Renews the leases of one owner's shards of one job, all in one call, from a thread of its own."""
 
-    ledger: Ledger
-    job: str
-    shard: int
-    owner: str
-    seconds: float
-
-    def __post_init__(self) -> None:
-        """Begin to renew."""
-        self._stopped, self._lost, self._cancelled = Event(), Event(), Event()
-        self._thread = Thread(target=self._renew, name=f"lease-{self.shard}", daemon=True)
+    def __init__(self, ledger: Ledger, job: str, owner: str, seconds: float) -> None:
+        self.ledger, self.job, self.owner, self.seconds = ledger, job, owner, seconds
+        self.cancelled = Event()
+        self._lock = Lock()
+        self._shards: set[int] = set()
+        self._lost: set[int] = set()
+        self._stopped = Event()
+        self._thread = Thread(target=self._renew_all, name="leases", daemon=True)
         self._thread.start()
 
+    def add(self, shard: int) -> None:
+        """Renew this shard's lease from now on."""
+        with self._lock:
+            self._shards.add(shard)
+
+    def drop(self, shard: int) -> None:
+        """Renew it no more."""
+        with self._lock:
+            self._shards.discard(shard)
+            self._lost.discard(shard)
+
+    def is_lost(self, shard: int) -> bool:
+        """Whether another worker may have the shard by now."""
+        return shard in self._lost
+
+    def lost(self) -> list[int]:
+        """The shards whose leases ran out."""
+        with self._lock:
+            return sorted(self._lost)
+
     def stop(self) -> None:
-        """Renew no more."""
+        """Renew nothing any more."""
         self._stopped.set()
         self._thread.join()
 
-    def check(self) -> None:
-        """Raise `LeaseLost` if the shard is no longer ours."""
-        if self._lost.is_set():
-            raise LeaseLost(f"shard {self.shard} of job {self.job} went to another worker")
-
-    def check_job(self) -> None:
-        """Raise `LeaseLost` or, if nothing more is to be done for the job, `JobCancelled`."""
-        self.check()
-        if self._cancelled.is_set():
-            raise JobCancelled(f"job {self.job} is cancelled")
-
-    def _renew(self) -> None:
+    def _renew_all(self) -> None:
         while not self._stopped.wait(min(RENEW_SECONDS, self.seconds / 3)):
-            try:
-                renewal = self.ledger.renew(self.job, self.shard, self.owner, self.seconds)
-            except BrokerUnavailable as error:
-                # The broker may be back before the lease expires; the commit finds out.
-                log.warning("lease_not_renewed", job=self.job, shard=self.shard, reason=str(error))
-                continue
-            if renewal is Renewal.CANCELLED:
-                self._cancelled.set()
-            elif renewal is Renewal.LOST:
-                self._lost.set()
-                return
+            with self._lock:
+                shards = sorted(self._shards - self._lost)
+            if shards:
+                self._renew(shards)
+
+    def _renew(self, shards: list[int]) -> None:
+        try:
+            renewals = self.ledger.renew(self.job, shards, self.owner, self.seconds)
+        except BrokerUnavailable as error:  # it may be back before the leases expire; the commit finds out
+            log.warning("leases_not_renewed", job=self.job, shards=shards, reason=str(error))
+            return
+        with self._lock:
+            self._lost |= {shard for shard, found in renewals.items() if found is Renewal.LOST} & self._shards
+        if Renewal.CANCELLED in renewals.values():
+            self.cancelled.set()

@@ -1,0 +1,172 @@
+"""The flow of a shard, from a claim to stored masks: `Flow.run` shows the stages in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from maskmill.errors import BrokerUnavailable, JobCancelled
+from maskmill.images.fetch import FetchLimits
+from maskmill.ledger.answers import ClaimReply
+from maskmill.schema import JobRecord
+from maskmill.settings import Settings
+from maskmill.storage.store import CONNECT_SECONDS, READ_SECONDS, WORKER_ATTEMPTS
+from maskmill_worker.model.batching import Batches
+from maskmill_worker.model.forward import element_count, shape_of
+from maskmill_worker.model.predict import predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.process.drain import draining
+from maskmill_worker.process.watchdog import time_limit
+from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.scheduler import Pace
+from maskmill_worker.shards.slice import Slice
+from maskmill_worker.shards.uploads import Uploads, uploads
+from maskmill_worker.shards.worker import ShardWorker
+
+LOOK_AHEAD_BATCHES = 4
+"""Batches' worth of later images that an image waits for while a batch of its shape fills."""
+
+MAX_LOOK_AHEAD = 64
+
+
+def process_shards(worker: ShardWorker) -> None:
+    """Take shards until there is none: a slice of one job after the other, as the ledger schedules them.
+
+    An error of one image becomes its outcome; any other gives the shards in hand back, or closes them with their
+    images failed once their attempts are used up. Then the next notification decides when to go on.
+    """
+    going_on = True
+    while going_on and not draining() and (claim := worker.claim_next()):
+        going_on = work_on(worker, claim)
+
+
+def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
+    """Work on this shard and the job's next ones, as long as it is the job's turn; False if something went wrong."""
+    with Slice(worker.services, claim.job, claim.out, worker.owner) as shards:
+        first = shards.take(claim)
+        if first is not None:
+            record = worker.record(claim.job, claim.out)
+            worker.prove_store(claim.job, claim.out)
+            segmenter = worker.segmenter(record)
+            segment(worker, shards, first, record, segmenter)
+    worker.ended_slice(claim.out, shards.error)
+    return shards.error is None
+
+
+def segment(
+    worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter
+) -> None:
+    """Every image of the slice to its outcome; what is in hand of a cancelled job is accounted for."""
+    torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
+    threads = worker.settings(record).upload_threads
+    with uploads(shards, record, threads) as stored, _until_cancelled(worker, shards, stored):
+        Flow(worker, shards, record, segmenter, stored).run(first)
+
+
+@contextmanager
+def _until_cancelled(worker: ShardWorker, shards: Slice, stored: Uploads) -> Iterator[None]:
+    try:
+        yield
+    except JobCancelled:
+        worker.drop_loader()
+        stored.finish()
+        shards.give_up()
+
+
+class Flow:
+    """The images of one slice on their way through this process; loading, model and uploads overlap."""
+
+    def __init__(
+        self, worker: ShardWorker, shards: Slice, record: JobRecord, segmenter: Segmenter, stored: Uploads
+    ) -> None:
+        self.worker, self.shards, self.record, self.stored = worker, shards, record, stored
+        self.segmenter = segmenter
+        self.settings = worker.settings(record)
+        self.loader = worker.loader(record, segmenter)
+        self.size = worker.batch_size(record)
+        look_ahead = min(MAX_LOOK_AHEAD, LOOK_AHEAD_BATCHES * (self.size.asked or MAX_LOOK_AHEAD))
+        self.batches = Batches(self._shape, lambda sample: self.size.of(element_count(sample.inputs)), look_ahead)
+        self.pace = Pace()
+        self._tasks: Iterator[Task] = iter(())
+        self._last_shard = False
+
+    def run(self, first: HeldShard) -> None:
+        """Load, sort, batch, predict and store until every image of every shard in hand has its outcome."""
+        self._tasks = first.tasks(self.shards.store, self.record)
+        while True:
+            self.load()
+            sample = self.next_sample()
+            if sample is None:
+                break
+            for batch in self.sort(sample):
+                self.predict(batch)
+        for batch in self.batches.rest():
+            self.predict(batch)
+        self.stored.finish()
+
+    def load(self) -> None:
+        """Give the loader tasks while it has room; after those of the shards in hand come those of the next one."""
+        while self.loader.room:
+            task = next(self._tasks, None)
+            if task is not None:
+                self.loader.put(task)
+            elif not self.begin_next_shard():
+                return
+
+    def begin_next_shard(self) -> bool:
+        """Claim the job's next shard if there is time for it and it is the job's turn; False if not."""
+        if self._last_shard or not self.pace.has_time(self.loader.outstanding, 2 * (self.size.asked or 1)):
+            return False
+        try:
+            claim = None if draining() else self.worker.claim_next(only_this_job=True)
+        except BrokerUnavailable:
+            claim = None  # what is in hand can still be stored
+        if not claim:
+            self._last_shard = True
+            return False
+        shard = self.shards.take(claim)
+        self._tasks = shard.tasks(self.shards.store, self.record) if shard else iter(())
+        return True
+
+    def next_sample(self) -> Sample | None:
+        """The next image's tensors, or its error; None once nothing is in flight."""
+        with time_limit(stuck_seconds(self.settings), "worker_stuck"), self.shards.clock.waiting("loading"):
+            return self.loader.next()
+
+    def sort(self, sample: Sample) -> Sequence[list[Sample]]:
+        """An image without tensors goes straight to its outcome; the batches that are full with the others."""
+        shard = self.shards.get(sample.task.shard)
+        if shard is None:  # another worker has it now
+            return ()
+        mask = shard.masks.pop(sample.task.index, None)
+        if sample.unchanged and mask:
+            self.stored.add_known(sample, mask.outcome(sample.task.reference, self.record.job))
+        elif sample.error is not None:
+            self.stored.add_failure(sample, sample.error)
+        else:
+            return self.batches.add(sample)
+        return ()
+
+    def predict(self, batch: list[Sample]) -> None:
+        """Run the model over a batch and hand what comes of it to the upload threads."""
+        self.shards.check()
+        with self.shards.in_model(batch), self.pace.measure(len(batch)):
+            for prediction in predict(self.segmenter, batch, self.size, self.settings.batch_timeout_seconds):
+                self.stored.add(prediction)
+
+    def _shape(self, sample: Sample) -> tuple[Any, ...] | None:
+        """What images of one batch have in common; None for one that may end the process, which goes alone."""
+        shard = self.shards.get(sample.task.shard)
+        alone = shard is not None and sample.task.index in shard.crash_note.alone
+        return None if alone else shape_of(sample.inputs)
+
+
+def stuck_seconds(settings: Settings) -> float:
+    """Longer than the next image can take by the limits of its reads, twice: a worker that waits so long never ends."""
+    http = FetchLimits.attempts * settings.fetch_timeout_seconds
+    store = WORKER_ATTEMPTS * (CONNECT_SECONDS + READ_SECONDS)
+    return 2 * (http + store + settings.image_timeout_seconds) + settings.batch_timeout_seconds

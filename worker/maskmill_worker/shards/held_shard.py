@@ -1,0 +1,97 @@
+"""One shard in hand: its claim, its images, and what became of each so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from threading import Lock
+
+from maskmill.errors import one_line
+from maskmill.ledger.answers import ClaimReply
+from maskmill.schema import JobRecord, Outcome, Reference, ShardReport, Status, utc_now
+from maskmill.storage.store import Store
+from maskmill_worker.model.sample import Task
+from maskmill_worker.shards.attempts import code_of
+from maskmill_worker.shards.crashes import CrashNote
+from maskmill_worker.shards.reuse import StoredMask, stored_masks
+
+
+@dataclass(eq=False)
+class HeldShard:
+    """A shard that this worker has claimed.
+
+    `outcomes` are the images' by their place in the shard, `masks` those that are in the store already and may stay if
+    their images are unchanged. `crash_note` says what was, and is, in the model.
+    """
+
+    claim: ClaimReply
+    crash_note: CrashNote
+    references: list[Reference] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    masks: dict[int, StoredMask] = field(default_factory=dict)
+    counted: int = 0
+    """Attempts that count against the shard, this one included."""
+    _lock: Lock = field(default_factory=Lock)
+    _complete: bool = False
+
+    @property
+    def number(self) -> int:
+        """The shard's number in its job."""
+        return self.claim.shard
+
+    @property
+    def name(self) -> dict[str, str | int]:
+        """How log lines call the shard."""
+        return {"job": self.claim.job, "shard": self.number, "attempt": self.claim.attempt}
+
+    def tasks(self, store: Store, record: JobRecord) -> Iterator[Task]:
+        """Its images that have no outcome yet, to be loaded; masks that are in the store are found on the way."""
+        left = [(index, each) for index, each in enumerate(self.references) if index not in self.outcomes]
+        fresh = record.execution.overwrite and self.claim.attempt == 1
+        masks = repeat(None, len(left)) if fresh else stored_masks(store, [each for _, each in left], record)
+        for (index, reference), mask in zip(left, masks, strict=True):
+            if mask:
+                self.masks[index] = mask
+            yield Task(self.number, index, reference, mask.image_version if mask else None)
+
+    def decide(self, index: int, outcome: Outcome) -> bool:
+        """Take an image's outcome unless it has one; True for the one that completes the shard."""
+        with self._lock:
+            if self._complete:
+                return False
+            self.outcomes.setdefault(index, outcome)
+            self._complete = len(self.outcomes) >= len(self.references)
+            return self._complete
+
+    def fail_rest(self, error: Exception) -> None:
+        """Every image without an outcome has failed with this error."""
+        for index, reference in enumerate(self.references):
+            self.outcomes.setdefault(index, failed(reference, error))
+
+    def report(self, owner: str) -> ShardReport:
+        """Its report, once every image has an outcome."""
+        return ShardReport(
+            job=self.claim.job,
+            shard=self.number,
+            round=self.claim.retry_round,
+            attempt=self.claim.attempt,
+            worker=owner,
+            finished=utc_now(),
+            outcomes=tuple(self.outcomes[index] for index in range(len(self.references))),
+        )
+
+
+def failed(reference: Reference, error: Exception, seconds: dict[str, float] | None = None) -> Outcome:
+    """The outcome of an image that has no mask because of this error."""
+    return Outcome(
+        uri=reference.uri, status=Status.FAILED, code=code_of(error), reason=one_line(error), seconds=seconds
+    )
+
+
+def indices_by_shard(tasks: Sequence[Task]) -> dict[int, list[int]]:
+    """The places of the tasks' images by their shards' numbers."""
+    found: dict[int, list[int]] = {}
+    for task in tasks:
+        found.setdefault(task.shard, []).append(task.index)
+    return found

@@ -1,0 +1,99 @@
+"""What a worker process keeps from slice to slice: its connections, its model, its loader, what it has learned."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+
+from maskmill.errors import StoreUnavailable
+from maskmill.jobs.account import read_job
+from maskmill.ledger.answers import ClaimReply
+from maskmill.schema import JobRecord
+from maskmill.services import Services
+from maskmill.settings import Settings
+from maskmill.storage import keys
+from maskmill_worker.loading.loader import Loader
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.shards.attempts import REFUSALS
+from maskmill_worker.shards.scheduler import Scheduler
+
+
+class ShardWorker:
+    """One worker process. `owner` is its name in the ledger."""
+
+    def __init__(self, services: Services, models: Models) -> None:
+        self.services = services
+        self.models = models
+        self.scheduler = Scheduler()
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._record: JobRecord | None = None
+        self._loader: tuple[object, Loader] | None = None
+        self._batch_sizes: dict[object, BatchSize] = {}
+        self._doubted: set[str] = set()
+
+    def claim_next(self, *, only_this_job: bool = False) -> ClaimReply:
+        """Claim the shard whose turn it is: of any job, or only if it is one of the job that the worker is at."""
+        turn = self.scheduler.turn(only_this_job=only_this_job)
+        return self.services.ledger.claim_next(self.owner, self.services.settings.lease_seconds, turn)
+
+    def record(self, job: str, out: str) -> JobRecord:
+        """The job's record, read once while the job stays the same."""
+        if self._record is None or self._record.job != job:
+            self._record = read_job(self.services.store(out), job)
+        return self._record
+
+    def settings(self, record: JobRecord) -> Settings:
+        """The worker's settings with what the job's submitter asked for instead."""
+        asked = record.execution
+        changes = {"num_workers": asked.num_workers, "fetch_timeout_seconds": asked.timeout}
+        known = {name: value for name, value in changes.items() if value is not None}
+        return self.services.settings.model_copy(update=known)
+
+    def segmenter(self, record: JobRecord) -> Segmenter:
+        """The job's model, ready; a slice is long against the time that loading it took."""
+        started = time.monotonic()
+        segmenter = self.models.get(record.spec)
+        self.scheduler.begin(record.job, record.spec.model_key(), time.monotonic() - started)
+        return segmenter
+
+    def batch_size(self, record: JobRecord) -> BatchSize:
+        """What was learned about batches of this job's model, for the batch size that the job asks for."""
+        asked = record.execution.batch_size or self.services.settings.batch_size
+        images = 1 if record.execution.deterministic else None if asked == "auto" else asked
+        return self._batch_sizes.setdefault((record.spec.model, record.spec.dtype, images), BatchSize(images))
+
+    def loader(self, record: JobRecord, segmenter: Segmenter) -> Loader:
+        """The loader processes of the last slice where they fit this one, else new ones."""
+        key = (record.spec, record.execution)
+        if self._loader is None or self._loader[0] != key:
+            self.drop_loader()
+            self._loader = key, Loader(segmenter, self.settings(record))
+        return self._loader[1]
+
+    def drop_loader(self) -> None:
+        """End the loader processes, with whatever they have in flight."""
+        if self._loader is not None:
+            self._loader[1].close()
+            self._loader = None
+
+    def prove_store(self, job: str, out: str) -> None:
+        """After a slice that the store ended: put an object before anything is segmented in vain.
+
+        Raises what the store answers.
+        """
+        if out in self._doubted:
+            store = self.services.store(out)
+            store.put_if_absent(keys.probe(job), b"")
+            store.delete(keys.probe(job))
+            self._doubted.discard(out)
+
+    def ended_slice(self, out: str, error: BaseException | None) -> None:
+        """Remember a store that ended a slice, and drop loader processes that may hold anything of it."""
+        if error is not None:
+            self.drop_loader()
+        if isinstance(error, (*REFUSALS, StoreUnavailable)):
+            self._doubted.add(out)
