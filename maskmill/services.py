@@ -1,10 +1,11 @@
-"""What both sides talk to, made once from the settings and passed on: ledger, queue and stores."""
+"""What both sides talk to, made once from the settings and passed on: ledger, queue, stores and events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
 
+from maskmill.events import Events
 from maskmill.ledger.ledger import Ledger, connect
 from maskmill.queue import Queue
 from maskmill.settings import Settings
@@ -19,6 +20,7 @@ class Services:
     ledger: Ledger
     queue: Queue
     store_attempts: int = ATTEMPTS
+    events: Events = field(default_factory=Events)
     _stores: dict[str, Store] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
