@@ -1,7 +1,7 @@
 """The account of a job: shards are committed and booked, the job is closed, the ledger rebuilt from the bucket.
 
-To *commit* a shard is to put its report: the first one of a retry round counts (`If-None-Match`). To *book* it is to let
-metadata and ledger follow. Whoever finds a committed shard can book it, any number of times, with the same result.
+To *commit* a shard is to put its report: the first one of a retry round counts (`If-None-Match`). To *book* it is to
+let metadata and ledger follow. Whoever finds a committed shard can book it, any number of times, with the same result.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
+from maskmill.events import JobEnded
 from maskmill.ledger.answers import Progress
 from maskmill.ledger.ledger import Booking
 from maskmill.schema import (
@@ -135,10 +136,18 @@ def close_job(services: Services, job: str) -> Manifest:
     progress = services.ledger.progress(job)
     store = services.store(progress.out)
     manifest = _manifest(read_job(store, job), progress, read_cancellation(store, job))
-    if not store.put_if_absent(keys.manifest(job, progress.retry_round), manifest.to_json()):
+    first = store.put_if_absent(keys.manifest(job, progress.retry_round), manifest.to_json())
+    if not first:
         manifest = read_manifest(store, job, progress.retry_round) or manifest
     services.ledger.close(job, progress.retry_round, services.settings.ended_job_seconds)
+    if first:
+        services.events.emit(_ended(manifest))
     return manifest
+
+
+def _ended(manifest: Manifest) -> JobEnded:
+    seconds = (manifest.finished - manifest.created).total_seconds()
+    return JobEnded(manifest.job, manifest.state.value, manifest.counts.model_dump(), manifest.failures, seconds)
 
 
 def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation | None) -> Manifest:

@@ -29,9 +29,7 @@ def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | Non
     if not images:
         known = ", ".join(manifest.failures) or "none at all"
         raise UsageError(f"job {job} has no such failures; its codes are: {known}")
-    record = RetryRound(
-        job=job, round=last + 1, codes=tuple(codes) if codes is not None else None, created=utc_now()
-    )
+    record = RetryRound(job=job, round=last + 1, codes=tuple(codes) if codes is not None else None, created=utc_now())
     key, marker = keys.retry(job, record.round), record.to_json()
     if not store.put_if_absent(key, marker) and store.get(key) != marker:  # its own, if only the answer was lost
         raise UsageError(f"job {job} is being retried by somebody else at this moment")

@@ -107,7 +107,7 @@ def round_of(key: str) -> int:
     1
     """
     _, *parts = key.rsplit("/", 1)[1].split(".")
-    return int(parts[0][1:]) if len(parts) == 2 else 0  # noqa: PLR2004 - its round and its extension
+    return int(parts[0][1:]) if len(parts) == 2 else 0
 
 
 def _sortable(index: int) -> str:

@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from maskmill.ledger.ledger import Booking
 from maskmill_producer import embedded
 from pydantic import SecretStr
 
 from maskmill import Client
 from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError, UsageError
 from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
-from maskmill.jobs.admission import tend, tend_job
+from maskmill.jobs.reconcile import reconcile, reconcile_job
 from maskmill.jobs.submit import start, submit
 from maskmill.ledger.answers import ClaimState
+from maskmill.ledger.ledger import Booking
 from maskmill.schema import (
     Counts,
     Execution,
@@ -117,10 +117,10 @@ def test_shards_hold_all_references_in_order(job: JobRecord, store: Store, tmp_p
     assert [reference.mask_key for reference in found] == [f"masks/photos/{n:02d}.jpg.png" for n in range(IMAGES)]
 
 
-def test_a_submission_announces_its_window_and_no_more(job: JobRecord, services: Services, settings: Settings) -> None:
+def test_a_submission_notifies_its_window_and_no_more(job: JobRecord, services: Services, settings: Settings) -> None:
     assert services.ledger.queue_length(settings.queue) == 2
     progress = services.ledger.progress(job.job)
-    assert (progress.queued, progress.shards, progress.images) == (2, SHARDS, IMAGES)
+    assert (progress.shards, progress.images) == (SHARDS, IMAGES)
     assert services.ledger.open_jobs() == [job.job]
 
 
@@ -158,7 +158,7 @@ def test_a_submission_that_breaks_off_has_no_record_and_is_not_in_the_ledger(
     assert services.ledger.jobs() == []
 
 
-def test_a_missing_bucket_is_said_so_before_anything_is_announced(services: Services, images: Path) -> None:
+def test_a_missing_bucket_is_said_so_before_anybody_is_notified(services: Services, images: Path) -> None:
     with pytest.raises(ObjectNotFound, match="no-such-bucket"):
         submit(services, [str(images)], out="s3://no-such-bucket/o", spec=SPEC, execution=Execution())
     assert services.ledger.jobs() == []
@@ -226,7 +226,7 @@ def test_of_four_workers_that_commit_a_shard_one_counts_everywhere(
 def test_a_commit_of_a_job_that_the_ledger_forgot_is_kept_in_the_bucket(
     job: JobRecord, services: Services, store: Store
 ) -> None:
-    services.ledger.forget([job.job])
+    services.ledger.forget(job.job)
     commit(services, job, 0)
     assert read_report(store, job.job, 0) is not None
     start(services, services.settings.out, job.job)
@@ -273,20 +273,20 @@ def test_a_wiped_ledger_is_rebuilt_from_the_bucket_with_equal_counters(
 ) -> None:
     commit(services, job, 0, 2, failed=[1])
     before = services.ledger.progress(job.job)
-    services.ledger.forget([job.job])
+    services.ledger.forget(job.job)
     assert start(services, settings.out, job.job) == job
     after = services.ledger.progress(job.job)
     assert (after.counts, after.failures, after.shards_done) == (before.counts, before.failures, before.shards_done)
     assert (after.out, after.images, after.shards) == (before.out, before.images, before.shards)
-    assert services.ledger.done(job.job, range(SHARDS)) == [True, False, True, False]
-    assert [services.ledger.claim(job.job, n, "w", 30).state for n in (0, 1)] == [ClaimState.DONE, ClaimState.CLAIMED]
+    assert [services.ledger.claim_next("w", 30).shard for _ in range(2)] == [1, 3]
+    assert services.ledger.claim_next("w", 30).state is ClaimState.NONE
 
 
 def test_a_job_with_all_reports_but_no_ledger_is_closed_by_starting_it(
     job: JobRecord, services: Services, store: Store, settings: Settings
 ) -> None:
     commit(services, job, *range(SHARDS), failed=[0])
-    services.ledger.forget([job.job])
+    services.ledger.forget(job.job)
     start(services, settings.out, job.job)
     manifest = read_manifest(store, job.job)
     assert manifest is not None
@@ -303,7 +303,7 @@ def test_starting_a_closed_job_again_changes_nothing(job: JobRecord, services: S
     assert services.ledger.open_jobs() == []
 
 
-def test_starting_a_running_job_again_announces_nothing_twice(
+def test_starting_a_running_job_again_notifies_nobody_twice(
     job: JobRecord, services: Services, settings: Settings
 ) -> None:
     before = services.ledger.queue_length(settings.queue)
@@ -321,7 +321,7 @@ def test_a_report_whose_booking_was_cut_off_is_booked_by_starting_the_job(
     assert len(store.get(keys.metadata(job.job, 1)).splitlines()) == 3
 
 
-def test_one_job_that_does_not_add_up_does_not_keep_the_others_from_being_tended(
+def test_one_job_that_does_not_add_up_does_not_keep_the_others_from_being_closed(
     services: Services, images: Path, settings: Settings, store: Store
 ) -> None:
     broken, sound = submit_all(services, images), submit_all(services, images)
@@ -329,7 +329,7 @@ def test_one_job_that_does_not_add_up_does_not_keep_the_others_from_being_tended
         short = report_of(store, broken, shard).model_copy(update={"outcomes": ()})
         commit_shard(services, settings.out, short)
     commit(services, sound, *range(SHARDS))
-    tend(services)
+    reconcile(services, "w")
     assert read_manifest(store, sound.job) is not None
 
 
@@ -354,19 +354,19 @@ def test_a_cancelled_job_is_closed_and_every_image_accounted_for(
 def test_a_cancelled_job_stays_open_while_a_worker_has_a_shard_of_it(
     job: JobRecord, services: Services, settings: Settings, store: Store
 ) -> None:
-    claim = services.ledger.next(job.job, "w", 30)
+    claim = services.ledger.claim_next("w", 30)
     found = Client(settings).job(job.job)
     found.cancel()
     assert found.manifest() is None
     commit(services, job, claim.shard)
-    tend_job(services, job.job)
+    reconcile_job(services, job.job)
     assert found.manifest().counts == Counts(stored=3, cancelled=8)
 
 
 def test_a_shard_whose_worker_died_is_accounted_for_after_its_lease(
     job: JobRecord, services: Services, settings: Settings, store: Store
 ) -> None:
-    dead = services.ledger.next(job.job, "dead", 0.001)
+    dead = services.ledger.claim_next("dead", 0.001)
     found = Client(settings).job(job.job)
     time.sleep(0.01)
     found.cancel()
@@ -390,12 +390,12 @@ def test_a_job_that_has_ended_is_not_cancelled(job: JobRecord, services: Service
 def test_a_cancelled_job_stays_so_when_the_broker_was_wiped(
     job: JobRecord, services: Services, settings: Settings
 ) -> None:
-    claim = services.ledger.next(job.job, "w", 30)
+    services.ledger.claim_next("w", 30)
     found = Client(settings).job(job.job)
     found.cancel()
-    services.ledger.forget([job.job])
+    services.ledger.forget(job.job)
     found.resume()
-    assert services.ledger.claim(job.job, claim.shard, "v", 30).state is not ClaimState.CLAIMED
+    assert services.ledger.claim_next("v", 30).state is not ClaimState.CLAIMED
     assert found.manifest().counts == Counts(cancelled=IMAGES)
 
 
@@ -413,9 +413,9 @@ def test_failed_images_are_tried_again_under_the_same_job(
     assert found.retry() == 2
     assert found.manifest() is None
     assert found.status().counts == Counts(stored=8)
-    claim = services.ledger.next(job.job, "w", 30)
-    assert (claim.shard, claim.round, claim.attempt) == (1, 1, 1)
-    assert not services.ledger.next(job.job, "w", 30), "shards without failures are not done again"
+    claim = services.ledger.claim_next("w", 30)
+    assert (claim.shard, claim.retry_round, claim.attempt) == (1, 1, 1)
+    assert not services.ledger.claim_next("w", 30), "shards without failures are not done again"
 
     again = report_of(store, job, 1, failed=[2]).model_copy(update={"round": 1})
     commit_shard(services, settings.out, again)
@@ -424,7 +424,7 @@ def test_failed_images_are_tried_again_under_the_same_job(
     assert [outcome.status.value for outcome in found.outcomes()] == ["stored"] * 5 + ["failed"] + ["stored"] * 5
 
 
-def test_a_retry_whose_word_is_stored_but_not_acknowledged_goes_on(
+def test_a_retry_whose_marker_is_stored_but_not_acknowledged_goes_on(
     job: JobRecord, services: Services, settings: Settings, servers: embedded.Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(services, job, 0, 1, 2, 3, failed=[0])
@@ -456,10 +456,10 @@ def test_a_retry_survives_a_wiped_broker(job: JobRecord, services: Services, set
     close_job(services, job.job)
     found = Client(settings).job(job.job)
     found.retry()
-    services.ledger.forget([job.job])
+    services.ledger.forget(job.job)
     found.resume()
-    claim = services.ledger.next(job.job, "w", 30)
-    assert (claim.shard, claim.round) == (3, 1)
+    claim = services.ledger.claim_next("w", 30)
+    assert (claim.shard, claim.retry_round) == (3, 1)
     assert services.ledger.progress(job.job).counts == Counts(stored=9)
 
 
@@ -477,8 +477,8 @@ def test_a_second_retry_concerns_what_the_first_left(
         )
     close_job(services, job.job)
     assert found.retry() == 1
-    assert services.ledger.next(job.job, "w", 30).shard == 2
-    assert not services.ledger.next(job.job, "w", 30)
+    assert services.ledger.claim_next("w", 30).shard == 2
+    assert not services.ledger.claim_next("w", 30)
 
 
 def test_a_retry_that_is_cancelled_leaves_its_images_failed(
@@ -548,7 +548,7 @@ def test_a_closed_job_is_told_from_the_bucket_when_the_ledger_forgot_it(
     client = Client(settings)
     close_job(services, job.job)
     before = client.job(job.job).status()
-    services.ledger.forget([job.job])
+    services.ledger.forget(job.job)
     assert client.job(job.job, settings.out).status() == before
 
 

@@ -63,7 +63,11 @@ def test_an_interruption_gives_back_at_once_and_never_counts(error: BaseExceptio
 
 @pytest.mark.parametrize("error", [RuntimeError("?"), ValueError(), MemoryError()])
 def test_what_nobody_thought_of_counts_until_the_attempts_are_used_up(error: Exception) -> None:
-    assert [verdict(error, n, n, ALLOWED).ending for n in (1, 2, 3)] == [Ending.GIVE_BACK, Ending.GIVE_BACK, Ending.CLOSE]
+    assert [verdict(error, n, n, ALLOWED).ending for n in (1, 2, 3)] == [
+        Ending.GIVE_BACK,
+        Ending.GIVE_BACK,
+        Ending.CLOSE,
+    ]
     assert verdict(error, attempt=900, counted=2, max_attempts=ALLOWED).ending is Ending.GIVE_BACK
 
 

@@ -31,7 +31,13 @@ def test_a_slice_is_long_against_the_time_that_its_model_took(clock: Clock) -> N
         clock.now = 1000.0 + seconds
         turn = slices.turn()
         answers[seconds] = turn.stay_with_same_model, turn.stay_with_other_model
-    assert answers == {0: (True, True), 2.9: (True, True), 3.1: (False, True), 19.9: (False, True), 20.1: (False, False)}
+    assert answers == {
+        0: (True, True),
+        2.9: (True, True),
+        3.1: (False, True),
+        19.9: (False, True),
+        20.1: (False, False),
+    }
 
 
 def test_the_next_shard_of_the_same_job_begins_no_new_slice(clock: Clock) -> None:

@@ -23,7 +23,6 @@ from maskmill.schema import (
     Record,
     Reference,
     Segment,
-    ShardMessage,
     ShardReport,
     Spec,
     Status,
@@ -71,7 +70,6 @@ RECORDS: list[Record] = [
         created=NOW,
         finished=NOW,
     ),
-    ShardMessage(job=JOB, shard=17, out="s3://bucket/out"),
     JobStatus(
         job=JOB, out="s3://b/o", state=JobState.RUNNING, submitted=3, counts=Counts(stored=1), shards=2, shards_done=1
     ),
@@ -150,12 +148,6 @@ def test_what_is_no_record_at_all_is_refused_with_its_text(text: bytes) -> None:
     with pytest.raises(InvalidRecord) as caught:
         Reference.from_json(text)
     assert caught.value.record == text.decode(errors="replace")
-
-
-@pytest.mark.parametrize("shard", [-1, 1.5, "seventeen", None])
-def test_a_message_without_a_shard_number_is_refused(shard: Any) -> None:
-    with pytest.raises(InvalidRecord):
-        ShardMessage.from_json(json.dumps({"job": JOB, "shard": shard, "out": "s3://b/o"}))
 
 
 # Fingerprint

@@ -61,9 +61,7 @@ class CrashNote(Record):
                 crashing = (*crashing, index)
         else:
             alone |= {index: alone.get(index, 0) for index in self.in_model}
-        return self.model_copy(
-            update={"alone": alone, "crashing": crashing, "in_model": (), "others_in_model": False}
-        )
+        return self.model_copy(update={"alone": alone, "crashing": crashing, "in_model": (), "others_in_model": False})
 
     def entering(self, indices: Iterable[int]) -> Self:
         """With these in the model, or none of this shard while others are."""

@@ -57,9 +57,7 @@ def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
     return shards.error is None
 
 
-def segment(
-    worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter
-) -> None:
+def segment(worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter) -> None:
     """Every image of the slice to its outcome; what is in hand of a cancelled job is accounted for."""
     torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
     threads = worker.settings(record).upload_threads

@@ -14,6 +14,7 @@ from typing import Self
 
 import structlog
 
+from maskmill.addresses import without_query
 from maskmill.errors import (
     BrokerUnavailable,
     DeviceLost,
@@ -24,6 +25,7 @@ from maskmill.errors import (
     WorkerCrashed,
     one_line,
 )
+from maskmill.events import ImageDone, ShardCommitted
 from maskmill.jobs.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
 from maskmill.jobs.cancel import given_up, stop_over_budget
 from maskmill.jobs.reconcile import reconcile_job
@@ -115,7 +117,19 @@ class Slice:
     def decide(self, number: int, index: int, outcome: Outcome) -> None:
         """Take the outcome of one image; the last one of a shard commits it. Called by upload threads."""
         shard = self._held.get(number)
-        if shard and shard.decide(index, outcome):
+        if shard is None:  # another worker has it by now
+            return
+        self.services.events.emit(
+            ImageDone(
+                self.job,
+                number,
+                without_query(outcome.uri),
+                outcome.status.value,
+                outcome.code or "",
+                sum((outcome.seconds or {}).values()),
+            )
+        )
+        if shard.decide(index, outcome):
             self._commit(shard)
 
     def give_up(self) -> None:
@@ -158,7 +172,16 @@ class Slice:
         lap = self.clock.lap()
         report = shard.report(self.owner).model_copy(update={"device": lap})
         booking = commit_shard(self.services, self.out, report, lap.total)
-        log.info("shard_committed", **shard.name, **report.counts().model_dump(exclude_defaults=True))
+        self.services.events.emit(
+            ShardCommitted(
+                self.job,
+                shard.number,
+                shard.claim.attempt,
+                report.counts().model_dump(),
+                shard.claim.retry_round,
+                lap.total,
+            )
+        )
         self._committed(shard)
         if booking is Booking.OVER_BUDGET:
             stop_over_budget(self.services, self.services.ledger.progress(self.job))
