@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from maskmill.ledger.answers import Turn
 
-SLICE_SECONDS = 3.0
+SLICE_SECONDS = 1.0
 """How long a worker stays with its job while another of the same model waits: changing empties its pipeline."""
 
-CLAIM_AHEAD_SECONDS = 5.0
+CLAIM_AHEAD_SECONDS = 2.0
 """The next shard is claimed when the images in flight last no longer than this: other jobs may wait for their turn."""
 
 LOADINGS = 10
