@@ -1,18 +1,25 @@
-"""Celery over Redis, set up once for both sides. A message is a hint: losing or repeating one costs nothing."""
+"""Celery over Redis, set up once for both sides.
+
+A message is a wake-up and says nothing: an idle worker that gets one asks the ledger for a shard. Losing or repeating
+one costs nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError, ResponseError
 
 from maskmill.errors import BrokerUnavailable
-from maskmill.schema import ShardMessage
 from maskmill.settings import Settings
 
-PROCESS_SHARD = "maskmill.process_shard"
+WORK = "maskmill.work"
+"""Name of the one task. It takes no arguments, and ignores those that a stranger gives it."""
+
 SIX_HOURS_SECONDS = 6 * 3600
 
 
@@ -25,12 +32,16 @@ def new_app(settings: Settings) -> Celery:
         accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=True,
-        worker_prefetch_multiplier=1,
+        # A message is taken while no other is worked on, whatever became of earlier acknowledgements: counted by those
+        # (a prefetch of 1), a worker whose broker failed over in the middle of a job was deaf for good (celery#4453).
+        worker_prefetch_multiplier=0,
+        worker_disable_prefetch=True,
         worker_pool="prefork",
         worker_concurrency=1,
         worker_pool_start_method="spawn",
         worker_proc_alive_timeout=300,
         worker_send_task_events=False,
+        worker_enable_remote_control=False,  # else any Celery app on the same database can shut the worker down
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -50,25 +61,43 @@ def new_app(settings: Settings) -> Celery:
 
 
 class Queue:
-    """Announces shards to the workers."""
+    """Wakes workers up, and tells how many wake-up messages wait.
+
+    Each call has a connection of its own: a kept one may lead to a server that was demoted meanwhile (READONLY).
+
+        queue = Queue(settings)
+        queue.notify(3)     # three idle workers, if there are so many, ask the ledger for a shard
+        queue.length()      # 0 as soon as they have heard
+    """
 
     def __init__(self, settings: Settings, app: Celery | None = None) -> None:
         self.app = app or new_app(settings)
         self.name = settings.queue
 
-    def announce(self, job: str, out: str, shards: Iterable[int]) -> None:
-        """Send one message a shard; raises `BrokerUnavailable`."""
-        messages = [ShardMessage(job=job, shard=shard, out=out) for shard in shards]
-        if not messages:
+    def notify(self, count: int = 1) -> None:
+        """Send so many wake-up messages; raises `BrokerUnavailable`."""
+        if count < 1:
             return
-        try:
-            with self.app.producer_or_acquire() as producer:
-                for message in messages:
-                    self._send(producer, message)
-        except (OperationalError, OSError) as error:
-            raise BrokerUnavailable.unreachable(error) from error
+        with self._connection() as connection, connection.Producer() as producer, producer.batch():
+            for _ in range(count):
+                self.app.send_task(WORK, producer=producer, queue=self.name, retry=False)
 
-    def _send(self, producer: Any, message: ShardMessage) -> None:
-        self.app.send_task(
-            PROCESS_SHARD, (message.model_dump(mode="json"),), producer=producer, queue=self.name, retry=False
-        )
+    def length(self) -> int:
+        """How many messages wait for a worker, whoever sent them; raises `BrokerUnavailable`."""
+        with self._connection() as connection:
+            return int(connection.default_channel.queue_declare(self.name).message_count)
+
+    def announce(self, _job: str, _out: str, shards: Iterable[int]) -> None:
+        """Wake up a worker for each shard; raises `BrokerUnavailable`."""
+        self.notify(len(list(shards)))
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        try:
+            with self.app.connection_for_write() as connection:
+                yield connection
+        except (KombuError, RedisError, OSError) as error:
+            cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
+            if isinstance(cause, ResponseError):
+                raise BrokerUnavailable(f"the broker refused: {cause}") from error
+            raise BrokerUnavailable.unreachable(cause) from error

@@ -103,6 +103,14 @@ def environment(settings: Settings, servers: embedded.Servers) -> dict[str, str]
     return environment_of(settings, servers)
 
 
+def wait_for(happened: Callable[[], bool], what: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until it has happened; if it does not, fail and say what there is instead."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM, and SIGKILL if that takes too long."""
     if process.poll() is None:

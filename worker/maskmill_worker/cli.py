@@ -16,9 +16,8 @@ from maskmill import exit_codes
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.settings import Settings, load_settings
 from maskmill_worker.process.device import check, pin
-from maskmill_worker.process.drain import drain_file
 from maskmill_worker.process.fleet import Backoff, Fleet, FleetFailed
-from maskmill_worker.process.health import HealthFile, Vitals, signs_of_life, workers
+from maskmill_worker.process.health import Vitals, workers
 from maskmill_worker.process.member import members
 from maskmill_worker.process.parent import die_with_parent
 
@@ -26,10 +25,6 @@ cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exce
 
 SPIN_COUNT = "1000"
 """About 0.01 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""
-
-WITHOUT = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-"""What Celery's workers tell each other and us: the ledger says it all, and a last heartbeat waits for its broker for
-ever."""
 
 EPILOG = """
 **Examples**
@@ -115,7 +110,8 @@ def worker(
             passed_on = [*_given("--model", model), *_given("--revision", revision), *(["--json"] if json else [])]
             code = _fleet(settings, devices, workers_per_device or 1, passed_on, backoff_seconds).run()
             raise typer.Exit(code)
-        _prepare(device or settings.device, model, revision or None)
+        settings = settings.model_copy(update={"device": device or settings.device})
+        _prepare(settings.device, model, revision or None)
     except FleetFailed as error:
         _say(error, json)
         raise typer.Exit(error.exit_code) from None
@@ -125,7 +121,7 @@ def worker(
     except MaskmillError as error:
         _say(error, json)
         raise typer.Exit(exit_codes.USAGE) from None
-    _serve(name)
+    _serve(settings, name)
 
 
 @cli.command(epilog=HEALTH_EPILOG)
@@ -205,18 +201,12 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
         check_reachable(model, revision)
 
 
-def _serve(name: str) -> None:
-    # So that Celery's handler for SIGTERM, the second stage of `process.drain`, interrupts the task in hand.
+def _serve(settings: Settings, name: str) -> None:
+    # Before Celery is loaded: its handler for SIGTERM, the second stage of `process.drain`, interrupts the task then.
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"
-    # Until Celery has handlers of its own: leave in order, nothing is in hand yet.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from maskmill.logs import configure_logs
-    from maskmill_worker.tasks import app, node_name, settings
+    from maskmill_worker.main_process import serve
 
-    configure_logs(settings.log_json)
-    node = node_name(name or f"worker{os.getpid()}@%h")
-    with drain_file(), signs_of_life(HealthFile(node, settings.queue, settings.run_dir)):
-        app.worker_main(["--quiet", "worker", "--loglevel=WARNING", *WITHOUT, "-n", node])
+    serve(settings, name)
 
 
 def _say(error: MaskmillError, json: bool) -> None:
