@@ -23,11 +23,10 @@ from maskmill.queue import WORK, Queue, new_app
 from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.storage.store import WORKER_ATTEMPTS
-from maskmill_worker.process.drain import draining
 from maskmill_worker.process.parent import die_with_parent
 
 if TYPE_CHECKING:
-    from maskmill_worker.shards.shard import ShardWorker  # loads torch
+    from maskmill_worker.shards.worker import ShardWorker  # loads torch
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +55,8 @@ def work(*_: object, **__: object) -> None:
         log.error("worker_unusable", code=error.code, reason=str(error))  # noqa: TRY400 - the reason says it all
         os.kill(os.getppid(), signal.SIGTERM)
         return
+    from maskmill_worker.shards.flow import process_shards
+
     try:
         process_shards(worker)
     except DeviceLost:
@@ -71,7 +72,7 @@ def shard_worker() -> ShardWorker:
     """This process's connections, model and loaders, made at its first message; raises `UsageError`."""
     from maskmill_worker.model.models import Models
     from maskmill_worker.process.device import torch_device
-    from maskmill_worker.shards.shard import ShardWorker
+    from maskmill_worker.shards.worker import ShardWorker
 
     settings = settings_of(current_app)
     models = Models(
@@ -81,15 +82,6 @@ def shard_worker() -> ShardWorker:
         trusted=settings.trusted_models,
     )
     return ShardWorker(Services.connect(settings, Queue(settings, current_app), WORKER_ATTEMPTS), models)
-
-
-def process_shards(worker: ShardWorker) -> None:
-    """Work on whatever job's turn it is, until no job has a shard left."""
-    from maskmill_worker.shards.shard import work_on
-
-    while not draining() and (load := worker.turns.next()) is not None:
-        if not work_on(worker, load.job, load.out):
-            return
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
