@@ -1,4 +1,4 @@
-"""Other Celery apps on the broker's database: they cannot steer our workers, and their queues are no concern of ours."""
+"""Other Celery apps on the broker: they cannot steer our workers, and their queues are no concern of ours."""
 
 from __future__ import annotations
 

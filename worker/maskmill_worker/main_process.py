@@ -15,7 +15,7 @@ from celery.worker import state
 
 from maskmill.errors import one_line
 from maskmill.events import WorkerState
-from maskmill.jobs.admission import tend
+from maskmill.jobs.reconcile import reconcile
 from maskmill.logs import configure_logs
 from maskmill.queue import Queue
 from maskmill.services import Services
@@ -72,7 +72,7 @@ class MainProcess:
         while not self._stopping.wait(RECONCILE_SECONDS):
             try:
                 self.services.ledger.alive(self.node)
-                tend(self.services)
+                reconcile(self.services, self.node)
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever the servers say
                 log.warning("not_reconciled", reason=one_line(error))
 
