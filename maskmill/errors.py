@@ -128,7 +128,7 @@ class StoreUnavailable(ShardError):
 
 
 class BrokerUnavailable(ShardError):
-    """The broker (Redis protocol) cannot be reached."""
+    """The broker (Redis protocol) cannot be reached, or cannot do what it is asked at this moment."""
 
     code = "broker_unavailable"
 
@@ -139,6 +139,13 @@ class BrokerUnavailable(ShardError):
             f"the broker cannot be reached ({type(error).__name__}): set MASKMILL_BROKER_URL to one that runs, or "
             "start one with `maskmill servers start`"
         )
+
+
+class BrokerRefused(BrokerUnavailable):
+    """The broker refuses the credentials, or they lack a right: no waiting mends that."""
+
+    code = "broker_refused"
+    retryable = False
 
 
 class LeaseLost(ShardError):

@@ -1,46 +1,99 @@
-"""What the ledger tells: the answer to a claim, where a job stands, who waits for a worker."""
+"""What the ledger is asked and what it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
-from maskmill.schema import Counts
+from maskmill.schema import Counts, FailureExample
 
 
 class ClaimState(StrEnum):
-    """What a claim found: only `CLAIMED` gives the right to work on the shard."""
+    """What a claim found: only `CLAIMED` gives the right to work on the shard.
+
+    `NONE`: no job has a claimable shard. `YIELD`: it is another job's turn, and nothing was claimed. `HELD`, `DONE` and
+    `UNKNOWN` answer a claim of one given shard.
+    """
 
     CLAIMED = "claimed"
+    NONE = "none"
+    YIELD = "yield"
     HELD = "held"
     DONE = "done"
     UNKNOWN = "unknown"
-    CANCELLED = "cancelled"
-    NONE = "none"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The answer to a claim.
+class ClaimReply:
+    """The answer to a claim; all but `state` means something only when the shard was won.
 
-    `attempt` counts from 1, `round` is that of the job's last `retry` (0: none), and `note` is what an earlier owner
-    noted about the shard (see `Ledger.note`); they mean something only when the shard was won.
+    `attempt` counts the claims of the shard so far, this one included; `excused` of them were not the shard's fault.
+    `retry_round` is that of the job's last `retry` (0: none), `note` what an earlier owner left (`Ledger.note`).
     """
 
     state: ClaimState
+    job: str = ""
+    out: str = ""
     shard: int = -1
     attempt: int = 0
-    round: int = 0
+    excused: int = 0
+    retry_round: int = 0
     note: str = ""
 
     def __bool__(self) -> bool:
         """Whether the shard was won."""
         return self.state is ClaimState.CLAIMED
 
+    @property
+    def counted(self) -> int:
+        """Attempts that count, this one included."""
+        return self.attempt - self.excused
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the worker is at, and what may end that.
+
+    Its slice goes on against a waiting job of the same model if `stay_with_same_model`, of another model if
+    `stay_with_other_model`; a job of higher priority always ends it. With `only_this_job` no other job is claimed.
+
+    Example: Turn("j1", "demo", stay_with_same_model=False, stay_with_other_model=True) leaves j1 for another job of the
+    demo model whose turn it is, but not for one whose model must be loaded first.
+    """
+
+    job: str = ""
+    model: str = ""
+    stay_with_same_model: bool = False
+    stay_with_other_model: bool = False
+    only_this_job: bool = False
+
+
+NO_TURN = Turn()
+"""Of a worker that is at nothing."""
+
+
+class Renewal(IntEnum):
+    """What became of a lease that was to be renewed; `CANCELLED`: it is renewed, and the job is cancelled."""
+
+    LOST = 0
+    RENEWED = 1
+    CANCELLED = 2
+
+
+class Booking(IntEnum):
+    """What a booking did: nothing (not the first in this round), booked, or booked and overran the failure budget."""
+
+    IGNORED = 0
+    BOOKED = 1
+    OVER_BUDGET = 2
+
 
 @dataclass(frozen=True)
 class Progress:
-    """One job as the ledger sees it. `claimed` and `queued` are shards in flight; `begun` ones have had an owner."""
+    """One job as the ledger sees it.
+
+    Shards: `claimed` have an owner, `waiting` were given back, `begun` have had an owner and are not booked.
+    """
 
     job: str
     out: str
@@ -48,17 +101,18 @@ class Progress:
     shards: int
     shards_done: int
     claimed: int
-    queued: int
+    waiting: int
     begun: int
     cancelled: bool
-    round: int
+    retry_round: int
     decided: Counts
     failures: dict[str, int]
+    examples: dict[str, FailureExample]
 
     @property
     def finished(self) -> bool:
-        """Whether every shard is committed, or nobody will work on those that are not."""
-        return self.shards_done >= self.shards or (self.cancelled and not self.begun and not self.round)
+        """Whether every shard is booked, or nobody will work on those that are not."""
+        return self.shards_done >= self.shards or (self.cancelled and not self.begun and not self.retry_round)
 
     @property
     def counts(self) -> Counts:
@@ -70,10 +124,12 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Load:
-    """An open job that has shards for a worker, and how many of its shards workers have now."""
+class LedgerState:
+    """What the ledger holds of a job. Not `complete`: the broker lost some of it, and it must be rebuilt.
 
-    job: str
-    out: str
-    priority: int
-    claimed: int
+    `done` is a bitmap, see `maskmill.ledger.bitmap`.
+    """
+
+    retry_round: int
+    done: bytes
+    complete: bool

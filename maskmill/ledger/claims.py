@@ -1,0 +1,112 @@
+"""Shards in flight: who may work on which, for how long, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from maskmill.ledger.answers import NO_TURN, Booking, ClaimReply, ClaimState, Renewal, Turn
+from maskmill.ledger.table import Table, milliseconds
+from maskmill.schema import Counts, FailureExample, Status
+
+MAX_EXAMPLE_CHARACTERS = 500
+"""Of the address and of the reason of an example: both are foreign texts."""
+
+
+class Claims(Table):
+    """From the claim of a shard to its booking."""
+
+    def claim_next(self, owner: str, lease_seconds: float, turn: Turn = NO_TURN) -> ClaimReply:
+        """Claim the shard that is next: the highest priority's, and among equals of the job that had least worker time.
+
+        A shard that was given back goes first, then one whose lease is over, then a new one.
+
+        Example: claim_next("w1", 30.0) gives ClaimReply(CLAIMED, "20261122-…", "s3://b/out", shard=0, attempt=1).
+        """
+        return _reply(self.run("claim_next", owner, milliseconds(lease_seconds), *_turn(turn)))
+
+    def claim_abandoned(self, job: str, shard: int, owner: str, lease_seconds: float) -> ClaimReply:
+        """Claim a shard of a cancelled job, to write its report; `HELD` while a live lease holds it."""
+        return _reply(self.run("claim_abandoned", job, shard, owner, milliseconds(lease_seconds)))
+
+    def renew(self, job: str, shards: Sequence[int], owner: str, lease_seconds: float) -> dict[int, Renewal]:
+        """Extend the leases of these shards where they are still `owner`'s, in one call.
+
+        Example: renew(job, [3, 4], "w1", 30.0) gives {3: RENEWED, 4: LOST}.
+        """
+        answers = self.run("renew", job, owner, milliseconds(lease_seconds), *shards)
+        return {shard: Renewal(answer) for shard, answer in zip(shards, answers, strict=True)}
+
+    def release(
+        self,
+        job: str,
+        shard: int,
+        owner: str,
+        *,
+        delay_seconds: float = 0.0,
+        counts: bool = True,
+        seconds: float = 0.0,
+    ) -> bool:
+        """Give the shard back, to be claimed after the delay; False if it is not `owner`'s.
+
+        `counts` False excuses the attempt. `seconds` is the worker time that was spent on it.
+        """
+        given = self.run("release", job, shard, owner, milliseconds(delay_seconds), int(counts), _spent(seconds))
+        return bool(given)
+
+    def excuse(self, job: str, shard: int) -> None:
+        """Excuse one attempt that is over: its lease was lost while its owner lived, or its crash is explained."""
+        self.run("excuse", job, shard)
+
+    def note(self, job: str, owner: str, notes: Mapping[int, str]) -> None:
+        """Leave a text with each of these shards, if it is `owner`'s, for whoever claims it after a crash; '': none."""
+        self.run("note", job, owner, *(part for pair in notes.items() for part in pair))
+
+    def book(
+        self,
+        job: str,
+        shard: int,
+        counts: Counts,
+        failures: Mapping[str, tuple[int, FailureExample]],
+        *,
+        retry_round: int = 0,
+        seconds: float = 0.0,
+    ) -> Booking:
+        """Close the shard in this round; its counts are added the first time only. Needs no lease.
+
+        `failures` are images and an example by code. `seconds` is the worker time that was spent on it.
+        """
+        amounts = [part for pair in amounts_of(counts, failures) for part in pair]
+        examples = [part for pair in examples_of(failures) for part in pair]
+        answer = self.run("book", job, shard, retry_round, _spent(seconds), len(amounts) // 2, *amounts, *examples)
+        return Booking(answer)
+
+
+def amounts_of(counts: Counts, failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[tuple[str, int]]:
+    """Counters of a job with what is to be added: `failed` 2, `failed:timeout` 2."""
+    for status in Status:
+        if number := getattr(counts, status.value):
+            yield status.value, number
+    for code, (number, _) in failures.items():
+        yield f"failed:{code}", number
+
+
+def examples_of(failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[tuple[str, str]]:
+    """Fields of a job with an example of each code, as JSON."""
+    for code, (_, example) in failures.items():
+        cut = {"uri": example.uri[:MAX_EXAMPLE_CHARACTERS], "reason": example.reason[:MAX_EXAMPLE_CHARACTERS]}
+        yield f"example:{code}", FailureExample(**cut).to_json().decode()
+
+
+def _reply(answer: Sequence[Any]) -> ClaimReply:
+    state, *won = answer
+    return ClaimReply(ClaimState(state), *won)
+
+
+def _turn(turn: Turn) -> tuple[str | int, ...]:
+    flags = (turn.stay_with_same_model, turn.stay_with_other_model, turn.only_this_job)
+    return turn.job, turn.model, *map(int, flags)
+
+
+def _spent(seconds: float) -> float:
+    return max(0.0, seconds)

@@ -1,0 +1,20 @@
+-- Extends the leases of all shards that a worker has of a job.
+--
+-- ARGV: prefix, job, owner, lease ms, shards…  Answer for each: 0 another's by now, 1 renewed, 2 renewed and job cancelled.
+-- Example. owners {0: w1, 1: w2}.
+--   call    owner w1, lease 30000, shards 0 1
+--   answer  {1, 0}
+--   after   leases {0: now+30000, 1: as before}
+local name, owner, deadline, answers = ARGV[2], ARGV[3], now + tonumber(ARGV[4]), {}
+local halted, any = call('HGET', key(name, 'meta'), 'halted'), false
+for i = 5, #ARGV do
+  if call('HGET', key(name, 'owners'), ARGV[i]) == owner then
+    call('ZADD', key(name, 'leases'), deadline, ARGV[i])
+    answers[#answers + 1], any = halted and 2 or 1, true
+  else
+    answers[#answers + 1] = 0
+  end
+end
+-- Changes something only where a lease got shorter, or the job had none left to look at.
+if any and not halted then look_again(name, deadline) end
+return answers
