@@ -27,7 +27,6 @@ from maskmill.errors import (
     ObjectNotFound,
     StoreUnavailable,
 )
-from maskmill.jobs import admission
 from maskmill.jobs.account import (
     close_job,
     current_round,
@@ -38,6 +37,7 @@ from maskmill.jobs.account import (
     read_references,
 )
 from maskmill.jobs.cancel import cancel_job, given_up
+from maskmill.jobs.reconcile import reconcile_job
 from maskmill.jobs.retry import retry_job
 from maskmill.jobs.submit import start, submit
 from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
@@ -169,7 +169,9 @@ class Job:
             shards=progress.shards,
             shards_done=progress.shards_done,
             shards_claimed=progress.claimed,
-            shards_queued=max(0, progress.queued),
+            shards_queued=progress.waiting,
+            examples=progress.examples,
+            trouble=progress.trouble,
         )
 
     def resume(self) -> None:
@@ -182,7 +184,7 @@ class Job:
         Raises `UsageError` when it has ended.
         """
         cancel_job(self.services, self.id, self.out)
-        admission.tend_job(self.services, self.id)
+        reconcile_job(self.services, self.id)
 
     def retry(self, codes: Sequence[str] | None = None) -> int:
         """Queue the failed images of these codes (None: all) again, under this job; returns how many.
@@ -198,7 +200,7 @@ class Job:
         poll_seconds: float = 0.5,
         on_status: Callable[[JobStatus], None] | None = None,
     ) -> Manifest:
-        """Wait until the job is closed and return its account; tends the job meanwhile (see `maskmill.jobs.admission`).
+        """Wait until the job is closed and return its account; reconciles meanwhile (see `maskmill.jobs.reconcile`).
 
         Raises `TimeoutError` after `timeout` seconds (the job goes on), and `BrokerUnavailable` or `StoreUnavailable`
         once a server has been away for `PATIENCE_SECONDS`.
@@ -213,7 +215,8 @@ class Job:
                 if status.finished:
                     return self.manifest() or close_job(self.services, self.id)
                 if time.monotonic() >= next_tend:
-                    admission.tend_job(self.services, self.id)
+                    reconcile_job(self.services, self.id)
+                    notify(self.services)
                     next_tend = time.monotonic() + TEND_SECONDS
                 seen = time.monotonic()
             except (BrokerUnavailable, StoreUnavailable):

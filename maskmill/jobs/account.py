@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
 from maskmill.events import JobEnded
-from maskmill.ledger.answers import Progress
-from maskmill.ledger.ledger import Booking
+from maskmill.ledger.answers import Booking, Progress
+from maskmill.ledger.bitmap import is_done, of_shards
 from maskmill.schema import (
     Cancellation,
     Counts,
@@ -191,8 +191,7 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
     record, retry_round = read_job(store, job), current_round(store, job)
     found = services.ledger.inspect(job)
     if found and found.complete and found.retry_round == retry_round:
-        missing = (report for report in _decided(services, store, record, retry_round, skip=found.done))
-        for report in missing:
+        for report in _decided(services, store, record, retry_round, skip=found.done):
             book_shard(services, store, report, retry_round)
     else:
         _rebuild(services, out, record, retry_round)
@@ -202,19 +201,20 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
 
 
 def _rebuild(services: Services, out: str, record: JobRecord, retry_round: int) -> None:
-    store = services.store(out)
-    done, counts = bytearray(record.shards // 8 + 1), Counts()
-    failures: dict[str, tuple[int, FailureExample]] = {}
-    for report in _decided(services, store, record, retry_round):
-        write_metadata(store, report)
-        done[report.shard // 8] |= 0x80 >> report.shard % 8  # as Redis numbers the bits of a string
-        counts += report.counts()
-        for code, (number, example) in report.failures().items():
-            before, first = failures.get(code, (0, example))
-            failures[code] = before + number, first
-    services.ledger.rebuild(
-        record.job, out, done=bytes(done), counts=counts, failures=failures, **_facts(record, retry_round)
-    )
+    counts, failures = Counts(), dict[str, tuple[int, FailureExample]]()
+
+    def shards_done() -> Iterator[int]:
+        nonlocal counts
+        for report in _decided(services, services.store(out), record, retry_round):
+            write_metadata(services.store(out), report)
+            counts += report.counts()
+            for code, (number, example) in report.failures().items():
+                before, first = failures.get(code, (0, example))
+                failures[code] = before + number, first
+            yield report.shard
+
+    done = of_shards(shards_done())
+    services.ledger.rebuild(record.job, out, done=done, counts=counts, failures=failures, **_facts(record, retry_round))
 
 
 def _decided(
@@ -234,12 +234,7 @@ def _decided(
     yield from filter(None, map_ahead(read, wanted, services.settings.upload_threads))
 
 
-def is_done(bitmap: bytes, shard: int) -> bool:
-    """Whether the shard's bit is set in a bitmap of done shards, numbered as Redis does."""
-    return shard // 8 < len(bitmap) and bool(bitmap[shard // 8] & 0x80 >> shard % 8)
-
-
-def _facts(record: JobRecord, retry_round: int) -> dict[str, object]:
+def _facts(record: JobRecord, retry_round: int) -> dict[str, Any]:
     """What the ledger keeps of a job's record."""
     return {
         "model": record.spec.model_key(),

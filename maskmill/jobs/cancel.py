@@ -8,12 +8,12 @@ from maskmill.errors import UsageError
 from maskmill.jobs.account import (
     commit_shard,
     current_round,
-    is_done,
     read_latest_report,
     read_manifest,
     read_references,
 )
 from maskmill.ledger.answers import Progress
+from maskmill.ledger.bitmap import is_done
 from maskmill.schema import Cancellation, Outcome, Reference, ShardReport, Status, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys

@@ -93,6 +93,7 @@ class Progress:
     """One job as the ledger sees it.
 
     Shards: `claimed` have an owner, `waiting` were given back, `begun` have had an owner and are not booked.
+    `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`.
     """
 
     job: str
@@ -108,6 +109,7 @@ class Progress:
     decided: Counts
     failures: dict[str, int]
     examples: dict[str, FailureExample]
+    trouble: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -39,9 +39,16 @@ class Jobs(Table):
         if not self.run("cancel", job):
             raise unknown(job)
 
-    def close(self, job: str, keep_seconds: float) -> None:
-        """Take a job that has its manifest off the open ones; its counters stay for `status` so long."""
-        self.run("close", job, milliseconds(keep_seconds))
+    def close(self, job: str, retry_round: int, keep_seconds: float) -> None:
+        """Take a job that has its manifest off the open ones; its counters stay for `status` so long.
+
+        Nothing happens when the job is in a later round than the one whose manifest this is.
+        """
+        self.run("close", job, retry_round, milliseconds(keep_seconds))
+
+    def trouble(self, job: str, reason: str) -> None:
+        """Note what keeps the workers from going on with the job; the next shard that is booked takes it back."""
+        self.run("trouble", job, reason)
 
     def forget(self, job: str) -> None:
         """Drop all that the ledger has of the job (its objects stay in the bucket)."""
@@ -125,6 +132,7 @@ def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, beg
         decided=Counts(**{status.value: int(meta.get(status.value, 0)) for status in Status}),
         failures={code: int(number) for code, number in _by_code(meta, "failed:")},
         examples={code: FailureExample.from_json(text) for code, text in _by_code(meta, "example:")},
+        trouble=meta.get("trouble"),
     )
 
 

@@ -16,8 +16,7 @@ from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, 
 from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
 from maskmill.jobs.reconcile import reconcile, reconcile_job
 from maskmill.jobs.submit import start, submit
-from maskmill.ledger.answers import ClaimState
-from maskmill.ledger.ledger import Booking
+from maskmill.ledger.answers import Booking, ClaimState
 from maskmill.schema import (
     Counts,
     Execution,

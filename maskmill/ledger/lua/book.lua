@@ -27,6 +27,7 @@ if seconds > 0 then
   call('HSET', meta, 'average', average)
 end
 charge(job, seconds - charged)
+call('HDEL', meta, 'trouble')
 
 if call('HINCRBY', meta, 'shards_done', 1) >= job.shards then
   leave(name)

@@ -7,7 +7,8 @@ from threading import Event, Lock, Thread
 import structlog
 
 from maskmill.errors import BrokerUnavailable
-from maskmill.ledger.ledger import Ledger, Renewal
+from maskmill.ledger.answers import Renewal
+from maskmill.ledger.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 

@@ -29,8 +29,7 @@ from maskmill.events import ImageDone, ShardCommitted
 from maskmill.jobs.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
 from maskmill.jobs.cancel import given_up, stop_over_budget
 from maskmill.jobs.reconcile import reconcile_job
-from maskmill.ledger.answers import ClaimReply
-from maskmill.ledger.ledger import Booking
+from maskmill.ledger.answers import Booking, ClaimReply
 from maskmill.schema import Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
