@@ -37,7 +37,7 @@ from maskmill.jobs.account import (
     read_references,
 )
 from maskmill.jobs.cancel import cancel_job, given_up
-from maskmill.jobs.reconcile import reconcile_job
+from maskmill.jobs.reconcile import notify, reconcile_job
 from maskmill.jobs.retry import retry_job
 from maskmill.jobs.submit import start, submit
 from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
@@ -48,7 +48,7 @@ from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
 from maskmill.storage.store import Store
 
-TEND_SECONDS = 2.0
+RECONCILE_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
 """How long a server may be away before a waiting client gives up."""
 
@@ -206,7 +206,7 @@ class Job:
         once a server has been away for `PATIENCE_SECONDS`.
         """
         started = seen = time.monotonic()
-        next_tend = 0.0
+        next_reconcile = 0.0
         while True:
             try:
                 status = self.status()
@@ -214,10 +214,10 @@ class Job:
                     on_status(status)
                 if status.finished:
                     return self.manifest() or close_job(self.services, self.id)
-                if time.monotonic() >= next_tend:
+                if time.monotonic() >= next_reconcile:
                     reconcile_job(self.services, self.id)
                     notify(self.services)
-                    next_tend = time.monotonic() + TEND_SECONDS
+                    next_reconcile = time.monotonic() + RECONCILE_SECONDS
                 seen = time.monotonic()
             except (BrokerUnavailable, StoreUnavailable):
                 if time.monotonic() > seen + PATIENCE_SECONDS:

@@ -52,8 +52,8 @@ def _by_number(failures: dict[str, int]) -> list[tuple[str, int]]:
 def close_abandoned(services: Services, progress: Progress) -> None:
     """Account for the shards of a cancelled job that somebody began and nobody has now.
 
-    Those that nobody began need no report. In a retry round all that are open get one, in which the images are what
-    they were before.
+    Those that nobody began need no report. Where that is not known any more, and in a retry round, all that are open
+    get one; in a retry round its images are what they were before.
     """
     ledger, job = services.ledger, progress.job
     owner = f"cancel:{secrets.token_hex(4)}"
@@ -76,7 +76,7 @@ def close_abandoned(services: Services, progress: Progress) -> None:
 
 
 def _open_shards(services: Services, progress: Progress) -> list[int]:
-    if not progress.retry_round:
+    if progress.begun_is_known:
         return services.ledger.begun(progress.job)
     found = services.ledger.inspect(progress.job)
     return [shard for shard in range(progress.shards) if found and not is_done(found.done, shard)]

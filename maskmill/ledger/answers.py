@@ -93,6 +93,7 @@ class Progress:
     """One job as the ledger sees it.
 
     Shards: `claimed` have an owner, `waiting` were given back, `begun` have had an owner and are not booked.
+    `rebuilt`: the ledger was lost once, and with it who had begun what.
     `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`.
     """
 
@@ -110,11 +111,18 @@ class Progress:
     failures: dict[str, int]
     examples: dict[str, FailureExample]
     trouble: str | None = None
+    rebuilt: bool = False
+
+    @property
+    def begun_is_known(self) -> bool:
+        """Whether `begun` are all that anybody may still commit: the first ledger of the job's first round says so."""
+        return not self.rebuilt and not self.retry_round
 
     @property
     def finished(self) -> bool:
         """Whether every shard is booked, or nobody will work on those that are not."""
-        return self.shards_done >= self.shards or (self.cancelled and not self.begun and not self.retry_round)
+        nobody_left = self.cancelled and not self.begun and self.begun_is_known
+        return self.shards_done >= self.shards or nobody_left
 
     @property
     def counts(self) -> Counts:

@@ -133,6 +133,7 @@ def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, beg
         failures={code: int(number) for code, number in _by_code(meta, "failed:")},
         examples={code: FailureExample.from_json(text) for code, text in _by_code(meta, "example:")},
         trouble=meta.get("trouble"),
+        rebuilt="rebuilt" in meta,
     )
 
 

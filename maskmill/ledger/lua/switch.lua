@@ -69,7 +69,7 @@ if call('EXISTS', beside('done')) == 1 then
   call('RENAME', beside('done'), done)
   call('PERSIST', done)
 end
-call('HSET', meta, 'next', 0, 'shards_done', call('BITCOUNT', done), 'vtime', old and old.vtime or 0,
+call('HSET', meta, 'rebuilt', 1, 'next', 0, 'shards_done', call('BITCOUNT', done), 'vtime', old and old.vtime or 0,
      'average', old and old.average or 1, 'shards_excused', call('HLEN', key(name, 'excused')),
      'shards_noted', call('HLEN', key(name, 'notes')))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from maskmill.errors import (
+    BrokerRefused,
     BrokerUnavailable,
     JobCancelled,
     LeaseLost,
@@ -19,10 +20,10 @@ from maskmill.errors import (
 
 MAX_PAUSE_SECONDS = 60.0
 
-SERVERS = (StoreUnavailable, StoreRefused, ObjectForbidden, ObjectNotFound, BrokerUnavailable)
+SERVERS = (StoreUnavailable, StoreRefused, ObjectForbidden, ObjectNotFound, BrokerUnavailable, BrokerRefused)
 """Errors of broker and store: the shard is tried until they are mended."""
 
-REFUSALS = (StoreRefused, ObjectForbidden, ObjectNotFound)
+REFUSALS = (StoreRefused, ObjectForbidden, ObjectNotFound, BrokerRefused)
 """Those that no waiting mends: somebody must change a right, a setting or a bucket."""
 
 
