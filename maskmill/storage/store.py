@@ -21,10 +21,10 @@ from urllib3.exceptions import HTTPError
 
 from maskmill.addresses import is_this_machine, split_url
 from maskmill.errors import (
-    ImageTooLarge,
     MaskmillError,
     ObjectForbidden,
     ObjectNotFound,
+    ObjectTooLarge,
     StoreRefused,
     StoreUnavailable,
     UsageError,
@@ -200,14 +200,14 @@ class Store:
     def download(self, key: str, max_bytes: int, known: str | None = None) -> Download:
         """One object's bytes and entity tag, without the bytes while the tag is still `known`.
 
-        Raises as `get` does, and `ImageTooLarge`.
+        Raises as `get` does, and `ObjectTooLarge`.
         """
 
         def read(**request: Any) -> Download:
             answer = self.client.get_object(**request)
             if answer["ContentLength"] > max_bytes:
                 answer["Body"].close()
-                raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
+                raise ObjectTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
             return Download(answer["ETag"], answer["Body"].read())
 
         try:
