@@ -7,6 +7,7 @@ of it, so whoever finds a decided shard can finish its paperwork, any number of 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -54,6 +55,15 @@ def read_latest_report(store: Store, job: str, shard: int, round: int) -> ShardR
     """The shard's outcomes as decided in this round or, before that, in the last one that concerned it."""
     found = (read_report(store, job, shard, each) for each in range(round, -1, -1))
     return next(filter(None, found), None)
+
+
+def read_metadata(store: Store, job: str, shard: int) -> Iterator[Outcome]:
+    """The shard's images that have a mask; nothing while the shard is not booked."""
+    try:
+        lines = store.get(keys.metadata(job, shard))
+    except ObjectNotFound:
+        return
+    yield from map(Outcome.from_json, lines.splitlines())
 
 
 def read_retry(store: Store, job: str, round: int) -> RetryRound:  # noqa: A002

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from maskmill.schema import Counts
+from maskmill.schema import Counts, FailureExample
 
 
 class ClaimState(StrEnum):
@@ -54,6 +54,7 @@ class Progress:
     round: int
     decided: Counts
     failures: dict[str, int]
+    examples: dict[str, FailureExample] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

@@ -219,25 +219,22 @@ class Ledger:
 
     def progress(self, job: str) -> Progress:
         """The job's counters, in one round trip; raises `JobNotFound`."""
-        meta, _, claims, opened, attempts, _ = self._keys(job)
-        with broker_errors(), self.redis.pipeline() as pipe:
-            fields, claimed, flying, begun = pipe.hgetall(meta).hlen(claims).zcard(opened).hlen(attempts).execute()
-        if not fields:
+        [progress] = self.progress_of([job])
+        if progress is None:
             raise JobNotFound(f"the ledger knows no job '{job}'; `maskmill status` lists the jobs")
-        return Progress(
-            job=job,
-            out=fields["out"],
-            images=int(fields["images"]),
-            shards=int(fields["shards"]),
-            shards_done=int(fields.get("shards_done", 0)),
-            claimed=claimed,
-            queued=flying - claimed,
-            begun=begun,
-            cancelled="halted" in fields,
-            round=int(fields.get("round", 0)),
-            decided=Counts(**{status.value: int(fields.get(status.value, 0)) for status in Status}),
-            failures=_failures(fields),
-        )
+        return progress
+
+    def progress_of(self, jobs: Sequence[str]) -> list[Progress | None]:
+        """The counters of these jobs, None for one that is not there, in one round trip."""
+        with broker_errors(), self.redis.pipeline() as pipe:
+            for job in jobs:
+                meta, _, claims, opened, attempts, _ = self._keys(job)
+                pipe.hgetall(meta).hlen(claims).zcard(opened).hlen(attempts)
+            answers = iter(pipe.execute())
+        return [
+            _progress(job, *found) if found[0] else None
+            for job, found in zip(jobs, zip(*[answers] * 4, strict=True), strict=True)
+        ]
 
     def done(self, job: str, shards: Sequence[int]) -> list[bool]:
         """For each of the shards, whether it is committed."""
@@ -263,6 +260,23 @@ class Ledger:
 def _claim(answer: Sequence[Any]) -> Claim:
     state, *won = answer
     return Claim(ClaimState(state), *won)
+
+
+def _progress(job: str, fields: dict[str, str], claimed: int, flying: int, begun: int) -> Progress:
+    return Progress(
+        job=job,
+        out=fields["out"],
+        images=int(fields["images"]),
+        shards=int(fields["shards"]),
+        shards_done=int(fields.get("shards_done", 0)),
+        claimed=claimed,
+        queued=flying - claimed,
+        begun=begun,
+        cancelled="halted" in fields,
+        round=int(fields.get("round", 0)),
+        decided=Counts(**{status.value: int(fields.get(status.value, 0)) for status in Status}),
+        failures=_failures(fields),
+    )
 
 
 def _failures(fields: dict[str, str]) -> dict[str, int]:
