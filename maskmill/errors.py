@@ -252,6 +252,12 @@ class ObjectNotFound(UsageError):
     code = "object_not_found"
 
 
+class ObjectTooLarge(UsageError):
+    """The object has more bytes than its reader takes."""
+
+    code = "object_too_large"
+
+
 class ObjectForbidden(UsageError):
     """The store refused the credentials, or they do not cover this object."""
 

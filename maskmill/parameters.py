@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from pydantic import ValidationError
-
+from maskmill.choices import Dtype, Subtask
 from maskmill.errors import InvalidSpec
-from maskmill.schema import Execution, Spec
+
+if TYPE_CHECKING:
+    from maskmill.schema import Execution, Spec
 
 DEMO = "demo"
 """The model that ships with the worker; never a folder, even where there is one of that name."""
@@ -23,15 +24,42 @@ GONE = {
 }
 
 
+class PipelineParameters(TypedDict, total=False):
+    """The parameters of a job, by the pipeline's names; None is the same as leaving one out.
+
+    Their meanings and defaults are those of `maskmill.schema.Spec` and `Execution`.
+    """
+
+    model: str | None
+    revision: str | None
+    image_processor: str | None
+    subtask: Subtask | Literal["panoptic", "instance", "semantic"] | None
+    threshold: float | None
+    mask_threshold: float | None
+    overlap_mask_area_threshold: float | None
+    dtype: Dtype | Literal["auto", "float32", "float16", "bfloat16"] | None
+    batch_size: int | Literal["auto"] | None
+    num_workers: int | None
+    timeout: float | None
+    deterministic: bool | None
+    overwrite: bool | None
+    priority: int | None
+    max_failures: int | str | None
+
+
 def parse(**parameters: Any) -> tuple[Spec, Execution]:
-    """Sort pipeline parameters; None means 'not given'. Raises `InvalidSpec` naming what is wrong and the cure."""
+    """Sort pipeline parameters; None means 'not given'. Raises `InvalidSpec` naming what is wrong and the cure.
+
+    `parse(model="demo", batch_size=8)` is `(Spec(model="demo"), Execution(batch_size=8))`.
+    """
+    # Here, so that `maskmill --help`, which needs the names alone, does not build the records.
+    from pydantic import ValidationError
+
+    from maskmill.schema import Execution, Spec
+
     given = {name: value for name, value in parameters.items() if value is not None}
     for name in given:
-        if name in GONE:
-            raise InvalidSpec(f"{name}: {GONE[name]}")
-        if name not in Spec.model_fields and name not in Execution.model_fields:
-            known = ", ".join((*Spec.model_fields, *Execution.model_fields))
-            raise InvalidSpec(f"{name}: no such parameter; there are {known}")
+        _check_name(name)
     given |= {name: _absolute(given[name]) for name in ("model", "image_processor") if name in given}
     try:
         return (
@@ -41,6 +69,13 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidSpec(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _check_name(name: str) -> None:
+    if name in GONE:
+        raise InvalidSpec(f"{name}: {GONE[name]}")
+    if name not in PipelineParameters.__annotations__:
+        raise InvalidSpec(f"{name}: no such parameter; there are {', '.join(PipelineParameters.__annotations__)}")
 
 
 def _absolute(model: Any) -> Any:

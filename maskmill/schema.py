@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maskmill.addresses import without_query
+from maskmill.choices import Dtype as Dtype
+from maskmill.choices import Subtask as Subtask
 from maskmill.errors import InvalidRecord
 from maskmill.storage import keys
 
@@ -22,6 +24,7 @@ MAX_SHARDS = 2**31
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+MaskKey = Annotated[str, Field(pattern=keys.MASK_KEY, max_length=keys.MAX_MASK_KEY)]
 
 
 class Record(BaseModel):
@@ -41,23 +44,6 @@ class Record(BaseModel):
         except ValidationError as error:
             shown = text if isinstance(text, str) else text.decode(errors="replace")
             raise InvalidRecord(f"not a {cls.__name__}: {error}", shown) from error
-
-
-class Subtask(StrEnum):
-    """The three kinds of segmentation that the transformers pipeline knows."""
-
-    PANOPTIC = "panoptic"
-    INSTANCE = "instance"
-    SEMANTIC = "semantic"
-
-
-class Dtype(StrEnum):
-    """The dtype in which the model's weights are loaded and run."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
 
 
 class Spec(Record):
@@ -121,7 +107,7 @@ class Reference(Record):
     """
 
     uri: str
-    mask_key: Annotated[str, Field(pattern=keys.MASK_KEY, max_length=1024)]
+    mask_key: MaskKey
 
 
 def reference_line(uri: str, mask_key: str) -> str:
@@ -184,7 +170,7 @@ class Outcome(Record):
     status: Status
     code: str | None = None
     reason: str | None = None
-    mask_key: str | None = None
+    mask_key: MaskKey | None = None
     fingerprint: str | None = None
     width: Count | None = None
     height: Count | None = None
@@ -304,6 +290,15 @@ class Cancellation(Record):
     job: str
     cancelled: datetime
     reason: str
+
+
+class Deletion(Record):
+    """`deleting.json`: the job is being deleted, with its masks or without. Whoever finds it goes on."""
+
+    version: Literal[1] = VERSION
+    job: str
+    created: datetime
+    masks: bool
 
 
 class RetryRound(Record):

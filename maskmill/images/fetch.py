@@ -22,7 +22,7 @@ import httpx
 import stamina
 
 from maskmill.access import Access
-from maskmill.addresses import without_query
+from maskmill.addresses import bucket_of, without_query
 from maskmill.errors import (
     FetchFailed,
     FetchTimeout,
@@ -31,9 +31,9 @@ from maskmill.errors import (
     ImageNotFound,
     ImageTooLarge,
     ImageUnsupported,
-    MaskmillError,
     ObjectForbidden,
     ObjectNotFound,
+    ObjectTooLarge,
     StoreRefused,
     UsageError,
 )
@@ -105,7 +105,7 @@ class Fetcher:
         if scheme in ("http", "https"):
             return self._retrying(_pause, self._attempt, uri, known)
         if scheme == "s3" and self.read_object is not None:
-            self.access.check_bucket(uri[len("s3://") :].partition("/")[0])
+            self.access.check_bucket(bucket_of(uri))
             return _read_object(self.read_object, uri, self.limits.max_bytes, known)
         raise ImageUnsupported(f"{_shown(uri)}: neither an absolute path nor an http, https or s3 address")
 
@@ -258,12 +258,10 @@ def _read_object(read: ReadObject, uri: str, max_bytes: int, known: str | None) 
         raise ImageForbidden(str(error)) from error
     except StoreRefused as error:
         raise FetchFailed(str(error)) from error
+    except ObjectTooLarge as error:
+        raise ImageTooLarge(f"{_shown(uri)}: {error}") from error
     except UsageError as error:
         raise ImageUnsupported(str(error)) from error
-    except MaskmillError as error:
-        if error.code != ImageTooLarge.code:
-            raise
-        raise ImageTooLarge(f"{_shown(uri)}: {error}") from error
 
 
 def _shown(uri: str) -> str:

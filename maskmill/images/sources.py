@@ -13,12 +13,11 @@ import fnmatch
 import glob
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
-from urllib.parse import unquote
 
+from maskmill.addresses import bucket_of, file_path, scheme_of, split_url
 from maskmill.errors import SourceError
 from maskmill.images.lists import lines_of, read_list
 
@@ -33,7 +32,6 @@ IMAGE_EXTENSIONS = frozenset(
 
 LIST_EXTENSIONS = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
 STDIN = "-"
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 def expand(
@@ -85,7 +83,7 @@ def _expand(source: str, column: str | None, list_objects: Lister, stdin: TextIO
     if source == STDIN:
         lines = _resolved(lines_of(stdin or sys.stdin), os.getcwd())
         return _some(lines, "standard input is empty: pipe one image a line into it")
-    scheme = _scheme(source)
+    scheme = scheme_of(source)
     if scheme == "s3":
         return _expand_s3(source, list_objects)
     if scheme in ("http", "https"):
@@ -124,9 +122,9 @@ def _expand_glob(pattern: str, column: str | None) -> Iterator[str]:
 
 
 def _expand_s3(source: str, list_objects: Lister) -> Iterator[str]:
-    bucket, _, key = source[len("s3://") :].partition("/")
-    if not bucket:
+    if not bucket_of(source):
         raise SourceError(f"{source} names no bucket: write s3://bucket/prefix/")
+    _, key = split_url(f"s3://{source.partition('://')[2]}")  # S3:// is one, too
     if key and not key.endswith("/"):
         return iter([source])
     images = (uri for uri in list_objects(source) if is_image_name(uri))
@@ -198,7 +196,7 @@ def _matches(folder: str, part: str) -> list[str]:
 
 def _resolved(references: Iterable[str], folder: str) -> Iterator[str]:
     for reference in references:
-        scheme = _scheme(reference)
+        scheme = scheme_of(reference)
         if not scheme:
             yield os.path.normpath(os.path.join(folder, reference))
         else:
@@ -211,17 +209,11 @@ def _reason(error: Exception) -> str:
     return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error).split("\n")[0]
 
 
-def _scheme(source: str) -> str:
-    match = SCHEME.match(source)
-    return match[1].lower() if match else ""
-
-
 def _local_path(source: str) -> str | None:
     """The absolute path of a local source or `file:///…` address (RFC 8089), None for any other or none."""
-    scheme = _scheme(source)
+    scheme = scheme_of(source)
     if scheme == "file":
-        host, _, path = source[len("file://") :].partition("/")
-        return os.path.normpath("/" + unquote(path)) if host in ("", "localhost") else None
+        return file_path(source)
     return None if scheme or source in (STDIN, "") else os.path.abspath(source)
 
 

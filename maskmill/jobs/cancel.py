@@ -19,9 +19,6 @@ from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.store import Store
 
-CLOSING_SECONDS = 60.0
-"""Lease of those who account for an abandoned shard of a cancelled job."""
-
 BY_SUBMITTER = "cancelled by its submitter"
 
 
@@ -58,7 +55,7 @@ def close_abandoned(services: Services, progress: Progress) -> None:
     ledger, job = services.ledger, progress.job
     owner = f"cancel:{secrets.token_hex(4)}"
     for shard in _open_shards(services, progress):
-        claim = ledger.claim_abandoned(job, shard, owner, CLOSING_SECONDS)
+        claim = ledger.claim_abandoned(job, shard, owner, services.settings.lease_seconds)
         if not claim:
             continue
         store = services.store(progress.out)

@@ -10,8 +10,14 @@ from datetime import UTC, datetime
 from maskmill.addresses import without_query
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
-MASK_KEY = r"^masks(/[^/\x00-\x1f]*[^/\x00-\x1f.][^/\x00-\x1f]*)+$"
-"""What `mask` builds, for records that carry one: no empty component, none of dots alone."""
+MASK_KEY = r"^masks(/[^/\\:\x00-\x1f]*[^/\\:\x00-\x1f.][^/\\:\x00-\x1f]*)+$"
+"""What `mask` builds, for records that carry one: no empty part, none of dots alone, no backslash, no drive.
+
+So a key names a file below a folder on any system: `masks/a.png` does, `masks/../a`, `/a` and `masks/C:/a` are refused.
+"""
+
+MAX_MASK_KEY = 1024
+"""S3's own limit, in characters of a key."""
 
 MILLIONS = "A"
 """Begins the names of shards from the millionth on: after every digit in the order of keys."""
@@ -69,6 +75,11 @@ def report(job: str, index: int, retry_round: int = 0) -> str:
 def cancellation(job: str) -> str:
     """The marker that the job is cancelled."""
     return f"jobs/{job}/cancelled.json"
+
+
+def deletion(job: str) -> str:
+    """The marker that the job is being deleted."""
+    return f"jobs/{job}/deleting.json"
 
 
 def retries(job: str) -> str:

@@ -5,10 +5,12 @@ A `Store` may be shared by threads, not by processes: make one after a fork.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,10 +23,10 @@ from urllib3.exceptions import HTTPError
 
 from maskmill.addresses import is_this_machine, split_url
 from maskmill.errors import (
-    ImageTooLarge,
     MaskmillError,
     ObjectForbidden,
     ObjectNotFound,
+    ObjectTooLarge,
     StoreRefused,
     StoreUnavailable,
     UsageError,
@@ -45,6 +47,9 @@ ATTEMPTS = 4
 WORKER_ATTEMPTS = 8
 """The same for workers, who have whole shards to lose: 20 s and more of a store that fails."""
 
+DELETED_AT_ONCE = 1000
+"""Keys that S3 takes in one DeleteObjects request."""
+
 NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 UNCHANGED = {"304", "NotModified"}
@@ -56,11 +61,12 @@ ALREADY_MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of a listing: its key below the store's prefix, its size in bytes and its ETag."""
+    """One object of a listing: its key below the store's prefix, size in bytes, ETag and time of its last change."""
 
     key: str
     size: int
     etag: str
+    modified: datetime
 
 
 _SESSION_LOCK = Lock()
@@ -200,14 +206,14 @@ class Store:
     def download(self, key: str, max_bytes: int, known: str | None = None) -> Download:
         """One object's bytes and entity tag, without the bytes while the tag is still `known`.
 
-        Raises as `get` does, and `ImageTooLarge`.
+        Raises as `get` does, and `ObjectTooLarge`.
         """
 
         def read(**request: Any) -> Download:
             answer = self.client.get_object(**request)
             if answer["ContentLength"] > max_bytes:
                 answer["Body"].close()
-                raise ImageTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
+                raise ObjectTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
             return Download(answer["ETag"], answer["Body"].read())
 
         try:
@@ -221,6 +227,27 @@ class Store:
         """Remove one object; nothing happens when there is none."""
         self._ask(self.client.delete_object, key)
 
+    def delete_all(self, keys: Iterable[str]) -> int:
+        """Remove objects, up to 1,000 a request; returns how many keys there were. Absent ones are no error.
+
+        Each key's own answer is looked at: raises as `delete` does, and names the first key that could not go.
+        """
+        iterator, deleted = iter(keys), 0
+        while batch := list(islice(iterator, DELETED_AT_ONCE)):
+            self._retrying(self._delete, batch)
+            deleted += len(batch)
+        return deleted
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        """One request; the store may take some keys and refuse others, with an error each."""
+        objects: Any = [{"Key": self.prefix + key} for key in keys]
+        with _errors(f"{self.url}: deleting {len(keys):,} objects"):
+            answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+        for refused in answer.get("Errors", []):
+            if refused.get("Code") not in NOT_FOUND:
+                with _errors(f"s3://{self.bucket}/{refused.get('Key', '')}"):
+                    raise ClientError({"Error": {"Code": refused.get("Code", "")}}, "DeleteObjects")
+
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""
         try:
@@ -233,7 +260,8 @@ class Store:
         """All objects whose key starts with `prefix` (and comes after another), in key order, a page at a time."""
         for page in self._pages(prefix, **({"StartAfter": self.prefix + after} if after else {})):
             for item in page.get("Contents", []):
-                yield StoredObject(item["Key"][len(self.prefix) :], item["Size"], item["ETag"].strip('"'))
+                key, etag = item["Key"][len(self.prefix) :], item["ETag"].strip('"')
+                yield StoredObject(key, item["Size"], etag, item["LastModified"])
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Names of the 'folders' directly below `prefix` (which ends with `/`)."""

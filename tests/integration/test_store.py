@@ -19,7 +19,14 @@ import trustme
 from pydantic import SecretStr
 
 from maskmill.addresses import split_url
-from maskmill.errors import ImageTooLarge, MaskmillError, ObjectForbidden, ObjectNotFound, StoreUnavailable, UsageError
+from maskmill.errors import (
+    MaskmillError,
+    ObjectForbidden,
+    ObjectNotFound,
+    ObjectTooLarge,
+    StoreUnavailable,
+    UsageError,
+)
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
 from maskmill.storage.download import Download
@@ -152,7 +159,7 @@ def test_folders_are_only_those_directly_below(store: Store) -> None:
 def test_an_object_of_exactly_the_limit_is_read_and_one_above_is_not(store: Store) -> None:
     store.put("a", b"12345")
     assert store.download("a", max_bytes=5).data == b"12345"
-    with pytest.raises(ImageTooLarge, match=r"5 bytes; the limit is 4"):
+    with pytest.raises(ObjectTooLarge, match=r"5 bytes; the limit is 4"):
         store.download("a", max_bytes=4)
 
 
@@ -188,7 +195,7 @@ def test_the_connection_is_usable_after_a_refusal(settings: Settings) -> None:
     store = Store(settings.out, settings.s3, connections=1)
     store.put("a", bytes(2**20))
     for _ in range(3):
-        with pytest.raises(ImageTooLarge):
+        with pytest.raises(ObjectTooLarge):
             store.download("a", max_bytes=1)
     assert len(store.get("a")) == 2**20
 
@@ -359,7 +366,7 @@ def test_an_object_reader_says_what_is_missing_too_large_or_no_address(store: St
     read = ObjectReader(settings.s3)
     with pytest.raises(ObjectNotFound):
         read(f"{store.url}/b.jpg", 100)
-    with pytest.raises(ImageTooLarge):
+    with pytest.raises(ObjectTooLarge):
         read(f"{store.url}/a.jpg", 4)
     with pytest.raises(UsageError):
         read("/local/a.jpg", 4)

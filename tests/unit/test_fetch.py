@@ -25,6 +25,7 @@ from maskmill.errors import (
     MaskmillError,
     ObjectForbidden,
     ObjectNotFound,
+    ObjectTooLarge,
     StoreUnavailable,
     UsageError,
 )
@@ -354,10 +355,6 @@ def test_a_file_that_may_not_be_read_is_forbidden(tmp_path: Path, fetcher: Fetch
 # Objects
 
 
-class TooLargeError(MaskmillError):
-    code = "too_large"
-
-
 def reader(error: MaskmillError) -> ReadObject:
     def read(uri: str, max_bytes: int, known: str | None) -> Download:
         raise error
@@ -378,7 +375,7 @@ def test_an_object_is_read_with_the_limit() -> None:
     [
         (ObjectNotFound("no"), ImageNotFound),
         (ObjectForbidden("no"), ImageForbidden),
-        (TooLargeError("no"), ImageTooLarge),
+        (ObjectTooLarge("no"), ImageTooLarge),
         (UsageError("no"), ImageUnsupported),
         (StoreUnavailable("no"), StoreUnavailable),
     ],

@@ -117,7 +117,9 @@ def test_any_outcome_is_one_line_that_comes_back_equal(outcome: Outcome) -> None
 
 
 @unhurried
-@given(texts, st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/."), min_size=1, max_size=40))
+@given(
+    texts, st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/.\\:"), min_size=1, max_size=40)
+)
 @example('\x00\x1f\x7f"\\/\b\f\n\r\t\u2028\ud7ff\U0010ffff', "x")
 def test_a_reference_line_is_the_record_s_own(uri: str, name: str) -> None:
     mask_key = f"masks/{name}"

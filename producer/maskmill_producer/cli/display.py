@@ -1,12 +1,14 @@
-"""What a person sees on the terminal: a live bar, one-line summaries and errors."""
+"""What a person sees on the terminal: a live bar, one-line summaries and errors.
+
+Paths, labels, reasons and ids come from elsewhere. Both consoles take every text as it is: no markup, no emoji names.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -22,21 +24,22 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from maskmill.schema import JobState, JobStatus, Outcome
-from maskmill_producer.local.bench import BenchResult
+if TYPE_CHECKING:
+    from maskmill.schema import JobStatus
+    from maskmill_producer.local.bench import BenchResult
+    from maskmill_producer.local.mirror import Mirrored
 
-MAX_LOOKED_AT = 10_000
-"""Failures that are looked through for a reason of each code."""
-
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 STYLES = {
-    JobState.RUNNING: "cyan",
-    JobState.COMPLETED: "green",
-    JobState.COMPLETED_WITH_FAILURES: "yellow",
-    JobState.CANCELLED: "magenta",
+    "running": "cyan",
+    "completed": "green",
+    "completed with failures": "yellow",
+    "cancelled": "magenta",
 }
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+"""What a terminal would obey, or takes for the end of a column or a line."""
 
 
 class ImageRate(ProgressColumn):
@@ -47,17 +50,47 @@ class ImageRate(ProgressColumn):
         return Text(f"{task.speed:,.1f} images/s" if task.speed else "– images/s", style="progress.data.speed")
 
 
+class Note(ProgressColumn):
+    """What there is to say about the job now."""
+
+    def render(self, task: Task) -> Text:
+        """Failures so far, or that no worker has begun."""
+        text, style = task.fields["note"]
+        return Text(text, style)
+
+
+def shown(text: object) -> str:
+    r"""A foreign text on one line: `a\nb` with a line break is shown as `a\x0ab`."""
+    return str(text).translate(CONTROLS)
+
+
+def print_line(*fields: object) -> None:
+    """One line of standard output, its fields set apart by tabs."""
+    print(*map(shown, fields), sep="\t")
+
+
+def say(text: str) -> None:
+    """One line of standard output for a person, however long."""
+    console.print(shown(text), soft_wrap=True)
+
+
+def remark(text: str) -> None:
+    """One faint line beside the results, on standard error."""
+    errors.print(Text(shown(text), "dim"), soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line of standard output."""
     print(json.dumps(value, ensure_ascii=False))
 
 
 def print_error(code: str, reason: str, *, as_json: bool) -> None:
-    """One line on standard error."""
+    """An error on standard error, on one line unless it brings a log."""
     if as_json:
-        errors.print(json.dumps({"error": code, "reason": reason}, ensure_ascii=False), soft_wrap=True, markup=False)
+        errors.print(json.dumps({"error": code, "reason": reason}, ensure_ascii=False), soft_wrap=True)
     else:
-        errors.print(Text.assemble(("error: ", "bold red"), reason), soft_wrap=True)
+        lines = "\n".join(map(shown, reason.splitlines()))
+        errors.print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
 
 
 @contextmanager
@@ -65,15 +98,15 @@ def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
     """A live bar; call what it yields with each new status."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         ImageRate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        Note(),
     )
     with Progress(*columns, console=errors, speed_estimate_period=30, transient=True) as progress:
-        task = progress.add_task(title, total=None, note="")
+        task = progress.add_task(shown(title), total=None, note=("", ""))
 
         def show(status: JobStatus) -> None:
             progress.update(
@@ -83,10 +116,11 @@ def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
         yield show
 
 
-def _note(status: JobStatus) -> str:
+def _note(status: JobStatus) -> tuple[str, str]:
     if status.counts.failed:
-        return f"[yellow]{status.counts.failed:,} failed"
-    return "[dim]waiting for a worker" if not status.counts.total and not status.shards_claimed else ""
+        return f"{status.counts.failed:,} failed", "yellow"
+    waits = not status.counts.total and not status.shards_claimed
+    return ("waiting for a worker", "dim") if waits else ("", "")
 
 
 def summary(status: JobStatus) -> Text:
@@ -109,7 +143,7 @@ def jobs_table(statuses: list[JobStatus]) -> Table:
     for status in statuses:
         counts = status.counts
         numbers = (f"{number:,}" for number in (status.submitted, counts.stored, counts.reused, counts.failed))
-        table.add_row(status.job, Text(status.state.value, STYLES[status.state]), *numbers, status.out)
+        table.add_row(status.job, Text(status.state.value, STYLES[status.state]), *numbers, shown(status.out))
     return table
 
 
@@ -123,7 +157,7 @@ def bench_table(result: BenchResult) -> Table:
         table.add_row(stage.name, f"{stage.seconds * 1000:,.1f}", f"{stage.at_a_time}", capacity)
         if stage.name == "preprocess":
             for reason, seconds in (("wait", result.device.loading), ("wait for uploads", result.device.storing)):
-                table.add_row(f"[dim]{reason}", f"[dim]{1000 * seconds / max(1, result.images):,.1f}", "", "")
+                table.add_row(reason, f"{1000 * seconds / max(1, result.images):,.1f}", "", "", style="dim")
     return table
 
 
@@ -155,25 +189,54 @@ def status_json(status: JobStatus) -> dict[str, Any]:
     return status.model_dump(mode="json")
 
 
-def print_end(status: JobStatus, failures: Iterator[Outcome]) -> None:
-    """The account, and for each code the first reason among the first failures."""
+def print_end(status: JobStatus) -> None:
+    """The account, and for each code how many images failed and one of them."""
     console.print(summary(status), soft_wrap=True)
     if status.reason:
-        console.print(status.reason, soft_wrap=True, markup=False)
-    if not status.failures:
-        return
-    reasons: dict[str, str] = {}
-    for outcome in islice(failures, MAX_LOOKED_AT):
-        reasons.setdefault(outcome.code or "", outcome.reason or "")
-        if len(reasons) == len(status.failures):
-            break
-    console.print(failures_table(status.failures, reasons), soft_wrap=True)
+        say(status.reason)
+    if status.failures:
+        console.print(failures_table(status), soft_wrap=True)
 
 
-def failures_table(failures: dict[str, int], reasons: dict[str, str]) -> Table:
+def failures_table(status: JobStatus) -> Table:
     """Failed images by code, with the reason of one of each."""
     table = Table("failed", "code", "for example", box=None, pad_edge=False)
     table.columns[-1].overflow = "fold"
-    for code, number in failures.items():
-        table.add_row(f"{number:,}", code, Text(reasons.get(code, "")))
+    for code, number in status.failures.items():
+        example = status.examples.get(code)
+        table.add_row(f"{number:,}", shown(code), shown(example.reason) if example else "")
     return table
+
+
+def mirrored_json(mirrored: Mirrored) -> dict[str, Any]:
+    """What a download did, for machines."""
+    return {
+        "masks": mirrored.masks,
+        "copied": mirrored.copied,
+        "already_there": mirrored.there,
+        "not_copied": mirrored.not_copied,
+        "problems": [vars(problem) for problem in mirrored.problems],
+    }
+
+
+def print_problems(mirrored: Mirrored) -> None:
+    """The masks that could not be copied: the first by name, the others by number."""
+    for problem in mirrored.problems:
+        print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
+    if mirrored.not_copied:
+        remark(f"{mirrored.not_copied:,} masks were not copied; not-copied.jsonl names them all")
+
+
+def by_number(amounts: Iterable[tuple[int, str]]) -> str:
+    """`[(2, "jobs"), (0, "masks")]` as `2 jobs`: what there is none of is left out."""
+    return ", ".join(f"{number:,} {name}" for number, name in amounts if number) or "nothing"
+
+
+def size(number: int) -> str:
+    """Bytes in the unit that one reads best: `1536` is `1.5 kB`."""
+    amount, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:,.0f} {unit}" if amount >= 100 or unit == "B" else f"{amount:,.1f} {unit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,8 +18,10 @@ from maskmill.errors import (
     ModelUnusable,
     StoreUnavailable,
 )
-from maskmill.schema import JobState, JobStatus
 from maskmill_producer.cli import display
+
+if TYPE_CHECKING:
+    from maskmill.schema import JobStatus
 
 HELP = """
 **Exit codes**: 0 completed · 2 wrong use · 3 model not to be had · 4 completed with failures, or cancelled ·
@@ -41,15 +44,19 @@ def failing_plainly(as_json: bool, on_interrupt: str = "stopped") -> Iterator[No
 
 def exit_code(error: MaskmillError) -> int:
     """The code for an error that ends a command."""
+    from maskmill_producer.embedded.errors import EmbeddedServersFailed  # here: its package loads the servers
+
     if isinstance(error, ModelUnavailable):
         return exit_codes.MODEL
-    if isinstance(error, BrokerUnavailable | StoreUnavailable | JobFailed) or error.code == "embedded_failed":
+    if isinstance(error, BrokerUnavailable | StoreUnavailable | JobFailed | EmbeddedServersFailed):
         return exit_codes.UNAVAILABLE
     return exit_codes.USAGE
 
 
 def exit_by_state(status: JobStatus) -> None:
     """End with the code of a job that has failures or was stopped; return for any other."""
+    from maskmill.schema import JobState
+
     of_the_model = {ModelUnavailable.code, ModelUnusable.code, ModelRefused.code}
     if set(status.failures) <= of_the_model and 0 < status.counts.failed == status.submitted:
         raise typer.Exit(exit_codes.MODEL)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskmill.client import Client
-from maskmill.schema import JobStatus
+from maskmill import exit_codes
 from maskmill_producer.cli import display, exits, options
-from maskmill_producer.cli.display import console
 from maskmill_producer.cli.exits import failing_plainly
+
+if TYPE_CHECKING:
+    from maskmill import Client, Job
+    from maskmill.schema import JobStatus
 
 commands = typer.Typer()
 
@@ -22,43 +24,51 @@ def add_commands(app: typer.Typer) -> None:
     app.registered_commands += commands.registered_commands
 
 
+def client() -> Client:
+    """A client of the settings; loaded here, so that `--help` loads none."""
+    from maskmill import Client
+
+    return Client()
+
+
 @commands.command(epilog="**Example**: `maskmill status 20261122-205301-9f86d081 --json`\n\n" + exits.HELP)
 def status(
     job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id; without it, the latest jobs.")] = None,
     out: options.Out = None,
     json: options.Json = False,
 ) -> None:
-    """Show where a job stands, or list the latest jobs. With --json a job's failed images are listed one by one."""
+    """Show where a job stands and an example of each failure, or list the latest jobs.
+
+    `maskmill failures JOB` lists all failed images.
+    """
     with failing_plainly(json):
-        client = Client()
         if job is None:
-            statuses = [each.status() for each in client.jobs()]
-            if json:
-                display.print_json([display.status_json(each) for each in statuses])
-            else:
-                console.print(display.jobs_table(statuses) if statuses else "no jobs yet: maskmill submit --help")
+            _print_all(client().statuses(), json)
             return
-        found = client.job(job, out)
-        state = found.status()
-        if json:
-            failures = found.failures() if state.counts.failed else ()  # a hundred million reports take a while
-            failed = [outcome.model_dump(mode="json", include={"uri", "code", "reason"}) for outcome in failures]
-            display.print_json(display.status_json(state) | {"failed_images": failed})
-        else:
-            display.print_end(state, found.failures())
+        state = client().job(job, out).status()
+        display.print_json(display.status_json(state)) if json else display.print_end(state)
     exits.exit_by_state(state)
+
+
+def _print_all(statuses: list[JobStatus], json: bool) -> None:
+    if json:
+        display.print_json([display.status_json(each) for each in statuses])
+    elif statuses:
+        display.console.print(display.jobs_table(statuses))
+    else:
+        display.say("no jobs yet: maskmill submit --help")
 
 
 @commands.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + exits.HELP)
 def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
     with failing_plainly(json, "no longer watching; the job goes on"):
-        found = Client().job(job, out)
+        found = client().job(job, out)
         with nullcontext(_json_changes()) if json else display.job_bar(job) as show:
             found.wait(on_status=show)
         state = found.status()
         if not json:
-            display.print_end(state, found.failures())
+            display.print_end(state)
     exits.exit_by_state(state)
 
 
@@ -82,32 +92,46 @@ def results(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List the images of a job with their masks and labels, or download them."""
-    with failing_plainly(json):
-        found = Client().job(job, out)
-        if download:
-            from maskmill_producer.local.mirror import mirror
+    """List the images of a job with their masks and labels, or download them.
 
-            masks = mirror(found, download)
-            message = {"job": job, "folder": str(download), "masks": masks}
-            display.print_json(message) if json else console.print(f"{masks:,} masks in {download}", soft_wrap=True)
+    A second download fetches only the masks that are missing. A folder holds the results of one job. A mask that
+    another job has replaced in the store is not copied: it is named, and the exit code is 4.
+    """
+    with failing_plainly(json):
+        found = client().job(job, out)
+        if download:
+            _download(found, download, json)
             return
         for result in found.results():
             if json:
                 print(result.outcome.to_json().decode())
             else:
                 labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
-                print(result.uri, f"{found.out}/{result.mask_key}", labels, sep="\t")
+                display.print_line(result.uri, f"{found.out}/{result.mask_key}", labels)
+
+
+def _download(job: Job, folder: Path, json: bool) -> None:
+    from maskmill_producer.local.mirror import mirror
+
+    mirrored = mirror(job, folder)
+    if json:
+        display.print_json({"job": job.id, "folder": str(folder), **display.mirrored_json(mirrored)})
+    else:
+        display.print_problems(mirrored)
+        there = f" ({mirrored.there:,} were there already)" if mirrored.there else ""
+        display.say(f"{mirrored.masks:,} masks in {folder}{there}")
+    if mirrored.not_copied:
+        raise typer.Exit(exit_codes.FAILURES)
 
 
 @commands.command(epilog="**Example**: `maskmill resume 20261122-205301-9f86d081 --out s3://labels/2026`")
 def resume(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Rebuild a job's queue from the bucket, after the broker has lost it; harmless for one that runs."""
     with failing_plainly(json):
-        found = Client().job(job, out)
+        found = client().job(job, out)
         found.resume()
         state = found.status()
-        display.print_json(display.status_json(state)) if json else display.print_end(state, found.failures())
+        display.print_json(display.status_json(state)) if json else display.print_end(state)
 
 
 @commands.command(epilog="**Example**: `maskmill failures 20261122-205301-9f86d081 --code not_found --json`")
@@ -116,34 +140,34 @@ def failures(
 ) -> None:
     """List the images of a job that failed, each with its code and reason; with --json a line for each."""
     with failing_plainly(json):
-        for outcome in Client().job(job, out).failures(code):
+        for outcome in client().job(job, out).failures(code):
             if json:
                 print(outcome.model_dump_json(include={"uri", "code", "reason"}))
             else:
-                print(outcome.uri, outcome.code, outcome.reason, sep="\t")
+                display.print_line(outcome.uri, outcome.code, outcome.reason)
 
 
 @commands.command(epilog="**Example**: `maskmill retry 20261122-205301-9f86d081 --code timeout --code fetch_failed`")
 def retry(job: options.JobId, code: options.Codes = None, out: options.Out = None, json: options.Json = False) -> None:
     """Queue the failed images of a job that has ended again, under the same job."""
     with failing_plainly(json):
-        images = Client().job(job, out).retry(code)
+        images = client().job(job, out).retry(code)
         if json:
             display.print_json({"job": job, "images": images})
         else:
-            console.print(f"{images:,} images queued again; follow with: maskmill watch {job}")
+            display.say(f"{images:,} images queued again; follow with: maskmill watch {job}")
 
 
 @commands.command(epilog="**Example**: `maskmill cancel 20261122-205301-9f86d081`")
 def cancel(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Stop a job within a batch: masks that are stored stay, the other images are accounted for as cancelled."""
     with failing_plainly(json):
-        found = Client().job(job, out)
+        found = client().job(job, out)
         found.cancel()
         state = found.status()
         if json:
             display.print_json(display.status_json(state))
         elif state.finished:
-            display.print_end(state, found.failures())
+            display.print_end(state)
         else:
-            console.print(f"cancelled; {state.shards_claimed:,} shards are being given up by their workers")
+            display.say(f"cancelled; {state.shards_claimed:,} shards are being given up by their workers")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
-from maskmill.schema import Dtype, Subtask
+from maskmill.choices import Dtype, Subtask
+from maskmill.parameters import PipelineParameters
 
 PIPELINE = "What changes the masks"
 EXECUTION = "What changes the speed"
@@ -163,6 +167,61 @@ MaxFailures = Annotated[
         rich_help_panel=EXECUTION,
     ),
 ]
+PARAMETERS: dict[str, Any] = {
+    "model": Model,
+    "revision": Revision,
+    "image_processor": ImageProcessor,
+    "subtask": SubtaskOption,
+    "threshold": Threshold,
+    "mask_threshold": MaskThreshold,
+    "overlap_mask_area_threshold": OverlapThreshold,
+    "dtype": DtypeOption,
+    "batch_size": BatchSize,
+    "num_workers": NumWorkers,
+    "timeout": Timeout,
+    "deterministic": Deterministic,
+    "overwrite": Overwrite,
+    "priority": Priority,
+    "max_failures": MaxFailures,
+}
+"""The options of a job, in the order of `--help`; their names are those of `PipelineParameters`."""
+
+
+def takes_parameters(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each of `PARAMETERS`; it gets those that were given as `parameters`.
+
+    `@takes_parameters("priority") def submit(sources, parameters)` is for typer
+    `def submit(sources, model=None, revision=None, …)`, and `--threshold 0.5` comes as `{"threshold": 0.5}`.
+    """
+    options = {name: option for name, option in PARAMETERS.items() if name not in left_out}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def wrapper(**given: Any) -> None:
+            values = {name: given.pop(name) for name in options}
+            parameters = {name: value for name, value in values.items() if value is not None}
+            command(**given, parameters=PipelineParameters(**parameters))  # type: ignore[typeddict-item]
+
+        signature = inspect.signature(command, eval_str=True)
+        taken = _with_options(signature.parameters.values(), options)
+        wrapper.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {each.name: each.annotation for each in taken}
+        return wrapper
+
+    return decorate
+
+
+def _with_options(parameters: Iterable[inspect.Parameter], options: Mapping[str, Any]) -> list[inspect.Parameter]:
+    """The command's own parameters, with the options in the place of `parameters`."""
+    taken = list[inspect.Parameter]()
+    for each in parameters:
+        if each.name == "parameters":
+            taken += [each.replace(name=name, annotation=kind, default=None) for name, kind in options.items()]
+        else:
+            taken.append(each)
+    return [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in taken]
+
+
 Codes = Annotated[
     list[str] | None,
     typer.Option("--code", help="Only failures of this code; may be given several times.", show_default="all"),

@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from maskmill import parameters
-from maskmill.client import Client, Job
+from maskmill.client import Client
 from maskmill.errors import JobFailed
+from maskmill.job import Job
 from maskmill.jobs.account import read_report
+from maskmill.parameters import PipelineParameters
 from maskmill.schema import DeviceSeconds, JobStatus, ShardReport, Status
 from maskmill.settings import Settings, load_settings
 from maskmill_producer import embedded
@@ -93,7 +94,7 @@ def _model_verdict(forward: Stage, postprocess: Stage) -> str:
 
 def bench(
     sources: Sequence[str],
-    pipeline_parameters: dict[str, Any],
+    pipeline_parameters: PipelineParameters,
     device: str,
     images: int,
     column: str | None,
@@ -117,7 +118,7 @@ def bench(
         return measured(job, _settings(client.settings, pipeline_parameters))
 
 
-def _settings(settings: Settings, pipeline_parameters: dict[str, Any]) -> Settings:
+def _settings(settings: Settings, pipeline_parameters: PipelineParameters) -> Settings:
     _, execution = parameters.parse(**pipeline_parameters)
     return settings.model_copy(update={"num_workers": execution.num_workers or settings.num_workers})
 

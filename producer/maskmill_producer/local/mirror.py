@@ -1,62 +1,158 @@
-"""A job's results as files in a folder: masks, `metadata.jsonl`, `failures.jsonl`, `manifest.json`."""
+"""A job's results as files in a folder: masks, `metadata.jsonl`, `failures.jsonl`, `manifest.json`.
+
+Outcomes pass through as a stream: a few are in memory at a time, however many the job has.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from threading import get_ident
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from maskmill.client import Job, Result
-from maskmill.errors import UsageError
-from maskmill.schema import Outcome, Status
+from maskmill.errors import InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused, UsageError
+from maskmill.job import Job
+from maskmill.masks.stored import check_mask_of, read_header
+from maskmill.result import Result
+from maskmill.schema import JobRecord, Outcome
+from maskmill.storage.ahead import map_ahead
+from maskmill_producer.local.folder import (
+    ACCOUNT,
+    FAILURES,
+    JOB,
+    MANIFEST,
+    METADATA,
+    NOT_COPIED,
+    ONE_NAME,
+    Folder,
+    Unplaceable,
+    owner,
+)
 
 THREADS = 8
-FAILURES = "failures.jsonl"
+PROBLEMS_KEPT = 10
+"""Images that the result names; `not-copied.jsonl` has them all."""
+
+OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
+"""Errors that cost one mask; any other ends the copying, which can be gone on with."""
 
 
-def mirror(job: Job, folder: Path, on_mask: Callable[[int], None] | None = None) -> int:
-    """Copy the job's masks and account below `folder`; returns the number of masks. Safe to repeat.
+@dataclass(frozen=True)
+class Problem:
+    """An image whose mask was not copied, and why."""
 
-    Each file is complete or absent (written beside its name, then renamed). Raises `UsageError` when the folder
-    cannot be written.
+    uri: str
+    code: str
+    reason: str
+
+
+@dataclass
+class Mirrored:
+    """What was done: masks copied, masks that were there already, and those that could not be copied."""
+
+    copied: int = 0
+    there: int = 0
+    not_copied: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def masks(self) -> int:
+        """Masks of the job in the folder now."""
+        return self.copied + self.there
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What became of one mask."""
+
+    outcome: Outcome
+    was_there: bool = False
+    error: MaskmillError | None = None
+
+
+def mirror(job: Job, path: Path, *, replace: bool = False) -> Mirrored:
+    """Copy the job's masks and account below a folder; what is there already is not fetched again.
+
+    `mirror(Client().job("20261122-205301-9f86d081"), Path("masks"))`
+
+    A folder holds one job's results: another job's are refused, or replaced with `replace`. Then masks that the new
+    account does not name are removed at the end, and so never lie beside it. Each file is complete or absent. Raises
+    `UsageError` when the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        outcomes = list(job.outcomes())
-        done = [outcome for outcome in outcomes if outcome.status in (Status.STORED, Status.REUSED)]
-        copied = 0
-        with ThreadPoolExecutor(THREADS) as pool:
-            for copied, _ in enumerate(pool.map(lambda outcome: _copy(job, folder, outcome), done), 1):
-                if on_mask:
-                    on_mask(copied)
-        _write_lines(folder / "metadata.jsonl", done)
-        _write_lines(folder / FAILURES, (o for o in outcomes if o.status is Status.FAILED))
-        if manifest := job.manifest():
-            _write(folder / "manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
+        with Folder.open(path) as folder:
+            _enter(folder, job.record(), replace=replace)
+            result = _copy_masks(job, folder)
+            _write_failures(job, folder)
+            if manifest := job.manifest():
+                folder.write(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+            folder.drop_masks_aside()
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return copied
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
+    return result
 
 
-def failures(folder: Path) -> Iterator[Outcome]:
-    """The failed images of a mirrored job."""
-    with (folder / FAILURES).open(encoding="utf-8") as lines:
-        yield from map(Outcome.from_json, lines)
+def check_replaceable(path: Path, sources: Sequence[str]) -> None:
+    """Raise `UsageError` if a run of these sources into the folder would remove results of other ones."""
+    before = owner(path)
+    if before is not None and not (isinstance(before, JobRecord) and set(before.sources) <= set(sources)):
+        whose = ", ".join(before.sources[:3]) if isinstance(before, JobRecord) else f"job {before.job}"
+        raise UsageError(f"{path} holds the results of other sources ({whose}): choose another folder, or remove it")
 
 
-def _copy(job: Job, folder: Path, outcome: Outcome) -> None:
-    key = Result(outcome, job.store).mask_key
-    _write(folder / PurePosixPath(key), job.store.get(key))
+def _enter(folder: Folder, record: JobRecord, *, replace: bool) -> None:
+    """Write whose results these are before the first mask comes."""
+    before = owner(folder.root)
+    if before is None or before.job != record.job:
+        if replace:
+            folder.set_masks_aside()
+            folder.remove(ACCOUNT)
+        elif before:
+            raise UsageError(
+                f"{folder.root} holds the results of job {before.job}: choose another folder for those of {record.job}"
+            )
+    folder.write(JOB, record.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
 
 
-def _write_lines(path: Path, outcomes: Iterable[Outcome]) -> None:
-    _write(path, b"".join(outcome.to_json() + b"\n" for outcome in outcomes))
+def _copy_masks(job: Job, folder: Folder) -> Mirrored:
+    result = Mirrored()
+    with ExitStack() as stack:
+        metadata, missing = (stack.enter_context(folder.growing(name)) for name in (METADATA, NOT_COPIED))
+        for each in map_ahead(lambda found: _copy(folder, found), job.results(), THREADS):
+            if each.error:
+                problem = Problem(each.outcome.uri, each.error.code, str(each.error))
+                missing.write(json.dumps(problem.__dict__, ensure_ascii=False).encode() + b"\n")
+                result.not_copied += 1
+                result.problems += [problem][: PROBLEMS_KEPT - len(result.problems)]
+            else:
+                metadata.write(each.outcome.to_json() + b"\n")
+                result.there += each.was_there
+                result.copied += not each.was_there
+    if not result.not_copied:
+        folder.remove([NOT_COPIED])
+    return result
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.part")
-    part.write_bytes(data)
-    part.replace(path)
+def _copy(folder: Folder, found: Result) -> _Copied:
+    """Fetch one mask unless it is there; what goes wrong with it alone is its own outcome."""
+    outcome = found.outcome
+    try:
+        if folder.holds(found.mask_key, outcome):
+            return _Copied(outcome, was_there=True)
+        png = found.store.get(found.mask_key)
+        check_mask_of(read_header(png), outcome)
+        folder.put_mask(found.mask_key, png, outcome)
+    except OF_ONE_IMAGE as error:
+        return _Copied(outcome, error=error)
+    except OSError as error:
+        if error.errno not in ONE_NAME:
+            raise
+        return _Copied(outcome, error=Unplaceable(f"{found.mask_key} cannot be written: {error.strerror}"))
+    return _Copied(outcome)
+
+
+def _write_failures(job: Job, folder: Folder) -> None:
+    with folder.growing(FAILURES) as file:
+        for outcome in job.failures():
+            file.write(outcome.to_json() + b"\n")

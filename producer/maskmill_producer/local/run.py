@@ -8,21 +8,25 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from maskmill import parameters
-from maskmill.client import Client, Job, Result
+from maskmill.client import Client
 from maskmill.errors import MaskmillError, UsageError
 from maskmill.images import sources
 from maskmill.images.decode import decode
 from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.job import Job
+from maskmill.jobs.lifecycle import prune
+from maskmill.parameters import PipelineParameters
+from maskmill.result import Result
 from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
 from maskmill.storage.store import ObjectReader
 from maskmill_producer import embedded
-from maskmill_producer.local.mirror import mirror
+from maskmill_producer.local.mirror import Mirrored, check_replaceable, mirror
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
 from maskmill_producer.report.contact_sheet import Panel, write_contact_sheet
 
@@ -38,7 +42,7 @@ class Plan:
 
     source_names: tuple[str, ...]
     column: str | None
-    parameters: dict[str, Any]
+    parameters: PipelineParameters
     folder: Path
     worker_options: tuple[str, ...]
 
@@ -51,6 +55,7 @@ class Plan:
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file: name a folder")
         parameters.parse(**self.parameters)
+        check_replaceable(self.folder, self.described_sources)
 
     @property
     def prefix(self) -> str:
@@ -77,7 +82,7 @@ class RunResult:
     """What a run ended with."""
 
     status: JobStatus
-    masks: int
+    mirrored: Mirrored
     sheet: Path | None
 
 
@@ -111,10 +116,16 @@ def run(plan: Plan, events: Events) -> RunResult:
         wait(job, worker, events.status)
         worker.stop()
         events.step("copying the masks")
-        masks = mirror(job, plan.folder)
+        mirrored = mirror(job, plan.folder, replace=True)
+        delete_earlier(job)
         sheet = plan.folder / "contact-sheet.png"
         written = write_contact_sheet(sheet, panels(job), f"{job.id} · {job.record().spec.model}")
-        return RunResult(job.status(), masks, sheet if written else None)
+        return RunResult(job.status(), mirrored, sheet if written else None)
+
+
+def delete_earlier(job: Job) -> None:
+    """Leave one copy in the embedded store: this job's, from which the next run takes the masks that still hold."""
+    prune(job.services, job.out, timedelta(0), masks=True, keep={job.id})
 
 
 def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
@@ -165,7 +176,7 @@ def environment_of(servers: embedded.Servers, prefix: str, queue: str) -> dict[s
     }
 
 
-def model_options(pipeline_parameters: dict[str, Any]) -> Sequence[str]:
+def model_options(pipeline_parameters: PipelineParameters) -> Sequence[str]:
     """Options for a worker that checks at its start that it can have the model."""
     spec, _ = parameters.parse(**pipeline_parameters)
     revision = ["--revision", spec.revision] if spec.revision else []
@@ -180,15 +191,16 @@ def worker_options(device: str, devices: str, workers_per_device: int | None) ->
 
 
 def panels(job: Job) -> Iterator[Panel]:
-    """The first images of the job, read again for the sheet; one that cannot be read now is left out."""
+    """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
     settings = job.services.settings
     fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.source_s3))
     for result in islice(job.results(), SHEET_IMAGES):
         try:
             image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
+            ids = result.segment_map
         except MaskmillError:
             continue
-        yield Panel.of(_short_name(result), image, result.segment_map, result.segments)
+        yield Panel.of(_short_name(result), image, ids, result.segments)
 
 
 def _short_name(result: Result) -> str:

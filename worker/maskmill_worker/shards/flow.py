@@ -96,6 +96,7 @@ class Flow:
         """Load, sort, batch, predict and store until every image of every shard in hand has its outcome."""
         self._tasks = first.tasks(self.shards.store, self.record)
         while True:
+            self.shards.check()
             self.load()
             sample = self.next_sample()
             if sample is None:

@@ -34,7 +34,7 @@ from maskmill.schema import Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.attempts import SERVERS, Ending, code_of, verdict
+from maskmill_worker.shards.attempts import Ending, code_of, verdict
 from maskmill_worker.shards.crashes import CRASHES_ALONE, CrashNote
 from maskmill_worker.shards.held_shard import HeldShard, failed, indices_by_shard
 from maskmill_worker.shards.lease import Leases
@@ -228,8 +228,8 @@ class Slice:
         self.services.ledger.release(
             self.job, shard.number, self.owner, delay_seconds=delay, counts=counts, seconds=self.clock.lap().total
         )
-        if isinstance(error, SERVERS):
-            self.services.ledger.trouble(self.job, one_line(error))
+        if isinstance(error, Exception) and not isinstance(error, JobCancelled):
+            self.services.ledger.trouble(self.job, f"{code_of(error)}: {one_line(error)}")
 
     def _note(self, changes: Mapping[HeldShard, CrashNote]) -> None:
         changed = {shard: note for shard, note in changes.items() if shard.crash_note != note}

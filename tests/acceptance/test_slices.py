@@ -18,7 +18,7 @@ WAIT_SECONDS = 240
 
 @pytest.fixture
 def settings(servers: embedded.Servers) -> Settings:
-    """Shards of two images; a lost message would not be sent again within the test."""
+    """Shards of two images."""
     return settings_of(servers, shard_size=2, window=3, lease_seconds=30)
 
 
@@ -33,15 +33,32 @@ def test_one_message_leads_through_the_whole_job(
     redis, queue = services.ledger.redis, services.settings.queue
     redis.ltrim(queue, -1, -1)
     assert redis.llen(queue) == 1
-    start_worker()
+    worker = start_worker()
 
-    job.wait(timeout=WAIT_SECONDS)
+    manifest = job.wait(timeout=WAIT_SECONDS)
 
-    assert sum(outcome.mask_key is not None for outcome in job.outcomes()) == 21
+    assert manifest.counts.stored == 21
     assert redis.llen(queue) <= services.settings.window
     reports = [read_report(job.store, job.id, shard) for shard in range(11)]
     assert [len(report.outcomes) for report in reports if report] == [2] * 10 + [1]
-    assert all(report and report.device and report.device.busy + report.device.loading > 0 for report in reports)
+    assert all(report and report.device and report.device.total > 0 for report in reports)
+    assert worker.log.read_text().count("model_loading") == 1
+
+
+def test_a_lost_message_is_sent_again(
+    client: Client, services: Services, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    start_worker()
+    first = submit(client, tmp_path / "first", 2)
+    first.wait(timeout=WAIT_SECONDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client.services.queue, "notify", lambda _: None)
+        second = submit(client, tmp_path / "second", 4)
+
+    while not second.status().finished:  # nobody watches: `wait` would notify
+        pass
+
+    assert second.status().counts.stored == 4
 
 
 def test_a_small_job_does_not_wait_for_the_end_of_a_large_one(
@@ -54,5 +71,16 @@ def test_a_small_job_does_not_wait_for_the_end_of_a_large_one(
     small.wait(timeout=WAIT_SECONDS)
 
     assert not large.status().finished
-    large.wait(timeout=WAIT_SECONDS)
-    assert large.status().counts.stored == 160
+    assert large.wait(timeout=WAIT_SECONDS).counts.stored == 160
+
+
+def test_messages_for_work_that_is_done_load_no_model(
+    client: Client, services: Services, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    services.queue.notify(5)
+    worker = start_worker()
+    while services.ledger.queue_length(services.settings.queue):
+        pass
+    assert "model_loading" not in worker.log.read_text()
+    assert submit(client, tmp_path / "images", 2).wait(timeout=WAIT_SECONDS).counts.stored == 2
+    assert worker.log.read_text().count("model_loading") == 1

@@ -1,0 +1,209 @@
+"""A folder of results: whose they are, and files that are whole or absent and never outside of it.
+
+`masks/…` and `metadata.jsonl`, `failures.jsonl`, `manifest.json` are the results; `job.json` says whose they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import BinaryIO
+
+from maskmill.errors import InvalidRecord, UsageError
+from maskmill.masks.segment_map import MaskHeader
+from maskmill.masks.stored import is_mask_of, read_header
+from maskmill.schema import JobRecord, Manifest, Outcome
+
+with suppress(ImportError):  # Windows
+    import fcntl
+
+JOB, MANIFEST, METADATA, FAILURES = "job.json", "manifest.json", "metadata.jsonl", "failures.jsonl"
+NOT_COPIED = "not-copied.jsonl"
+"""The images whose mask could not be copied, with the reason; absent when there are none."""
+
+ACCOUNT = (MANIFEST, METADATA, FAILURES, NOT_COPIED)
+MASKS, REPLACED, PARTS = "masks", "masks.replaced", ".parts"
+
+ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
+"""What a file system says about one name; a full disk or a read-only folder concerns them all."""
+
+
+class Unplaceable(UsageError):
+    """One mask has no place in the folder: something is in its way, its name is too long, a link leads out."""
+
+    code = "unplaceable"
+
+
+@dataclass
+class Folder:
+    """A folder that exists; `root` is its real path.
+
+    Its methods raise `OSError` for what concerns the whole folder (no space, no permission).
+    """
+
+    root: Path
+    _numbers: Iterator[int] = field(default_factory=count)
+    _placing: Lock = field(default_factory=Lock)
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Folder]:
+        """The folder, made if need be, for one writer at a time; raises `UsageError` while another one writes."""
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path.resolve())
+        with _locked(folder.root):
+            folder._drop_parts()
+            (folder.root / PARTS).mkdir()
+            try:
+                yield folder
+            finally:
+                folder._drop_parts()
+
+    def path_of(self, key: str) -> Path:
+        """The file of a mask key, its parent made; raises `Unplaceable` for one that would be outside.
+
+        `masks/a/b.png` is `<root>/masks/a/b.png`, unless `masks/a` is a link to somewhere else.
+        """
+        target = self.root / PurePosixPath(key)
+        parent = target.parent.resolve()
+        if target.name in ("", "..") or not parent.is_relative_to(self.root):
+            raise Unplaceable(f"{key} would lie outside of {self.root}")
+        parent.mkdir(parents=True, exist_ok=True)
+        return parent / target.name
+
+    def holds(self, key: str, outcome: Outcome) -> bool:
+        """Whether the outcome's mask is there, or was in the results before these; never told by its name alone.
+
+        Raises `Unplaceable` when another image's or job's mask has the name, as on a disk that takes `A` for `a`.
+        """
+        target = self.path_of(key)
+        if found := header_of(target):
+            _refuse_other(target, found, outcome)
+            return True
+        before = self.root / REPLACED / PurePosixPath(key).relative_to(MASKS)
+        found = header_of(before) if before.parent.resolve().is_relative_to(self.root) else None
+        if found is None or not is_mask_of(found, outcome):
+            return False
+        before.replace(target)
+        return True
+
+    def put_mask(self, key: str, png: bytes, outcome: Outcome) -> None:
+        """Write a mask; raises `Unplaceable` if another one took the name meanwhile."""
+        target, part = self.path_of(key), self._part(png)
+        with self._placing:
+            if found := header_of(target):
+                _refuse_other(target, found, outcome)
+            part.replace(target)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file directly in the folder."""
+        self._part(data).replace(self.root / name)
+
+    @contextmanager
+    def growing(self, name: str) -> Iterator[BinaryIO]:
+        """A file that grows aside and gets its name when the block ends well."""
+        part = self.root / PARTS / str(next(self._numbers))
+        with part.open("xb") as file:
+            yield file
+        part.replace(self.root / name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files directly in the folder, if they are there."""
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    def set_masks_aside(self) -> None:
+        """Keep the masks of the results that are replaced where `holds` finds them again.
+
+        What an interrupted run has left aside stays there; its masks that are in place again are made way for.
+        """
+        masks, aside = self.root / MASKS, self.root / REPLACED
+        if aside.exists() and masks.exists():
+            _move_all(masks, aside)
+        elif masks.exists():
+            masks.rename(aside)
+
+    def drop_masks_aside(self) -> None:
+        """Remove the masks that the new results have not taken over; files that are none of ours go back."""
+        aside, masks = self.root / REPLACED, self.root / MASKS
+        for path in _files(aside):
+            if header_of(path):
+                path.unlink()
+        _move_all(aside, masks)
+
+    def _part(self, data: bytes) -> Path:
+        part = self.root / PARTS / str(next(self._numbers))
+        with part.open("xb") as file:
+            file.write(data)
+        return part
+
+    def _drop_parts(self) -> None:
+        parts = self.root / PARTS
+        parts.unlink() if parts.is_symlink() else shutil.rmtree(parts, ignore_errors=True)
+
+
+def owner(root: Path) -> JobRecord | Manifest | None:
+    """Whose results a folder holds, None for nobody's; raises `UsageError` when such a file is none of ours."""
+    for name, kind in ((JOB, JobRecord), (MANIFEST, Manifest)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                return kind.from_json((root / name).read_bytes())
+            except InvalidRecord:
+                raise UsageError(f"{root / name} is not one of Maskmill's files: choose another folder") from None
+    return None
+
+
+def header_of(path: Path) -> MaskHeader | None:
+    """The header of a mask file; None for anything else: no file, a link, half a mask, another's picture."""
+    try:
+        return None if path.is_symlink() else read_header(path.read_bytes())
+    except (InvalidRecord, FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _refuse_other(path: Path, found: MaskHeader, outcome: Outcome) -> None:
+    if not is_mask_of(found, outcome):
+        raise Unplaceable(f"{path} is the mask of another image or job (are capitals and small letters told apart?)")
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """All files below, depth first; links are not followed, and folders that are empty by then are removed."""
+    for folder, _, names in os.walk(root, topdown=False):
+        yield from (Path(folder) / name for name in names)
+        with suppress(OSError):
+            Path(folder).rmdir()
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move what lies below `source`; where a place is taken, a mask of ours is removed and anything else stays."""
+    for path in _files(source):
+        place = target / path.relative_to(source)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+        elif header_of(path):
+            path.unlink()
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Keep others from writing; a network file system without such locks goes without."""
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UsageError(f"another maskmill is writing to {root}: wait for it") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
