@@ -321,6 +321,7 @@ def test_only_shards_in_hand_are_renewed_and_all_in_one_call(
         wait_for(lambda: [0, 1, 2] in ledger.renewed, lambda: ledger.renewed)
         assert held[0] is not None
         decide_all(shards, held[0])
+        assert shards._leases._shards == {1, 2}
         wait_for(lambda: ledger.renewed[-1] == [1, 2], lambda: ledger.renewed)
         assert [0] not in ledger.renewed
 
