@@ -17,12 +17,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- The fields of a job that decide who works on it; nil when the ledger has no such job.
 local function read(job)
   local meta = call('HMGET', key(job, 'meta'), 'shards', 'shards_done', 'next', 'priority', 'vtime', 'average',
-                    'model', 'round', 'halted', 'closed', 'out')
+                    'model', 'round', 'halted', 'closed', 'out', 'floor')
   if not meta[1] then return nil end
   return {
     name = job, shards = tonumber(meta[1]), done = tonumber(meta[2] or 0), next = tonumber(meta[3] or 0),
     priority = tonumber(meta[4] or 0), vtime = tonumber(meta[5] or 0), average = tonumber(meta[6] or 1),
     model = meta[7] or '', round = tonumber(meta[8] or 0), halted = meta[9], closed = meta[10], out = meta[11] or '',
+    floor = tonumber(meta[12] or 0),
   }
 end
 
@@ -55,25 +56,28 @@ local function clock(priority)
   return first and tonumber(call('HGET', key(first, 'meta'), 'vtime') or 0) or 0
 end
 
+-- Puts the job among the runnable ones at this vtime. What it gets back for earlier shards takes it no lower.
+local function enter(job, vtime)
+  job.vtime, job.floor = vtime, vtime
+  call('HSET', key(job.name, 'meta'), 'vtime', vtime, 'floor', vtime)
+  call('ZADD', RUNNABLE, score(job), job.name)
+end
+
 -- A job that was away keeps no claim to the time in which it had nothing to do.
 local function make_runnable(job)
   if call('ZSCORE', RUNNABLE, job.name) then return end
-  job.vtime = math.max(job.vtime, clock(job.priority))
-  call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
+  local served = clock(job.priority)
+  if job.vtime < served then return enter(job, served) end
   call('ZADD', RUNNABLE, score(job), job.name)
 end
 
 -- A new job, or one that begins anew, goes before its equals.
-local function make_first(job)
-  job.vtime = clock(job.priority) - HEAD_START_SECONDS
-  call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
-  call('ZADD', RUNNABLE, score(job), job.name)
-end
+local function make_first(job) enter(job, clock(job.priority) - HEAD_START_SECONDS) end
 
 -- Counts worker time for a job. The clock follows downwards, so that a new job still starts no later than this one.
 local function charge(job, seconds)
   if seconds == 0 then return end
-  job.vtime = job.vtime + seconds
+  job.vtime = math.max(job.vtime + seconds, job.floor)
   call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
   if not call('ZSCORE', RUNNABLE, job.name) then return end
   call('ZADD', RUNNABLE, score(job), job.name)
