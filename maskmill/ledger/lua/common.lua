@@ -35,14 +35,21 @@ local function next_time(zset)
   return tonumber(call('ZRANGEBYSCORE', zset, '(' .. string.format('%.0f', now), '+inf', 'LIMIT', 0, 1, 'WITHSCORES')[2])
 end
 
--- How many shards were never begun: all that are neither done nor leased nor given back.
-local function fresh(job)
-  return job.shards - job.done - call('ZCARD', key(job.name, 'leases')) - call('ZCARD', key(job.name, 'waiting'))
+-- Counts the shards that are leased, that were given back, and that were never begun: all that are none of these.
+local function count(job)
+  job.leased, job.waiting = call('ZCARD', key(job.name, 'leases')), call('ZCARD', key(job.name, 'waiting'))
+  job.fresh = job.shards - job.done - job.leased - job.waiting
+end
+
+-- A shard that was given back and can be claimed, else one whose lease is over.
+local function free_again(job)
+  return job.waiting > 0 and first_due(key(job.name, 'waiting')) or job.leased > 0 and first_due(key(job.name, 'leases'))
 end
 
 local function has_free(job)
   if job.halted or job.closed then return false end
-  return fresh(job) > 0 or first_due(key(job.name, 'waiting')) ~= nil or first_due(key(job.name, 'leases')) ~= nil
+  if not job.fresh then count(job) end
+  return job.fresh > 0 or free_again(job) and true or false
 end
 
 local function score(job) return job.vtime - job.priority * PRIORITY_SECONDS end
@@ -121,7 +128,7 @@ end
 -- Gives the shard to an owner; `charged` are the worker seconds that the job was charged for it in advance.
 local function hold(job, shard, owner, lease, charged)
   local name = job.name
-  call('ZREM', key(name, 'waiting'), shard)
+  if job.waiting ~= 0 then call('ZREM', key(name, 'waiting'), shard) end
   call('ZADD', key(name, 'leases'), now + lease, shard)
   call('HSET', key(name, 'owners'), shard, owner)
   call('HSET', key(name, 'charges'), shard, charged)
