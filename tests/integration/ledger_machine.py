@@ -6,9 +6,9 @@ from itertools import count
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from maskmill.ledger.ledger import Booking, Ledger, Renewal
 
 from maskmill.ledger.answers import Claim, ClaimState, Load
+from maskmill.ledger.ledger import Booking, Ledger, Renewal
 from maskmill.schema import Counts
 from tests.integration.ledger_truth import (
     IMAGES,

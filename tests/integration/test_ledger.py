@@ -9,10 +9,10 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from maskmill.ledger.ledger import Booking, Ledger, Renewal, connect
 
 from maskmill.errors import BrokerUnavailable, JobNotFound
 from maskmill.ledger.answers import Claim, ClaimState, Progress
+from maskmill.ledger.ledger import Booking, Ledger, Renewal, connect
 from maskmill.schema import Counts
 from maskmill.services import Services
 from maskmill.settings import Settings

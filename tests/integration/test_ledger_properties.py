@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
-from maskmill.ledger.ledger import Booking, Ledger, Renewal
 
 from maskmill.ledger.answers import Claim, ClaimState
+from maskmill.ledger.ledger import Booking, Ledger, Renewal
 from maskmill.schema import Counts
 from maskmill.services import Services
 from tests.chaos.form import LONG, counted, record
