@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from maskmill_worker.model.batch_size import BatchSize
-from maskmill_worker.model.batching import by_shape
+from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import shape_of
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.predict import predict
@@ -48,7 +48,8 @@ def segmentations(segmenter: Segmenter, paths: Sequence[Path], batch_size: int) 
         for index, path in enumerate(paths)
     ]
     size, found = BatchSize(batch_size), {}
-    for batch in by_shape(samples, lambda s: shape_of(s.inputs), lambda _: batch_size, 100):
+    batches = Batches[Sample](lambda s: shape_of(s.inputs), lambda _: batch_size, 100)
+    for batch in [full for sample in samples for full in batches.add(sample)] + batches.rest():
         for prediction in predict(segmenter, batch, size):
             assert isinstance(prediction.result, Segmentation), prediction.result
             found[Path(prediction.sample.task.reference.uri)] = prediction.result
