@@ -6,7 +6,7 @@ one costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,10 +86,6 @@ class Queue:
         """How many messages wait for a worker, whoever sent them; raises `BrokerUnavailable`."""
         with self._connection() as connection:
             return int(connection.default_channel.queue_declare(self.name).message_count)
-
-    def announce(self, _job: str, _out: str, shards: Iterable[int]) -> None:
-        """Wake up a worker for each shard; raises `BrokerUnavailable`."""
-        self.notify(len(list(shards)))
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
