@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from maskmill import exit_codes
+from maskmill.child_process import Backoff
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.settings import Settings, load_settings
 from maskmill_worker.process.device import check, pin
-from maskmill_worker.process.fleet import Backoff, Fleet, FleetFailed
+from maskmill_worker.process.fleet import Fleet, FleetFailed
 from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
 from maskmill_worker.process.parent import die_with_parent
@@ -192,8 +193,8 @@ def _fleet(settings: Settings, devices: str, per_device: int, passed_on: list[st
     configure_logs(settings.log_json)
     # The very script that runs now, by the very interpreter: another installation may come first in PATH.
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), *passed_on]
-    crew = members(devices, per_device, num_workers=settings.num_workers)
-    return Fleet(crew, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
+    chosen = members(devices, per_device, num_workers=settings.num_workers)
+    return Fleet(chosen, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
 
 
 def _prepare(device: str, model: str, revision: str | None) -> None:
