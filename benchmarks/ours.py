@@ -9,14 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from maskmill_worker.model.batch_size import BatchSize
-from maskmill_worker.model.batching import Batches
-from maskmill_worker.model.forward import shape_of
-from maskmill_worker.model.models import Models
-from maskmill_worker.model.predict import Prediction, predict
-from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.model.segmenter import Segmenter
-from maskmill_worker.shards.flow import LOOK_AHEAD_BATCHES
 
 from benchmarks.child import serve
 from maskmill.errors import ImageError
@@ -25,6 +17,14 @@ from maskmill.masks.segment_map import MaskHeader, encode
 from maskmill.schema import Reference, Spec
 from maskmill.settings import Settings
 from maskmill.storage import keys
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.batching import Batches
+from maskmill_worker.model.forward import shape_of
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.shards.flow import LOOK_AHEAD_BATCHES
 
 Item = TypeVar("Item")
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Settings
 from maskmill.services import Services
 from maskmill.settings import S3Settings
+from maskmill_producer import embedded
 
 NUMBERS = itertools.count()
 DEMO_SAMPLES = Path(__file__).parents[1] / "demo" / "samples"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kombu.transport import redis
+
 from maskmill_worker import cli
 from maskmill_worker.process import hearing
 

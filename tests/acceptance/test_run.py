@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_producer import embedded
 from PIL import Image
 
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
 from maskmill.storage.store import Store
+from maskmill_producer import embedded
 from tests.acceptance.images import write_broken, write_good
 from tests.conftest import hear_ctrl_c
 

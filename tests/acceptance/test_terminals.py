@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from maskmill_producer.cli.main import app
 from typer.testing import CliRunner
 
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
+from maskmill_producer.cli.main import app
 from tests.acceptance.images import write_good
 from tests.conftest import StartWorker
 

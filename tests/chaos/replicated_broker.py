@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from maskmill_producer.embedded.broker import binary
-from maskmill_producer.embedded.ports import HOST, free_ports
 from redis import Redis
 from redis.exceptions import RedisError
 
+from maskmill_producer.embedded.broker import binary
+from maskmill_producer.embedded.ports import HOST, free_ports
 from tests.conftest import wait_for
 
 CONFIG = ("--save", "", "--appendonly", "no", "--bind", HOST, "--repl-diskless-sync-delay", "0")

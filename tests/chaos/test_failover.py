@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 from pydantic import SecretStr
 
 from maskmill import Client, Job, Settings
 from maskmill.errors import BrokerUnavailable
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.chaos.account import check_account
 from tests.chaos.form import LONG, record

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+
+from maskmill.images.decode import decode
+from maskmill.masks.segment_map import pipeline_output
+from maskmill.schema import Reference, Spec
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import shape_of
@@ -15,11 +20,6 @@ from maskmill_worker.model.models import Models
 from maskmill_worker.model.predict import predict
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmentation, Segmenter
-from PIL import Image
-
-from maskmill.images.decode import decode
-from maskmill.masks.segment_map import pipeline_output
-from maskmill.schema import Reference, Spec
 
 from .compare import Segment, assert_same_output, stock_output
 from .families import CASES

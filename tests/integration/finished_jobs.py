@@ -43,7 +43,7 @@ def finished_job(
 ) -> Job:
     """A job of these image names, ended: masks made by it, but for those that failed or were there."""
     job = submitted_job(client, names, threshold=threshold)
-    finish(client, job, failed={name: "not_found" for name in failed}, reused=reused)
+    finish(client, job, failed=dict.fromkeys(failed, "not_found"), reused=reused)
     return job
 
 

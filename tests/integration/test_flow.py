@@ -6,17 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from maskmill_worker.model.models import Models
-from maskmill_worker.model.segmenter import Segmenter
-from maskmill_worker.shards.flow import process_shards
-from maskmill_worker.shards.slice import Slice
-from maskmill_worker.shards.worker import ShardWorker
 
 from maskmill.errors import ModelUnavailable
 from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobRecord, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage import keys
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.shards.flow import process_shards
+from maskmill_worker.shards.worker import ShardWorker
 
 
 class NoModels(Models):

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from maskmill_producer.local.folder import Folder, Unplaceable
-from maskmill_producer.local.mirror import check_replaceable, mirror
 
 from maskmill import Client, Job, Settings
 from maskmill.errors import InvalidRecord, UsageError
 from maskmill.masks.segment_map import decode
 from maskmill.schema import Manifest, Outcome, Status
 from maskmill.storage import keys
+from maskmill_producer.local.folder import Folder, Unplaceable
+from maskmill_producer.local.mirror import check_replaceable, mirror
 from tests.integration.finished_jobs import SEGMENTS, finished_job, key_of, mask_png, submitted_job
 
 pytestmark = pytest.mark.timeout(120)
@@ -311,7 +311,9 @@ def job_of(client: Client, outcomes: Sequence[Outcome]) -> Job:
 
 
 @pytest.mark.parametrize(
-    "key", [f"masks/{'a' * 300}.png", "masks/a-file/below.png", "masks/folder"], ids=["long", "below a file", "a folder"]
+    "key",
+    [f"masks/{'a' * 300}.png", "masks/a-file/below.png", "masks/folder"],
+    ids=["long", "below a file", "a folder"],
 )
 def test_a_name_that_cannot_be_costs_its_own_image(client: Client, out: Path, key: str) -> None:
     (out / "masks" / "folder" / "full").mkdir(parents=True)

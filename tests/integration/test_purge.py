@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
-from maskmill_producer.embedded.purge import purge
 
 from maskmill.settings import S3Settings
 from maskmill.storage.store import Store
+from maskmill_producer import embedded
+from maskmill_producer.embedded.purge import purge
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from redis import Redis
+
 from maskmill_producer.embedded.broker import binary
 from maskmill_producer.embedded.ports import HOST, free_ports
-from redis import Redis
 
 START_SECONDS = 30.0
 

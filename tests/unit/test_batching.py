@@ -6,6 +6,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from maskmill_worker.model.batching import Batches
 
 unhurried = settings(deadline=None)  # the tests' machine may be busy

@@ -9,16 +9,16 @@ from importlib.metadata import version
 
 import pytest
 import typer
-from maskmill_producer.cli import display
-from maskmill_producer.cli.exits import exit_code
-from maskmill_producer.cli.lifecycle import age
-from maskmill_producer.cli.main import app
-from maskmill_producer.embedded import EmbeddedServersFailed
 from typer.testing import CliRunner
 
 from maskmill import exit_codes
 from maskmill.errors import BrokerUnavailable, ModelRefused, UsageError
 from maskmill.schema import Counts, FailureExample, JobState, JobStatus
+from maskmill_producer.cli import display
+from maskmill_producer.cli.exits import exit_code
+from maskmill_producer.cli.lifecycle import age
+from maskmill_producer.cli.main import app
+from maskmill_producer.embedded import EmbeddedServersFailed
 
 HEAVY = {
     "PIL",

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from maskmill_producer.cli import options
 from PIL import Image
 
 from maskmill.client import _names
 from maskmill.errors import SourceError
 from maskmill.parameters import PipelineParameters
 from maskmill.schema import Execution, Spec
+from maskmill_producer.cli import options
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_worker.process import fleet as fleet_module
-from maskmill_worker.process import member
-from maskmill_worker.process.fleet import Fleet, FleetFailed
-from maskmill_worker.process.member import device_list, members
 
 from maskmill import exit_codes
 from maskmill.child_process import Backoff
 from maskmill.errors import UsageError
 from maskmill.settings import loaders_each
+from maskmill_worker.process import fleet as fleet_module
+from maskmill_worker.process import member
+from maskmill_worker.process.fleet import Fleet, FleetFailed
+from maskmill_worker.process.member import device_list, members
 
 QUICK = Backoff(first_seconds=0.01)
 

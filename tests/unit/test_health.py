@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from maskmill_worker.process.health import (
     FORGET_SECONDS,
     LOST_SECONDS,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+
 from maskmill_worker.process.hearing import DEAF_SECONDS, Hearing, Verdict
 
 HEARS, RECONNECT, DEAF, RESTART = Verdict

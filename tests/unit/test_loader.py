@@ -14,10 +14,6 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from maskmill_worker.loading.child import PREFETCH
-from maskmill_worker.loading.loader import Loader
-from maskmill_worker.loading.process import LoaderProcess
-from maskmill_worker.model.sample import Sample, Task
 from PIL import Image
 
 from maskmill.errors import (
@@ -30,6 +26,10 @@ from maskmill.errors import (
 )
 from maskmill.schema import Reference
 from maskmill.settings import S3Settings, Settings
+from maskmill_worker.loading.child import PREFETCH
+from maskmill_worker.loading.loader import Loader
+from maskmill_worker.loading.process import LoaderProcess
+from maskmill_worker.model.sample import Sample, Task
 
 
 def samples_of(loader: Loader, tasks: Iterable[Task]) -> Iterator[Sample]:
