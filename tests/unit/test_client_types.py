@@ -79,7 +79,7 @@ def test_sources_are_texts_and_paths(sources: Any, names: list[str]) -> None:
         (7, "not int"),
         (None, "not NoneType"),
     ],
-    ids=str,
+    ids=["none", "no tuple", "bytes", "a list of bytes", "image", "a list of images", "number", "nothing"],
 )
 def test_other_inputs_are_refused_in_words(sources: Any, words: str) -> None:
     with pytest.raises(SourceError, match=words):
