@@ -107,6 +107,19 @@ def test_a_shard_that_is_given_back_unused_costs_its_job_nothing(ledger: Ledger)
     assert float(ledger.redis.hget(ledger.key(BIG, "meta"), "vtime")) == pytest.approx(float(before))
 
 
+def test_a_job_that_gets_time_back_does_not_hold_up_new_ones(ledger: Ledger) -> None:
+    """Its time is ahead of another's still: a new job starts at the one that is behind."""
+    create(ledger, BIG, MANY)
+    create(ledger, SMALL, MANY)
+    one = fleet(ledger, {BIG: 20.0, SMALL: 20.0})
+    one.run(200)
+    replies = [ledger.claim_next("w", FOREVER) for _ in range(3)]
+    ahead = next(reply for reply in replies if [one.job for one in replies].count(reply.job) == 2)
+    ledger.release(ahead.job, ahead.shard, "w", delay_seconds=FOREVER, seconds=15.0)
+    create(ledger, THIRD, 1)
+    assert ledger.claim_next("w", FOREVER).job == THIRD
+
+
 def test_a_job_that_was_idle_does_not_get_the_time_that_it_missed(ledger: Ledger) -> None:
     create(ledger, SMALL, 50)
     idle = [ledger.claim_next("elsewhere", FOREVER).shard for _ in range(50)]
