@@ -34,3 +34,8 @@ def expire() -> None:
 def failed(**codes: int) -> dict[str, tuple[int, FailureExample]]:
     """Failures as a booking has them: failed(timeout=2)."""
     return {code: (number, FailureExample(uri=f"{code}.jpg", reason=f"why {code}")) for code, number in codes.items()}
+
+
+def keys(ledger: Ledger) -> set[str]:
+    """What the queue has in the broker, but for the clock."""
+    return set(ledger.redis.scan_iter(f"{ledger.prefix}:*")) - {ledger.key("clock")}

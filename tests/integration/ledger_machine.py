@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace as changed
 from itertools import count
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -56,11 +55,7 @@ class LedgerMachine(CheckedLedger):
     @rule(which=jobs)
     def create_again(self, which: int) -> None:
         job = self.jobs[which]
-        self.ledger.create(job.name, OUT, retry_round=job.retry_round, **self._submission(job))
-
-    def _submission(self, job: Job) -> dict[str, Any]:
-        sizes = {"images": SHARDS * IMAGES, "shards": SHARDS, "created_seconds": 1.0}
-        return {"model": job.model, "priority": job.priority, "max_failures": job.budget, **sizes}
+        self.ledger.create(job.name, OUT, retry_round=job.retry_round, **job.submission)
 
     # What a worker does
 
@@ -200,7 +195,7 @@ class LedgerMachine(CheckedLedger):
             done=listing.done,
             counts=listing.counts,
             failures=of_failures(listing.counts.failed),
-            **self._submission(job),
+            **job.submission,
         )
 
     @rule(which=jobs, part=st.sampled_from(PARTS))

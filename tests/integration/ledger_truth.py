@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -84,6 +85,12 @@ class Job:
     @property
     def counts(self) -> Counts:
         return add(self.booked)
+
+    @property
+    def submission(self) -> dict[str, Any]:
+        """What is said of the job whenever it is entered."""
+        sizes = {"images": SHARDS * IMAGES, "shards": SHARDS, "created_seconds": 1.0}
+        return {"model": self.model, "priority": self.priority, "max_failures": self.budget, **sizes}
 
     @property
     def next_ones(self) -> list[int]:

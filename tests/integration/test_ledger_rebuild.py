@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -156,6 +156,28 @@ def test_an_earlier_round_never_comes_back(ledger: Ledger) -> None:
         rebuild(ledger, {0}, Counts(stored=10), retry_round=earlier)
     assert state(ledger) == LedgerState(retry_round=2, done=b"\xc0", complete=True)
     assert not [key for key in keys(ledger) if ":new:" in key]
+
+
+def test_a_closed_job_is_complete_although_nothing_is_in_flight_any_more(ledger: Ledger) -> None:
+    ledger.cancel(JOB)
+    ledger.close(JOB, LEASE)
+    assert state(ledger) == LedgerState(retry_round=0, done=b"\x80", complete=True)
+
+
+@pytest.mark.parametrize("again", [create, from_bucket])
+def test_what_workers_write_after_a_key_was_lost_hinders_nobody(
+    ledger: Ledger, again: Callable[[Ledger], None]
+) -> None:
+    ledger.redis.delete(ledger.key(JOB, "meta"))
+    ledger.note(JOB, "a", {2: "in model"})
+    ledger.release(JOB, 1, "a", counts=False)
+    ledger.excuse(JOB, 2)
+    assert ledger.renew(JOB, [2], "a", LEASE) == {2: Renewal.RENEWED}
+    assert ledger.progress_of([JOB]) == [None]
+    assert ledger.claim_next("b", LEASE).state is ClaimState.NONE
+    assert not state(ledger).complete
+    again(ledger)
+    assert ledger.progress(JOB).shards in (4, SHARDS)
 
 
 def test_a_closed_job_that_is_retried_is_open_and_does_not_expire(ledger: Ledger) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,11 +11,11 @@ from maskmill.ledger.answers import NO_TURN, ClaimReply, ClaimState, Turn
 from maskmill.ledger.ledger import Ledger
 from maskmill.schema import Counts
 from maskmill.services import Services
+from tests.integration.ledger_fleet import FOREVER, Worker, fleet
 from tests.integration.ledger_jobs import create
 
 pytestmark = pytest.mark.timeout(120)
 
-FOREVER = 3600.0
 BIG, SMALL, THIRD = "20261122-000000-0000000b", "20261123-000000-0000000a", "20261124-000000-0000000c"
 MANY = 100_000
 
@@ -25,61 +23,6 @@ MANY = 100_000
 @pytest.fixture
 def ledger(services: Services) -> Ledger:
     return services.ledger
-
-
-@dataclass
-class Worker:
-    """One that is always at one shard, and asks for the next when that is done."""
-
-    name: str
-    free_at: float = 0.0
-    at: ClaimReply = field(default_factory=lambda: ClaimReply(ClaimState.NONE))
-    since: float = 0.0
-    """When it came to the job that it is at."""
-
-
-@dataclass
-class Fleet:
-    """Workers in made-up time, whose shards take what their job's shards take."""
-
-    ledger: Ledger
-    shard_seconds: dict[str, float]
-    workers: list[Worker]
-    turn: Callable[[Worker], Turn] = lambda _: NO_TURN
-    now: float = 0.0
-    spent: Counter[str] = field(default_factory=Counter)
-    order: list[str] = field(default_factory=list)
-    changes: int = 0
-    """How often a worker went from one job to another."""
-
-    def step(self) -> ClaimReply:
-        """The worker that is free next books what it has and asks for another shard."""
-        worker = min(self.workers, key=lambda worker: worker.free_at)
-        self.now = worker.free_at
-        if worker.at:
-            self.finish(worker)
-        reply = self.ledger.claim_next(worker.name, FOREVER, self.turn(worker))
-        if reply.job != worker.at.job:
-            worker.since = self.now
-            self.changes += 1
-        if reply:
-            self.order.append(reply.job)
-        worker.at = reply
-        worker.free_at += self.shard_seconds[reply.job] if reply else 1.0
-        return reply
-
-    def finish(self, worker: Worker) -> None:
-        took = self.shard_seconds[worker.at.job]
-        self.spent[worker.at.job] += took
-        self.ledger.book(worker.at.job, worker.at.shard, Counts(stored=10), {}, seconds=took)
-
-    def run(self, until: float) -> None:
-        while min(worker.free_at for worker in self.workers) < until:
-            self.step()
-
-
-def fleet(ledger: Ledger, shard_seconds: dict[str, float], workers: int = 1, **more: Any) -> Fleet:
-    return Fleet(ledger, shard_seconds, [Worker(f"w{number}") for number in range(workers)], **more)
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 1.0, 6.4, 30.0])
@@ -162,6 +105,19 @@ def test_a_shard_that_is_given_back_unused_costs_its_job_nothing(ledger: Ledger)
     assert ledger.redis.hget(ledger.key(BIG, "meta"), "vtime") != before
     ledger.release(BIG, reply.shard, "w")
     assert float(ledger.redis.hget(ledger.key(BIG, "meta"), "vtime")) == pytest.approx(float(before))
+
+
+def test_a_job_that_gets_time_back_does_not_hold_up_new_ones(ledger: Ledger) -> None:
+    """Its time is ahead of another's still: a new job starts at the one that is behind."""
+    create(ledger, BIG, MANY)
+    create(ledger, SMALL, MANY)
+    one = fleet(ledger, {BIG: 20.0, SMALL: 20.0})
+    one.run(200)
+    replies = [ledger.claim_next("w", FOREVER) for _ in range(3)]
+    ahead = next(reply for reply in replies if [one.job for one in replies].count(reply.job) == 2)
+    ledger.release(ahead.job, ahead.shard, "w", delay_seconds=FOREVER, seconds=15.0)
+    create(ledger, THIRD, 1)
+    assert ledger.claim_next("w", FOREVER).job == THIRD
 
 
 def test_a_job_that_was_idle_does_not_get_the_time_that_it_missed(ledger: Ledger) -> None:

@@ -50,13 +50,8 @@ local function mend(shard, average)
 end
 
 if same then
-  local shards = tonumber(call('HGET', beside('meta'), 'shards'))
   for shard in pairs(in_flight()) do
-    if tonumber(shard) >= shards or call('GETBIT', beside('done'), shard) == 1 then
-      drop(shard)
-    else
-      mend(shard, old and old.average or 1)
-    end
+    if call('GETBIT', beside('done'), shard) == 1 then drop(shard) else mend(shard, old and old.average or 1) end
   end
 else
   for _, part in ipairs(IN_FLIGHT) do call('DEL', key(name, part)) end
