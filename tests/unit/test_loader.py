@@ -18,6 +18,7 @@ from PIL import Image
 
 from maskmill.errors import (
     ImageCrashed,
+    ImageError,
     ImageNotFound,
     ImageOutOfMemory,
     ImageOverdue,
@@ -115,11 +116,13 @@ def test_tasks_are_taken_only_when_there_is_room(loader: Loader, images: list[Ta
     assert taken <= 100 + 2 * (2 * 4 + 4) + 1
 
 
-def test_a_stream_that_is_dropped_leaves_no_thread(images: list[Task]) -> None:
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_inline_loader_that_is_dropped_leaves_no_thread(images: list[Task], closed: bool) -> None:
     before = threading.active_count()
     loader = Loader(Preprocessor(), Settings(num_workers=0, fetch_threads=2))
     next(samples_of(loader, images))
-    loader.close()
+    if closed:
+        loader.close()
     del loader
     gc.collect()
     deadline = time.monotonic() + 10
@@ -176,6 +179,78 @@ class Poisonous(Preprocessor):
             self.seen.touch()
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when others have taken the memory
         return super().preprocess(image)
+
+
+def test_a_death_concerns_one_process_alone(images: list[Task], tmp_path: Path) -> None:
+    loader = Loader(Poisonous(tmp_path / "seen"), Settings(num_workers=3, image_timeout_seconds=60))
+    before = {process.pid for process in processes_of(loader)}
+    samples = by_index(list(samples_of(loader, [images[0], images[10]])))
+    assert samples[10].error is None
+    assert len(before & {process.pid for process in processes_of(loader)}) == 2
+    loader.close()
+
+
+def test_a_sample_that_cannot_be_handed_over_is_this_image_s_failure(images: list[Task]) -> None:
+    loader = Loader(Unpicklable(), Settings(num_workers=1))
+    samples = by_index(list(samples_of(loader, images[:3])))
+    assert [type(samples[n].error) for n in range(3)] == [type(None), ImageError, type(None)]
+    loader.close()
+
+
+class Unpicklable(Preprocessor):
+    def preprocess(self, image: Image.Image) -> dict[str, Any]:
+        return super().preprocess(image) | ({"local": lambda: None} if image.width == 2 else {})
+
+
+def test_samples_take_no_room_in_dev_shm(images: list[Task]) -> None:
+    """Containers have 64 MiB of it, and what does not fit would never arrive."""
+    loader = Loader(Large(), Settings(num_workers=1))
+    first = next(samples_of(loader, images))
+    for pid in (os.getpid(), processes_of(loader)[0].pid):
+        maps = [each.path for each in psutil.Process(pid).memory_maps() if "/dev/shm" in each.path]
+        assert all("/sem." in path for path in maps), maps  # DataLoader's own locks
+    loader.close()
+    assert first.inputs["pixel_values"].sum() == 0
+
+
+class Large(Preprocessor):
+    def preprocess(self, image: Image.Image) -> dict[str, Any]:
+        return {"pixel_values": torch.zeros(8 * 2**20)}
+
+
+def test_a_death_shows_no_secrets_in_the_log(server: SlowServer, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(num_workers=1, allow_private_hosts=("all",))
+    loader = Loader(Fatal(), settings)
+    address = f"http://alice:PASSWORD@127.0.0.1:{server.server_port}/image?X-Amz-Signature=SECRET"
+    (sample,) = samples_of(loader, [task(0, address)])
+    loader.close()
+    assert isinstance(sample.error, ImageCrashed)
+    log = "".join(capsys.readouterr())
+    assert "/image" in log
+    assert "PASSWORD" not in log
+    assert "SECRET" not in log
+
+
+class Fatal(Preprocessor):
+    def preprocess(self, image: Image.Image) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_loaders_that_come_and_go_leave_nothing_behind(images: list[Task]) -> None:
+    def come_and_go() -> None:
+        loader = Loader(Preprocessor(), Settings(num_workers=2, fetch_threads=4))
+        assert len(list(samples_of(loader, images[:5]))) == 5
+        loader.close()
+
+    come_and_go()
+    gc.collect()
+    me = psutil.Process()
+    before = me.num_fds(), threading.active_count(), len(me.children())
+    for _ in range(5):
+        come_and_go()
+    gc.collect()
+    assert (me.num_fds(), threading.active_count(), len(me.children())) == before
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -308,7 +383,12 @@ class SlowHandler(BaseHTTPRequestHandler):
             server.release.wait(60)
         with server.lock:
             server.open -= 1
-        self.send_error(404)
+        if self.path.startswith("/image"):
+            self.send_response(200)
+            self.end_headers()
+            Image.new("RGB", (8, 8)).save(self.wfile, "PNG")
+        else:
+            self.send_error(404)
 
     def log_message(self, *_: object) -> None:
         pass
