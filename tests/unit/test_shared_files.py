@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from torch import Tensor
+
 from maskmill_worker.loading import shared_files
 from maskmill_worker.loading.shared_files import SharedFiles
-from torch import Tensor
 
 TENSORS = {
     "float32": torch.arange(24, dtype=torch.float32).view(2, 3, 4),

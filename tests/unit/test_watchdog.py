@@ -10,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.queues import SimpleQueue
 
 import pytest
+
 from maskmill_worker.process.watchdog import EXIT_OVERDUE, NO_LIMIT, time_limit
 
 CONTEXT = multiprocessing.get_context("fork")
