@@ -281,7 +281,7 @@ def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(
     victim.write_text("mine") if name != ".parts" else victim.mkdir()
     (out / name).parent.mkdir(parents=True)
     if name == "manifest.json":
-        victim.write_bytes((job.manifest() or pytest.fail()).to_json())
+        victim.write_bytes((job.manifest() or pytest.fail("no manifest")).to_json())
     before = victim.read_bytes() if victim.is_file() else None
     (out / name).symlink_to(victim)
 

@@ -11,15 +11,7 @@ from importlib.metadata import version
 
 import pytest
 import typer
-<<<<<<< HEAD
-=======
-from maskmill_producer.cli import display
-from maskmill_producer.cli.exits import exit_code
-from maskmill_producer.cli.lifecycle import age
-from maskmill_producer.cli.main import app
-from maskmill_producer.embedded import EmbeddedServersFailed
 from rich.console import Console
->>>>>>> results
 from typer.testing import CliRunner
 
 from maskmill import exit_codes
@@ -71,7 +63,8 @@ def test_help_loads_neither_client_nor_servers_nor_pictures(arguments: list[str]
 
 
 def test_the_package_loads_what_is_asked_for() -> None:
-    text = "import sys, maskmill; print('maskmill.schema' in sys.modules, dir(maskmill)); from maskmill import Client, Spec"
+    shown = "print('maskmill.schema' in sys.modules, dir(maskmill))"
+    text = f"import sys, maskmill; {shown}; from maskmill import Client, Spec"
     result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.startswith("False")
     assert "'Client'" in result.stdout

@@ -22,7 +22,8 @@ RIGHT = """
 from pathlib import Path
 from maskmill import Client
 
-job = Client().submit(Path("photos"), model="demo", threshold=0.5, subtask="panoptic", batch_size="auto", max_failures=3)
+job = Client().submit(Path("photos"), model="demo", threshold=0.5, subtask="panoptic", batch_size="auto")
+Client().submit("photos", max_failures=3)
 Client().submit(["a.jpg", Path("b.jpg")], dtype=None)
 done: int = job.status().counts.stored
 """
