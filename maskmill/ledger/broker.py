@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from maskmill.errors import BrokerRefused
+from maskmill.errors import BrokerRefused, UsageError
 from maskmill.ledger.table import Table
 
 
@@ -24,6 +24,14 @@ def check_broker(redis: Redis, queue: str = "check") -> list[str]:
         wrong = [_cluster(redis), _replica(redis), _eviction(redis)]
     found = [line for line in wrong if line]
     return found if wrong[0] or wrong[1] else found + _rights(table)
+
+
+def refuse_cluster(redis: Redis, queue: str = "check") -> None:
+    """Raise `UsageError` for a Redis Cluster: all else that is wrong can be mended while workers run."""
+    with Table(redis, queue).errors():
+        problem = _cluster(redis)
+    if problem:
+        raise UsageError(problem)
 
 
 def _cluster(redis: Redis) -> str:

@@ -115,6 +115,7 @@ def worker(
             raise typer.Exit(code)
         settings = settings.model_copy(update={"device": device or settings.device})
         _prepare(settings.device, model, revision or None)
+        _serve(settings, name, environment)
     except FleetFailed as error:
         _say(error, json)
         raise typer.Exit(error.exit_code) from None
@@ -124,7 +125,6 @@ def worker(
     except MaskmillError as error:
         _say(error, json)
         raise typer.Exit(exit_codes.USAGE) from None
-    _serve(settings, name, environment)
 
 
 @cli.command(epilog=HEALTH_EPILOG)

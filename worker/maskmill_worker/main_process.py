@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -15,9 +16,10 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import state as celery_state
 
-from maskmill.errors import one_line
+from maskmill.errors import BrokerUnavailable, one_line
 from maskmill.events import WorkerState
 from maskmill.jobs.reconcile import reconcile
+from maskmill.ledger.broker import check_broker, refuse_cluster
 from maskmill.logs import configure_logs
 from maskmill.queue import Queue
 from maskmill.services import Services
@@ -33,6 +35,9 @@ log = structlog.get_logger(__name__)
 RECONCILE_SECONDS = 5.0
 """How often a running worker offers to reconcile the open jobs."""
 
+CHECK_SECONDS = 600.0
+"""How often who reconciles says what is wrong with the broker; each worker does at its start."""
+
 WATCH_SECONDS = 5.0
 """How often a worker shows that it is there, and looks whether it would hear of work."""
 
@@ -42,23 +47,36 @@ ever."""
 
 
 def serve(settings: Settings, name: str, environment: Mapping[str, str]) -> None:
-    """Be a worker until a signal ends it. `environment` is what a new start of this command gets."""
+    """Be a worker until a signal ends it; raises `UsageError` for a broker that is a cluster.
+
+    `environment` is what a new start of this command gets.
+    """
     # Until Celery has handlers of its own: leave in order, nothing is in hand yet.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     configure_logs(settings.log_json)
     node = node_name(name or f"worker{os.getpid()}@%h")
     app = make_app(settings)
+    services = Services.connect(settings, Queue(settings, app))
     file = HeartbeatFile(node, settings.queue, settings.run_dir)
     with heartbeats(file), drain_file() as remove_drain_file:
+        with suppress(BrokerUnavailable):  # it is waited for, and checked by who reconciles
+            refuse_cluster(services.ledger.redis)
+            check(services)
 
         def start_anew() -> None:
             remove_drain_file()
             restart(environment)
 
-        main = MainProcess(Services.connect(settings, Queue(settings, app)), file, start_anew)
+        main = MainProcess(services, file, start_anew)
         worker_ready.connect(main.start, weak=False)
         worker_shutting_down.connect(main.stop, weak=False)
         app.worker_main(["--quiet", "worker", "--loglevel=WARNING", *WITHOUT, "-n", node])
+
+
+def check(services: Services) -> None:
+    """Log what is wrong with the broker for good, a line each; raises `BrokerUnavailable`."""
+    for problem in check_broker(services.ledger.redis, services.settings.queue):
+        log.warning("broker_unfit", reason=problem)
 
 
 class MainProcess:
@@ -69,6 +87,7 @@ class MainProcess:
         self._file = file
         self._start_anew = start_anew
         self._hearing = Hearing()
+        self._check_at = time.monotonic() + CHECK_SECONDS
         self._consumer: Any = None
         self._stopping = Event()
 
@@ -92,7 +111,10 @@ class MainProcess:
                 log.warning(f"no_{act.__name__.strip('_')}", reason=one_line(error))
 
     def _reconcile(self) -> None:
-        reconcile(self.services, self._file.node)
+        elected = reconcile(self.services, self._file.node)
+        if elected and time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + CHECK_SECONDS
+            check(self.services)
 
     def _watch(self) -> None:
         """Show that the worker is there, and mend it if it would not hear of work."""
