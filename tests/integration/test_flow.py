@@ -1,21 +1,200 @@
-"""When a worker loads a model, and when not: against a real ledger and bucket."""
+"""The flow of shards in one process, against a real ledger and bucket: with the demo model, and with none."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image, ImageOps
 
-from maskmill.errors import ModelUnavailable
+from maskmill import Job
+from maskmill.errors import ModelUnavailable, ObjectForbidden
+from maskmill.events import Event, ImageDone, ShardCommitted
+from maskmill.jobs.account import read_report
+from maskmill.jobs.cancel import cancel_job
 from maskmill.jobs.submit import submit
-from maskmill.schema import Execution, JobRecord, Outcome, ShardReport, Spec, Status
+from maskmill.ledger.answers import ClaimReply
+from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.process.drain import DRAIN_FILE
 from maskmill_worker.shards.flow import process_shards
+from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.slice import Slice
 from maskmill_worker.shards.worker import ShardWorker
+from tests.acceptance.images import write_good
+
+IMAGES, SHARD_SIZE, SHARDS = 13, 4, 4
+
+
+@pytest.fixture(scope="module")
+def demo() -> Models:
+    """The demo model, loaded once for all tests here."""
+    return Models("cpu")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with thirteen images of several sizes, one of them cut."""
+    *_, cut = write_good(tmp_path / "some", IMAGES)
+    cut.write_bytes(cut.read_bytes()[:400])
+    return tmp_path / "some"
+
+
+def work(services: Services, models: Models, **settings: object) -> ShardWorker:
+    """Process all shards that there are with small shards and no loader process."""
+    changes = {"num_workers": 0, "upload_threads": 2, "batch_size": 2} | settings
+    services.settings = services.settings.model_copy(update=changes)
+    worker = ShardWorker(services, models)
+    process_shards(worker)
+    worker.drop_loader()
+    return worker
+
+
+def submitted(services: Services, folder: Path, **execution: object) -> Job:
+    services.settings = services.settings.model_copy(update={"shard_size": SHARD_SIZE})
+    options = {"out": services.settings.out, "spec": Spec(model="demo"), "execution": Execution(**execution)}
+    record = submit(services, [str(folder)], **options)
+    return Job(record.job, services.settings.out, services)
+
+
+@pytest.fixture
+def events(services: Services) -> list[Event]:
+    heard: list[Event] = []
+    services.events.subscribe(heard.append)
+    return heard
+
+
+# With a model
+
+
+def test_a_worker_takes_all_shards_of_a_job_and_closes_it(
+    services: Services, demo: Models, images: Path, events: list[Event]
+) -> None:
+    job = submitted(services, images)
+    worker = work(services, demo)
+
+    manifest = job.manifest()
+    assert manifest is not None
+    assert (manifest.counts, manifest.failures) == (Counts(stored=IMAGES - 1, failed=1), {"truncated": 1})
+    assert [outcome.uri for outcome in job.outcomes()] == sorted(map(str, images.iterdir()))
+    for result in job.results():
+        with Image.open(result.uri) as image:
+            size = ImageOps.exif_transpose(image).size
+        assert result.segment_map.shape == size[::-1]
+        assert (result.outcome.width, result.outcome.height) == size
+    reports = [read_report(job.store, job.id, shard) for shard in range(SHARDS)]
+    assert {report.worker for report in reports if report} == {worker.owner}
+    assert len([event for event in events if isinstance(event, ShardCommitted)]) == SHARDS
+    done = {event.uri for event in events if isinstance(event, ImageDone)}
+    assert done == set(map(str, images.iterdir()))
+
+
+def test_one_slice_loads_images_of_the_next_shard_before_it_has_committed_the_last(
+    services: Services, demo: Models, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[set[int]] = []
+    take = Slice.take
+
+    def noting(self: Slice, claim: ClaimReply) -> HeldShard | None:
+        shard = take(self, claim)
+        taken.append(set(self._held))
+        return shard
+
+    monkeypatch.setattr(Slice, "take", noting)
+    submitted(services, images)
+    work(services, demo)
+    assert len(taken) == SHARDS
+    assert any(len(held) > 1 for held in taken)
+
+
+def test_masks_of_the_job_before_are_reused_and_only_what_changed_is_made_anew(
+    services: Services, demo: Models, images: Path
+) -> None:
+    submitted(services, images)
+    work(services, demo)
+    changed = sorted(images.iterdir())[1]
+    Image.new("RGB", (64, 48), "green").save(changed)
+
+    again = submitted(services, images)
+    work(services, demo)
+    overwritten = submitted(services, images, overwrite=True)
+    work(services, demo)
+
+    manifests = [again.manifest(), overwritten.manifest()]
+    assert [each and each.counts for each in manifests] == [
+        Counts(stored=1, reused=IMAGES - 2, failed=1),
+        Counts(stored=IMAGES - 1, failed=1),
+    ]
+    [made] = [outcome for outcome in again.outcomes() if outcome.status is Status.STORED]
+    assert made.uri == str(changed)
+
+
+def test_algorithms_are_deterministic_for_the_jobs_that_ask_for_it_alone(
+    services: Services, demo: Models, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "two", 2)
+    for asked in (True, None):
+        job = submitted(services, tmp_path / "two", deterministic=asked, overwrite=True)
+        work(services, demo)
+        assert job.status().counts == Counts(stored=2)
+        assert torch.are_deterministic_algorithms_enabled() == bool(asked)
+
+
+def test_a_job_that_is_cancelled_meanwhile_is_accounted_for_within_the_slice(
+    services: Services, demo: Models, images: Path, events: list[Event]
+) -> None:
+    """It is cancelled once its first image is done; the worker hears of it, at the latest with the next renewal."""
+    job = submitted(services, images)
+    begun = threading.Event()
+
+    def cancel(event: Event) -> None:
+        if isinstance(event, ImageDone) and not begun.is_set():
+            begun.set()
+            cancel_job(services, job.id, job.out)
+            time.sleep(2.5)  # longer than a renewal takes to come
+
+    services.events.subscribe(cancel)
+    work(services, demo, upload_threads=1)
+
+    manifest = job.manifest()
+    assert manifest is not None
+    assert manifest.state is JobState.CANCELLED
+    assert manifest.counts.total == IMAGES
+    assert manifest.counts.stored >= 1
+    assert manifest.counts.cancelled >= 1
+
+
+def test_a_worker_that_drains_takes_no_shard(
+    services: Services, demo: Models, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "drain").touch()
+    monkeypatch.setenv(DRAIN_FILE, str(tmp_path / "drain"))
+    job = submitted(services, images)
+    work(services, demo)
+    assert services.ledger.progress(job.id).begun == 0
+
+
+def test_a_worker_that_begins_to_drain_finishes_what_it_has_in_hand_and_no_more(
+    services: Services, demo: Models, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DRAIN_FILE, str(tmp_path / "drain"))
+    services.events.subscribe(lambda event: (tmp_path / "drain").touch() if isinstance(event, ShardCommitted) else None)
+    job = submitted(services, images)
+    work(services, demo)
+    progress = services.ledger.progress(job.id)
+    assert (progress.claimed, progress.waiting) == (0, 0)
+    assert progress.begun == 0
+    assert progress.shards_done >= 1
+
+
+# With none
 
 
 class NoModels(Models):
@@ -127,8 +306,6 @@ def test_a_worker_asks_for_a_refused_store_with_a_small_object_before_it_loads_a
     services: Services, worker: ShardWorker, models: NoModels, job: JobRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bucket cannot be written to: `put` is refused as by a missing right, reads go on."""
-    from maskmill.errors import ObjectForbidden
-
     store = services.store(services.settings.out)
     worker.ended_slice(services.settings.out, ObjectForbidden("no right to put"))
 
@@ -138,7 +315,7 @@ def test_a_worker_asks_for_a_refused_store_with_a_small_object_before_it_loads_a
     monkeypatch.setattr(store, "put_if_absent", refused)
     process_shards(worker)
     assert models.asked == []
-    assert services.ledger.progress(job.job).trouble == f"{keys.probe(job.job)}: no right to put"
+    assert services.ledger.progress(job.job).trouble == f"object_forbidden: {keys.probe(job.job)}: no right to put"
 
     monkeypatch.undo()
     services.ledger.redis.zadd(services.ledger.key(job.job, "waiting"), {"0": 0})

@@ -165,7 +165,7 @@ def test_no_answer_of_a_server_counts_as_an_attempt_and_the_job_says_what_is_wro
     for _ in range(MAX_ATTEMPTS + 1):
         slice_ended_by(kind("what the server said"), services, one_shard)
 
-    assert services.ledger.progress(one_shard.job).trouble == "what the server said"
+    assert services.ledger.progress(one_shard.job).trouble == f"{kind.code}: what the server said"
     assert claim(services).counted == 1
 
 
