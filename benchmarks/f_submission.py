@@ -18,8 +18,6 @@ from statistics import median
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from maskmill.ledger.ledger import connect
-from maskmill_producer import embedded
 from redis import Redis
 
 from benchmarks.fleet import servers as fresh_servers
@@ -27,8 +25,10 @@ from benchmarks.fleet import settings_of
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from maskmill import Client
+from maskmill.ledger.ledger import connect
 from maskmill.schema import Reference
 from maskmill.storage import keys
+from maskmill_producer import embedded
 
 TITLE = "Submitting a million references: list file → shards in the bucket → admitted"
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskmill_producer import embedded
-from maskmill_producer.local.worker_process import WorkerProcess, worker_process
-
 from benchmarks.memory import peak_memory
 from maskmill import Client, Settings
 from maskmill.schema import JobStatus
 from maskmill.settings import S3Settings
+from maskmill_producer import embedded
+from maskmill_producer.local.worker_process import WorkerProcess, worker_process
 
 NUMBERS = itertools.count()
 

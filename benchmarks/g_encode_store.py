@@ -17,7 +17,6 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from maskmill_producer import embedded
 from PIL import Image
 
 from benchmarks.fleet import servers as fresh_servers
@@ -35,6 +34,7 @@ from maskmill.masks.segment_map import (
 )
 from maskmill.schema import Segment, Subtask
 from maskmill.services import Services
+from maskmill_producer import embedded
 
 TITLE = "Encoding and storing masks alone: one segment map an image, or one PNG a segment"
 

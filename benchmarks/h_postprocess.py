@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 import transformers as hf
-from maskmill_worker.model.forward import Outputs
-from maskmill_worker.model.postprocess import Segments, Thresholds, postprocess_for
 from PIL import Image
 from skimage import data
 
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from maskmill.schema import Subtask
+from maskmill_worker.model.forward import Outputs
+from maskmill_worker.model.postprocess import Segments, Thresholds, postprocess_for
 from tests.exactness.calibration import enliven, fit_classes, fit_masks, fit_semantic
 
 TITLE = "Post-processing of 12-megapixel images"

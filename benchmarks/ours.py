@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from maskmill_worker.model.batch_size import BatchSize
-from maskmill_worker.model.batching import by_shape
-from maskmill_worker.model.forward import shape_of
-from maskmill_worker.model.models import Models
-from maskmill_worker.model.predict import Prediction, predict
-from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.model.segmenter import Segmenter
-from maskmill_worker.shards.shard import LOOK_AHEAD_BATCHES
 
 from benchmarks.child import serve
 from maskmill.errors import ImageError
@@ -25,6 +17,16 @@ from maskmill.masks.segment_map import MaskHeader, encode
 from maskmill.schema import Reference, Spec
 from maskmill.settings import Settings
 from maskmill.storage import keys
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.batching import Batches
+from maskmill_worker.model.forward import shape_of
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.shards.flow import LOOK_AHEAD_BATCHES
+
+Item = TypeVar("Item")
 
 
 class Ours:
@@ -63,7 +65,7 @@ class Ours:
         segmenter = self.segmenter
         tensors = [_sample(index, path, segmenter).inputs for index, path in enumerate(paths)]
         endless = islice(cycle(tensors), images)
-        batches = list(by_shape(endless, shape_of, lambda _: batch_size, batch_size * LOOK_AHEAD_BATCHES))
+        batches = list(_batches(endless, shape_of, batch_size))
         segmenter.forward(batches[0])
         started = time.perf_counter()
         for batch in batches:
@@ -75,10 +77,19 @@ class Ours:
 
 def _masks(segmenter: Segmenter, spec: Spec, paths: Sequence[str], batch_size: int) -> Iterator[tuple[str, bytes]]:
     samples = (_sample(index, path, segmenter) for index, path in enumerate(paths))
-    size, look_ahead = BatchSize(batch_size), batch_size * LOOK_AHEAD_BATCHES
-    for batch in by_shape(samples, lambda s: shape_of(s.inputs), lambda _: batch_size, look_ahead):
+    size = BatchSize(batch_size)
+    for batch in _batches(samples, lambda sample: shape_of(sample.inputs), batch_size):
         for prediction in predict(segmenter, batch, size):
             yield prediction.sample.task.reference.uri, _encode(prediction, spec)
+
+
+def _batches(
+    items: Iterable[Item], item_shape: Callable[[Item], Hashable | None], batch_size: int
+) -> Iterator[list[Item]]:
+    batches = Batches(item_shape, lambda _: batch_size, batch_size * LOOK_AHEAD_BATCHES)
+    for item in items:
+        yield from batches.add(item)
+    yield from batches.rest()
 
 
 def _sample(index: int, path: str, segmenter: Segmenter) -> Sample:

@@ -103,8 +103,8 @@ def log_event(event: Event) -> None:
         value = getattr(event, each.name)
         if isinstance(value, Mapping):
             facts |= {name: number for name, number in value.items() if number}
-        elif value != each.default:
-            facts[each.name] = value
+        elif value != each.default and not (isinstance(event, WorkerState) and each.name in ("state", "before")):
+            facts[each.name] = value  # what a worker does is the line's name
     getattr(log, level)(name, **facts)
 
 

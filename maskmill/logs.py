@@ -21,7 +21,8 @@ def configure_logs(json: bool, level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # The stream of the moment: who captures or redirects it gets the events.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     # Retries are logged too. Who logs them is decided under a lock, at the first one: never while a process forks.
     stamina.instrumentation.get_on_retry_hooks()

@@ -6,7 +6,7 @@ one costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,7 @@ def new_app(settings: Settings) -> Celery:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            "health_check_interval": 25,
+            "health_check_interval": 10,
         },
     )
     return app
@@ -86,10 +86,6 @@ class Queue:
         """How many messages wait for a worker, whoever sent them; raises `BrokerUnavailable`."""
         with self._connection() as connection:
             return int(connection.default_channel.queue_declare(self.name).message_count)
-
-    def announce(self, _job: str, _out: str, shards: Iterable[int]) -> None:
-        """Wake up a worker for each shard; raises `BrokerUnavailable`."""
-        self.notify(len(list(shards)))
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:

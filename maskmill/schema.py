@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from maskmill.addresses import without_query
 from maskmill.choices import Dtype as Dtype
 from maskmill.choices import Subtask as Subtask
-from maskmill.errors import InvalidRecord
+from maskmill.errors import InvalidRecord, one_line
 from maskmill.storage import keys
 
 VERSION: Literal[1] = 1
@@ -43,7 +43,7 @@ class Record(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             shown = text if isinstance(text, str) else text.decode(errors="replace")
-            raise InvalidRecord(f"not a {cls.__name__}: {error}", shown) from error
+            raise InvalidRecord(f"not a {cls.__name__}: {one_line(error)}", shown) from error
 
 
 class Spec(Record):

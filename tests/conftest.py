@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Settings
 from maskmill.services import Services
 from maskmill.settings import S3Settings
+from maskmill_producer import embedded
 
 NUMBERS = itertools.count()
 DEMO_SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
@@ -145,16 +145,17 @@ class Worker:
 
 
 StartWorker = Callable[..., Worker]
+WORKER = (str(Path(sys.executable).parent / "maskmill-worker"),)
 
 
 @contextmanager
-def worker_starter(environment: dict[str, str], folder: Path) -> Iterator[StartWorker]:
-    """Starts real workers; they and their children are gone when the block ends."""
+def worker_starter(environment: dict[str, str], folder: Path, program: Sequence[str] = ()) -> Iterator[StartWorker]:
+    """Starts real workers, or another program like it; they and their children are gone when the block ends."""
     with ExitStack() as stack:
 
         def start(*arguments: str, **variables: str) -> Worker:
             log = folder / f"worker-{next(NUMBERS)}.log"
-            command = [Path(sys.executable).parent / "maskmill-worker", *(arguments or ("--device", "cpu"))]
+            command = [*(program or WORKER), *(arguments or ("--device", "cpu"))]
             with log.open("wb") as output:
                 process = subprocess.Popen(command, env=environment | variables, stdout=output, stderr=output)
             worker = Worker(process, log)

@@ -63,10 +63,11 @@ def delete_job(services: Services, out: str, job: str, *, masks: bool = False) -
         marker = Deletion(job=job, created=utc_now(), masks=masks)
         store.put(keys.deletion(job), marker.to_json(), "application/json")
     services.ledger.forget(job)
-    store.delete(keys.job_record(job))
+    own = _delete_records(store, keys.job_record(job))
     deleted, kept = _delete_masks(store, job) if masks or marker.masks else (0, 0)
-    records, size = _delete_records(store, job)
-    return Deleted(job, records, size, deleted, kept)
+    others = _delete_records(store, keys.job_folder(job), but=keys.deletion(job))
+    store.delete(keys.deletion(job))
+    return Deleted(job, own[0] + others[0], own[1] + others[1], deleted, kept)
 
 
 def prune(
@@ -93,7 +94,7 @@ def prune(
         elif whole or _read_marker(store, job):
             deleted = delete_job(services, out, job, masks=masks and whole)
         else:
-            deleted = Deleted(job, *_delete_records(store, job))
+            deleted = Deleted(job, *_delete_records(store, keys.job_folder(job)))
         (jobs if whole else remains).append(deleted)
     return Pruned(tuple(jobs), tuple(remains))
 
@@ -140,8 +141,8 @@ def _is_broken(store: Store, job: str) -> bool:
     """Whether a deletion broke off, or a submission that has written nothing for a day."""
     if store.exists(keys.deletion(job)):
         return True
-    last = max(item.modified for item in store.list(keys.job_folder(job)))
-    return last < utc_now() - BROKEN_AFTER
+    last = max((item.modified for item in store.list(keys.job_folder(job))), default=None)
+    return last is not None and last < utc_now() - BROKEN_AFTER  # some stores list a folder that is empty by now
 
 
 def _would_delete(store: Store, job: str, *, masks: bool, gone: Set[str]) -> Deleted:
@@ -158,13 +159,12 @@ def _delete_masks(store: Store, job: str) -> tuple[int, int]:
     return deleted, kept
 
 
-def _delete_records(store: Store, job: str) -> tuple[int, int]:
-    """Delete all below the job's folder, the marker last; returns how many objects and bytes."""
-    marker, number, size = keys.deletion(job), 0, 0
-    while batch := [i for i in islice(store.list(keys.job_folder(job)), DELETED_AT_ONCE) if i.key != marker]:
+def _delete_records(store: Store, prefix: str, but: str = "") -> tuple[int, int]:
+    """Delete all below a prefix but one key; returns how many objects and bytes."""
+    number = size = 0
+    while batch := [item for item in islice(store.list(prefix), DELETED_AT_ONCE) if item.key != but]:
         number += store.delete_all(item.key for item in batch)
         size += sum(item.size for item in batch)
-    store.delete(marker)
     return number, size
 
 

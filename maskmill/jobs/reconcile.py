@@ -21,16 +21,17 @@ ELECTED_SECONDS = 6.0
 """How long nobody else reconciles after the elected one has; its next turn comes before."""
 
 
-def reconcile(services: Services, owner: str) -> None:
-    """Reconcile all jobs of the queue, unless somebody else does; what goes wrong with one leaves the others alone."""
+def reconcile(services: Services, owner: str) -> bool:
+    """Reconcile all jobs, or leave it to whoever does (False); what goes wrong with one leaves the others alone."""
     if not services.ledger.elect(owner, ELECTED_SECONDS):
-        return
+        return False
     for job in services.ledger.closing():
         try:
             reconcile_job(services, job)
         except MaskmillError as error:
             log.warning("job_not_reconciled", job=job, code=error.code, reason=str(error))
     notify(services)
+    return True
 
 
 def reconcile_job(services: Services, job: str) -> None:

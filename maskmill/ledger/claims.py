@@ -23,7 +23,7 @@ class Claims(Table):
 
         Example: claim_next("w1", 30.0) gives ClaimReply(CLAIMED, "20261122-…", "s3://b/out", shard=0, attempt=1).
         """
-        return _reply(self.run("claim_next", owner, milliseconds(lease_seconds), *_turn(turn)))
+        return _reply(self.run("claim_next", *claiming(owner, lease_seconds, turn)))
 
     def claim_abandoned(self, job: str, shard: int, owner: str, lease_seconds: float) -> ClaimReply:
         """Claim a shard of a cancelled job, to write its report; `HELD` while a live lease holds it."""
@@ -76,10 +76,27 @@ class Claims(Table):
 
         `failures` are images and an example by code. `seconds` is the worker time that was spent on it.
         """
-        amounts = [part for pair in amounts_of(counts, failures) for part in pair]
-        examples = [part for pair in examples_of(failures) for part in pair]
-        answer = self.run("book", job, shard, retry_round, _spent(seconds), len(amounts) // 2, *amounts, *examples)
-        return Booking(answer)
+        return Booking(self.run("book", *booking(job, shard, counts, failures, retry_round, seconds)))
+
+
+def claiming(owner: str, lease_seconds: float, turn: Turn) -> tuple[str | int, ...]:
+    """The arguments of the script `claim_next`."""
+    flags = (turn.stay_with_same_model, turn.stay_with_other_model, turn.only_this_job)
+    return owner, milliseconds(lease_seconds), turn.job, turn.model, *map(int, flags)
+
+
+def booking(
+    job: str,
+    shard: int,
+    counts: Counts,
+    failures: Mapping[str, tuple[int, FailureExample]],
+    retry_round: int = 0,
+    seconds: float = 0.0,
+) -> tuple[str | int | float, ...]:
+    """The arguments of the script `book`."""
+    amounts = [part for pair in amounts_of(counts, failures) for part in pair]
+    examples = [part for pair in examples_of(failures) for part in pair]
+    return job, shard, retry_round, _spent(seconds), len(amounts) // 2, *amounts, *examples
 
 
 def amounts_of(counts: Counts, failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[tuple[str, int]]:
@@ -101,11 +118,6 @@ def examples_of(failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[
 def _reply(answer: Sequence[Any]) -> ClaimReply:
     state, *won = answer
     return ClaimReply(ClaimState(state), *won)
-
-
-def _turn(turn: Turn) -> tuple[str | int, ...]:
-    flags = (turn.stay_with_same_model, turn.stay_with_other_model, turn.only_this_job)
-    return turn.job, turn.model, *map(int, flags)
 
 
 def _spent(seconds: float) -> float:

@@ -27,13 +27,19 @@ WRONG_SERVER = (ReadOnlyError, MasterDownError)
 REASONS: tuple[tuple[type[RedisError], type[BrokerUnavailable], str], ...] = (
     (AuthenticationError, BrokerRefused, "the broker refuses the user or password in MASKMILL_BROKER_URL"),
     (AuthorizationError, BrokerRefused, "the broker refuses the user in MASKMILL_BROKER_URL"),
-    (NoPermissionError, BrokerRefused, "the broker's user lacks a right: give it ~maskmill* and +@all -@admin"),
     (ReadOnlyError, BrokerUnavailable, "the broker is a read-only replica: MASKMILL_BROKER_URL must name the primary"),
     (MasterDownError, BrokerUnavailable, "the broker is a replica that has lost its primary"),
     (BusyLoadingError, BrokerUnavailable, "the broker is still loading its data from disk"),
     (OutOfMemoryError, BrokerUnavailable, "the broker's memory is full: raise its maxmemory"),
 )
-"""Whose error means what; the first that fits counts. What is none of these is out of reach or a plain refusal."""
+"""What an error means, by its class; the first that fits counts."""
+
+RIGHTS = "give its user the rights +@all -@dangerous +info ~maskmill*, and those that Celery needs"
+
+
+GENERIC_CODE = "ERR"
+"""The protocol's code for what will not be done for this user or in this mode, such as a script's command without the
+right to it; what passes has a code of its own (MISCONF, BUSY, NOREPLICAS…). Before 8.0 redis-py does not tell."""
 
 
 def connect(url: str) -> Redis:
@@ -66,4 +72,6 @@ def meaning(error: RedisError | OSError) -> BrokerUnavailable:
             return ours(reason)
     if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
         return BrokerUnavailable.unreachable(error)
+    if isinstance(error, NoPermissionError) or getattr(error, "status_code", None) == GENERIC_CODE:
+        return BrokerRefused(f"the broker refuses what the ledger needs ({error}): {RIGHTS}")
     return BrokerUnavailable(f"the broker refused: {error}")

@@ -54,6 +54,9 @@ NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 UNCHANGED = {"304", "NotModified"}
 PASSING = {408, 409, 429}
+NOT_IMPLEMENTED = 501
+"""A server error that no waiting mends: the store lacks the operation (a conditional put, say)."""
+
 SLOW_DOWN = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestTimeTooSkewed"}
 LOST_RACE = {"412", "PreconditionFailed"}
 ALREADY_MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
@@ -109,6 +112,8 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
 
 def _may_pass(error: ClientError) -> bool:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    if status == NOT_IMPLEMENTED:
+        return False
     return status >= 500 or status in PASSING or _error_code(error) in SLOW_DOWN
 
 

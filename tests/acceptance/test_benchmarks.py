@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from maskmill_producer import embedded
-
 from benchmarks import fleet
+from maskmill_producer import embedded
 from tests.conftest import DEMO_SAMPLES
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
-from maskmill_producer import embedded
-from maskmill_worker.cli import SPIN_COUNT
 
 from maskmill import Client, Job, Settings, exit_codes
 from maskmill.jobs.account import read_report
 from maskmill.services import Services
+from maskmill_producer import embedded
+from maskmill_worker.cli import SPIN_COUNT
 from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
 from tests.conftest import end, settings_of

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_producer import embedded
 from PIL import Image
+from pydantic import SecretStr
 
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
+from maskmill.settings import S3Settings
 from maskmill.storage.store import Store
+from maskmill_producer import embedded
 from tests.acceptance.images import write_broken, write_good
 from tests.conftest import hear_ctrl_c
 
@@ -256,3 +258,38 @@ def test_bench_says_where_the_time_goes_and_leaves_nothing(tmp_path: Path, envir
     assert all(document["stages"][name]["seconds"] > 0 for name in ("fetch", "decode", "preprocess", "forward"))
     assert document["verdict"]
     assert not list(Path(environment["MASKMILL_STATE_DIR"]).glob("*"))
+
+
+def test_the_next_run_takes_over_what_still_holds_and_one_copy_is_kept(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    images = write_good(pictures, 6)
+    arguments = ("run", pictures, "--out", tmp_path / "out", "--model", "demo", "--json")
+
+    first = maskmill(*arguments, environment=environment)
+    images[0].unlink()
+    second = maskmill(*arguments, environment=environment)
+    third = maskmill(*arguments, "--threshold", "0.99", environment=environment)
+    other = maskmill("run", tmp_path, "--out", tmp_path / "out", "--model", "demo", environment=environment)
+
+    assert [run.returncode for run in (first, second, third)] == [0, 0, 0], first.stderr + second.stderr + third.stderr
+    said = [json.loads(run.stdout) for run in (first, second, third)]
+    assert [(each["counts"]["stored"], each["counts"]["reused"]) for each in said] == [(6, 0), (0, 5), (5, 0)]
+    assert [(each["copied"], each["already_there"]) for each in said] == [(6, 0), (0, 5), (5, 0)]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
+    masks = sorted(path for path in (tmp_path / "out").rglob("*.png") if path.parent != tmp_path / "out")
+    assert masks == sorted(tmp_path / "out" / line["mask_key"] for line in lines)
+    for line in lines:
+        assert decode((tmp_path / "out" / line["mask_key"]).read_bytes())[1].fingerprint == line["fingerprint"]
+    assert (other.returncode, "other sources" in other.stderr) == (EXIT_USAGE, True)
+    with embedded.running(Path(environment["MASKMILL_STATE_DIR"])) as servers:
+        s3 = S3Settings(
+            endpoint_url=servers.s3_endpoint_url,
+            access_key_id=servers.access_key_id,
+            secret_access_key=SecretStr(servers.secret_access_key),
+            region=servers.region,
+        )
+        kept = [item.key for item in Store(f"s3://{servers.bucket}", s3).list()]
+    assert {key.split("/")[2] for key in kept if "/jobs/" in key} == {said[2]["job"]}
+    assert sum("/masks/" in key for key in kept) == 5

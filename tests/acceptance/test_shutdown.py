@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_producer import embedded
-from maskmill_worker.process.drain import LEAVE_SECONDS
 
 from maskmill import Client, Settings
+from maskmill_producer import embedded
+from maskmill_worker.process.drain import LEAVE_SECONDS
 from tests.acceptance.images import write_good
 from tests.acceptance.test_kills import wait_until_some_are_stored
 from tests.conftest import StartWorker

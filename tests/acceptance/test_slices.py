@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Job, Settings
 from maskmill.jobs.account import read_report
 from maskmill.services import Services
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.conftest import StartWorker, settings_of
 

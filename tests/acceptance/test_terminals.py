@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from maskmill_producer.cli.main import app
 from typer.testing import CliRunner
 
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
+from maskmill_producer.cli.main import app
 from tests.acceptance.images import write_good
 from tests.conftest import StartWorker
 
@@ -37,6 +37,7 @@ def test_submit_watch_status_and_results(
     watched = maskmill("watch", job, "--json", environment=environment)
     told = maskmill("status", job, "--json", environment=environment)
     everything = maskmill("status", "--json", environment=environment)
+    failures = maskmill("failures", job, "--json", environment=environment)
     listing = maskmill("results", job, "--json", environment=environment)
     downloaded = maskmill("results", job, "--download", tmp_path / "masks", environment=environment)
 
@@ -45,9 +46,9 @@ def test_submit_watch_status_and_results(
     last = json.loads(watched.stdout.splitlines()[-1])
     assert (last["state"], last["counts"]["stored"]) == ("completed with failures", 8)
     status = json.loads(told.stdout)
-    assert status["failed_images"] == [
-        {"uri": str(tmp_path / "gone.jpg"), "code": "not_found", "reason": status["failed_images"][0]["reason"]}
-    ]
+    assert status["failures"] == {"not_found": 1}
+    [failure] = map(json.loads, failures.stdout.splitlines())
+    assert (failure["uri"], failure["code"]) == (str(tmp_path / "gone.jpg"), "not_found")
     assert [each["job"] for each in json.loads(everything.stdout)] == [job]
     keys = [json.loads(line)["mask_key"] for line in listing.stdout.splitlines()]
     assert len(keys) == 8
@@ -93,8 +94,9 @@ def test_an_unknown_job_is_one_line(environment: dict[str, str]) -> None:
 
 def test_every_command_explains_itself_with_an_example() -> None:
     names = ("run", "submit", "status", "watch", "results", "resume", "failures", "retry", "cancel", "bench")
+    names += ("delete", "prune")
     commands = [[], *([name] for name in names)]
-    commands += [["servers"], *(["servers", name] for name in ("start", "env", "status", "stop"))]
+    commands += [["servers"], *(["servers", name] for name in ("start", "env", "status", "stop", "purge"))]
 
     for command in commands:
         shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "120"})

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Settings
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.chaos.account import check_account
 from tests.chaos.form import LONG, record

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Settings
 from maskmill.errors import StoreUnavailable
 from maskmill.storage.store import ATTEMPTS, Store
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.chaos.account import check_account
 from tests.chaos.fault_proxy import FAULTS, fault_proxy

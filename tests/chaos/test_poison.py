@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Settings
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.acceptance.poison import POISON, write_model, write_poison
 from tests.chaos.account import check_account

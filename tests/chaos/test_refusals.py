@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Job, Settings
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.chaos import fault_proxy as proxies
 from tests.chaos.account import check_account

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client, Job, Settings
 from maskmill.errors import BrokerUnavailable, JobFailed, MaskmillError, StoreUnavailable
+from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.chaos.account import check_account
 from tests.chaos.form import LONG, record

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from maskmill_worker.model.batch_size import BatchSize
-from maskmill_worker.model.batching import by_shape
-from maskmill_worker.model.forward import shape_of
-from maskmill_worker.model.models import Models
-from maskmill_worker.model.predict import predict
-from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.model.segmenter import Segmentation, Segmenter
 from PIL import Image
 
 from maskmill.images.decode import decode
 from maskmill.masks.segment_map import pipeline_output
 from maskmill.schema import Reference, Spec
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.batching import Batches
+from maskmill_worker.model.forward import shape_of
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import predict
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmentation, Segmenter
 
 from .compare import Segment, assert_same_output, stock_output
 from .families import CASES
@@ -48,7 +48,8 @@ def segmentations(segmenter: Segmenter, paths: Sequence[Path], batch_size: int) 
         for index, path in enumerate(paths)
     ]
     size, found = BatchSize(batch_size), {}
-    for batch in by_shape(samples, lambda s: shape_of(s.inputs), lambda _: batch_size, 100):
+    batches = Batches[Sample](lambda s: shape_of(s.inputs), lambda _: batch_size, 100)
+    for batch in [full for sample in samples for full in batches.add(sample)] + batches.rest():
         for prediction in predict(segmenter, batch, size):
             assert isinstance(prediction.result, Segmentation), prediction.result
             found[Path(prediction.sample.task.reference.uri)] = prediction.result

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from maskmill_worker.model.models import Models
 
 from maskmill.images.decode import decode
 from maskmill.masks.segment_map import pipeline_output
 from maskmill.schema import Spec
+from maskmill_worker.model.models import Models
 
 from .compare import assert_same_output, stock_output
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from transformers import DetrForSegmentation
+
 from maskmill_worker.model.detr import DetrForward
 from maskmill_worker.model.forward import Keep, above, everything
 from maskmill_worker.model.frozen_norms import folded
 from maskmill_worker.model.models import forward_of
-from torch import Tensor, nn
-from transformers import DetrForSegmentation
 
 from .small_models import QUERIES
 

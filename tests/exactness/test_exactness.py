@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 
 from maskmill import Client
+from maskmill_producer import embedded
 from tests.conftest import environment_of, settings_of, worker_starter
 from tests.exactness.compare import assert_same_output, stock_output
 from tests.exactness.families import CASE_IDS, CASES, FAMILIES

@@ -1,253 +1,252 @@
-"""Any interleaving of what workers, submitters and tenders do to a job in the ledger, beside a model of the truth."""
+"""Any interleaving of what is done to two jobs of a ledger, beside a model of the truth."""
 
 from __future__ import annotations
 
+from dataclasses import replace as changed
 from itertools import count
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from maskmill.ledger.ledger import Booking, Ledger, Renewal
+from hypothesis.stateful import initialize, rule
 
-from maskmill.ledger.answers import Claim, ClaimState, Load
+from maskmill.ledger.answers import Booking, ClaimReply, ClaimState, Renewal, Turn
 from maskmill.schema import Counts
+from tests.integration.ledger_checks import CheckedLedger
 from tests.integration.ledger_truth import (
     IMAGES,
     LONG_SECONDS,
-    NOBODY,
     OUT,
+    PARTS,
     SHARDS,
+    Job,
+    Listing,
     Shard,
     deadlines,
     failures,
     holders,
+    lose,
+    of_failures,
     owners,
+    places,
+    replace,
+    seconds,
     shards,
     wait_for,
 )
 
-JOBS = count()
+NUMBERS = count()
+jobs = st.integers(0, 1)
+budgets = st.sampled_from([None, None, None, 0, 15])
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    """One job of a few shards. Time passes when the machine says so: deadlines are far, over at once, or waited for."""
+class LedgerMachine(CheckedLedger):
+    """Time passes when the machine says so: deadlines are far, over at once, or waited for."""
 
-    ledger: Ledger
     ended: list[Counts]
 
-    @initialize(round_now=st.sampled_from([0, 0, 1]), budget=st.sampled_from([None, None, None, 0, 15]))
-    def create(self, round_now: int, budget: int | None) -> None:
-        self.job = f"20261122-000000-{next(JOBS):08x}"
-        self.round, self.budget = round_now, budget
-        self.truth = [Shard() for _ in range(SHARDS)]
-        self.counts = Counts()
-        self.next_shard = self.messages = 0
-        self.cancelled = False
-        self.create_again()
+    @initialize(budget=budgets, priorities=st.sampled_from([(0, 0), (0, 3), (5, 5)]), retry_round=st.integers(0, 1))
+    def create(self, budget: int | None, priorities: tuple[int, int], retry_round: int) -> None:
+        names = [f"20261122-000000-{next(NUMBERS):08x}" for _ in priorities]
+        each = zip(names, ("m0", "m1"), priorities, (budget, None), strict=True)
+        self.jobs = [Job(*given, retry_round) for given in each]
+        self.listings = [Listing(retry_round, {}) for _ in self.jobs]
+        for number in range(len(self.jobs)):
+            self.create_again(number)
 
-    @rule()
-    def create_again(self) -> None:
-        self.ledger.create(
-            self.job,
-            OUT,
-            images=SHARDS * IMAGES,
-            shards=SHARDS,
-            created_seconds=1.0,
-            priority=3,
-            max_failures=self.budget,
-            round=self.round,
-        )
+    @rule(which=jobs)
+    def create_again(self, which: int) -> None:
+        job = self.jobs[which]
+        self.ledger.create(job.name, OUT, retry_round=job.retry_round, **job.submission)
 
     # What a worker does
 
-    def _win(self, shard: int, owner: str, *, late: bool) -> Claim:
-        truth = self.truth[shard]
-        truth.owner, truth.flying, truth.late, truth.begun = owner, True, late, True
-        truth.attempts += 1
-        return Claim(ClaimState.CLAIMED, shard, truth.attempts, self.round, truth.note)
+    @rule(owner=owners, lease=deadlines, place=places)
+    def claim_next(self, owner: str, lease: float, place: Turn) -> None:
+        at = {"first": 0, "second": 1}.get(place.job)
+        turn = changed(place, job="" if at is None else self.jobs[at].name)
+        before = self.dump()
+        reply = self.ledger.claim_next(owner, lease, turn)
+        best = max((job.priority for job in self.jobs if job.claimable), default=None)
+        if not reply:
+            assert self.dump() == before
+            assert reply.state is (ClaimState.NONE if best is None else ClaimState.YIELD)
+            assert best is None or turn.only_this_job
+        if turn.only_this_job and reply:
+            assert reply.job == turn.job
+        if at is not None and best is not None and self.jobs[at].claimable and self.jobs[at].priority == best:
+            other = self.jobs[1 - at]
+            stays = turn.stay_with_same_model if other.model == turn.model else turn.stay_with_other_model
+            assert reply.job == turn.job or not stays
+        if reply:
+            job = next(job for job in self.jobs if job.name == reply.job)
+            assert (job.priority, reply.shard in job.next_ones) == (best, True)
+            self._won(job, reply, owner, lease)
 
-    def _expected(self, shard: int, owner: str, *, settle: bool, late: bool) -> Claim:
-        truth = self.truth[shard]
-        if truth.done:
-            return Claim(ClaimState.DONE)
-        if self.cancelled and not settle:
-            return Claim(ClaimState.CANCELLED)
-        if truth.held and not (settle and truth.owner == NOBODY):
-            return Claim(ClaimState.HELD)
-        return self._win(shard, owner, late=late)
+    def _won(self, job: Job, reply: ClaimReply, owner: str, lease: float) -> None:
+        shard = job.win(reply.shard, owner, late=lease < LONG_SECONDS)
+        expected = (job.name, OUT, reply.shard, shard.attempts, shard.excused, job.retry_round, shard.note)
+        assert reply == ClaimReply(ClaimState.CLAIMED, *expected)
+        wait_for(lease)
 
-    @rule(shard=st.integers(0, SHARDS), owner=owners, settle=st.booleans(), lease=deadlines)
-    def claim(self, shard: int, owner: str, settle: bool, lease: float) -> None:
-        answer = self.ledger.claim(self.job, shard, owner, lease, settle=settle)
-        if shard == SHARDS:
-            assert answer == Claim(ClaimState.UNKNOWN)
-            return
-        self.messages = max(0, self.messages - (not settle))
-        assert answer == self._expected(shard, owner, settle=settle, late=lease < LONG_SECONDS)
-        wait_for(lease if answer else 0.0)
-
-    @rule(owner=owners, at_once=st.booleans())
-    def take_next(self, owner: str, at_once: bool) -> None:
-        answer = self.ledger.next(self.job, owner, 0.0 if at_once else LONG_SECONDS)
-        if self.cancelled:
-            assert answer == Claim(ClaimState.CANCELLED)
-            return
-        free = [number for number, truth in enumerate(self.truth) if truth.up_for_grabs]
-        if not free:
-            while self.next_shard < SHARDS and self._taken(self.next_shard):
-                self.next_shard += 1
-            free = [self.next_shard] if self.next_shard < SHARDS else []
-            self.next_shard = min(SHARDS, self.next_shard + 1)
-        if free:
-            assert answer.shard in free
-            assert answer == self._win(answer.shard, owner, late=at_once)
+    @rule(which=jobs, number=st.integers(0, SHARDS), owner=owners, lease=deadlines)
+    def claim_abandoned(self, which: int, number: int, owner: str, lease: float) -> None:
+        job = self.jobs[which]
+        reply = self.ledger.claim_abandoned(job.name, number, owner, lease)
+        if number == SHARDS:
+            assert reply == ClaimReply(ClaimState.UNKNOWN)
+        elif job.shards[number].done:
+            assert reply == ClaimReply(ClaimState.DONE)
+        elif not job.cancelled or (job.shards[number].owner and not job.shards[number].late):
+            assert reply == ClaimReply(ClaimState.HELD)
         else:
-            assert answer == Claim(ClaimState.NONE)
+            self._won(job, reply, owner, lease)
 
-    def _taken(self, shard: int) -> bool:
-        return self.truth[shard].done or self.truth[shard].flying
+    @rule(which=jobs, numbers=st.sets(shards), holder=holders, at_once=st.booleans())
+    def renew(self, which: int, numbers: set[int], holder: str, at_once: bool) -> None:
+        job, asked = self.jobs[which], sorted(numbers)
+        owner = job.shards[asked[0]].named(holder) if asked else "a"
+        answers = self.ledger.renew(job.name, asked, owner, 0.0 if at_once else LONG_SECONDS)
+        assert list(answers) == asked
+        for number, answer in answers.items():
+            if job.shards[number].owner != owner:
+                assert answer is Renewal.LOST
+            else:
+                job.shards[number].late = at_once
+                assert answer is (Renewal.CANCELLED if job.cancelled else Renewal.RENEWED)
 
-    @rule(shard=shards, holder=holders, at_once=st.booleans())
-    def renew(self, shard: int, holder: str, at_once: bool) -> None:
-        truth = self.truth[shard]
-        owner = truth.named(holder)
-        answer = self.ledger.renew(self.job, shard, owner, 0.0 if at_once else LONG_SECONDS)
-        if truth.owner != owner:
-            assert answer is Renewal.LOST
-        else:
-            truth.late = at_once
-            assert answer is (Renewal.CANCELLED if self.cancelled else Renewal.RENEWED)
-
-    @rule(shard=shards, holder=holders, counts=st.booleans(), delay=deadlines)
-    def release(self, shard: int, holder: str, counts: bool, delay: float) -> None:
-        truth = self.truth[shard]
-        owner = truth.named(holder)
-        released = self.ledger.release(self.job, shard, owner, delay_seconds=delay, counts=counts)
-        assert released == (truth.owner == owner)
-        if released:
-            truth.owner = NOBODY if delay else None
-            truth.late = delay < LONG_SECONDS
-            truth.attempts -= not counts
+    @rule(which=jobs, number=shards, holder=holders, counts=st.booleans(), delay=deadlines, spent=seconds)
+    def release(self, which: int, number: int, holder: str, counts: bool, delay: float, spent: float) -> None:
+        job, shard = self.jobs[which], self.jobs[which].shards[number]
+        owner = shard.named(holder)
+        given = self.ledger.release(job.name, number, owner, delay_seconds=delay, counts=counts, seconds=spent)
+        assert given == (shard.owner == owner)
+        if given:
+            shard.give_back(late=delay < LONG_SECONDS)
+            shard.excused += not counts and shard.excused < shard.attempts
             wait_for(delay)
 
-    @rule(shard=shards, holder=holders, text=st.sampled_from(["", "x", '{"in_hand":[1]}']))
-    def note(self, shard: int, holder: str, text: str) -> None:
-        owner = self.truth[shard].named(holder)
-        self.ledger.note(self.job, owner, {shard: text})
-        if self.truth[shard].owner == owner:
-            self.truth[shard].note = text
+    @rule(which=jobs, number=shards)
+    def excuse(self, which: int, number: int) -> None:
+        shard = self.jobs[which].shards[number]
+        self.ledger.excuse(self.jobs[which].name, number)
+        shard.excused += shard.excused < shard.attempts
 
-    @rule(shard=shards, failed=failures, times=st.integers(1, 2), ahead=st.sampled_from([0, 0, 1, -1]))
-    def commit(self, shard: int, failed: int, times: int, ahead: int) -> None:
-        """By whoever thinks that it may: owners, zombies, nobody at all."""
-        for _ in range(times):
-            self._commit(shard, failed, self.round + ahead)
+    @rule(which=jobs, number=shards, holder=holders, text=st.sampled_from(["", "x", '{"in_model":[1]}']))
+    def note(self, which: int, number: int, holder: str, text: str) -> None:
+        job, shard = self.jobs[which], self.jobs[which].shards[number]
+        owner = shard.named(holder)
+        self.ledger.note(job.name, owner, {number: text})
+        if shard.owner == owner:
+            shard.note = text
 
-    def _commit(self, shard: int, failed: int, round_then: int) -> None:
+    @rule(which=jobs, number=st.integers(0, SHARDS), failed=failures, ahead=st.sampled_from([0, 0, 0, 1, -1]))
+    def book(self, which: int, number: int, failed: int, ahead: int) -> None:
+        """By whoever thinks that it may, twice: owners, zombies, nobody at all."""
+        for spent in (0.0, 2.5):
+            self._book(self.jobs[which], number, failed, self.jobs[which].retry_round + ahead, spent)
+
+    def _book(self, job: Job, number: int, failed: int, retry_round: int, spent: float) -> None:
         counts = Counts(stored=IMAGES - failed, failed=failed)
-        booking = self.ledger.commit(self.job, shard, counts, {"timeout": failed} if failed else {}, round=round_then)
-        if round_then != self.round or self.truth[shard].done:
+        given = of_failures(failed)
+        booking = self.ledger.book(job.name, number, counts, given, retry_round=retry_round, seconds=spent)
+        if retry_round != job.retry_round or number == SHARDS or job.shards[number].done:
             assert booking is Booking.IGNORED
             return
-        self.truth[shard] = Shard(done=True)
-        self.counts = Counts(stored=self.counts.stored + counts.stored, failed=self.counts.failed + failed)
-        over = self.budget is not None and self.counts.failed > self.budget
-        self.cancelled = self.cancelled or over
-        assert booking is (Booking.OVER_BUDGET if over else Booking.BOOKED)
+        job.book(number, counts)
+        assert booking is (Booking.OVER_BUDGET if job.over_budget else Booking.BOOKED)
 
-    # What submitters and tenders do
+    # What submitters and reconcilers do, and what happens to the broker
 
-    @precondition(lambda self: not self.cancelled)
-    @rule(sure=st.integers(0, 7))
-    def cancel(self, sure: int) -> None:
+    @rule(which=jobs, sure=st.integers(0, 7))
+    def cancel(self, which: int, sure: int) -> None:
         if sure == 7:  # seldom, for little happens afterwards
-            self.ledger.cancel(self.job)
-            self.cancelled = True
+            self.ledger.cancel(self.jobs[which].name)
+            self.jobs[which].cancelled = self.jobs[which].marked = True
 
-    @rule(window=st.integers(1, SHARDS))
-    def admit(self, window: int) -> None:
-        waiting = sum(truth.flying and truth.owner in (None, NOBODY) for truth in self.truth)
-        expected: list[int] = []
-        while not self.cancelled and self.next_shard < SHARDS and len(expected) < window - max(waiting, self.messages):
-            if not self._taken(self.next_shard):
-                expected.append(self.next_shard)
-                self.truth[self.next_shard].flying = True
-            self.next_shard += 1
-        assert self.ledger.admit(self.job, window, LONG_SECONDS) == expected
-        self.messages += len(expected)
+    @rule(which=jobs, number=shards)
+    def time_passes(self, which: int, number: int) -> None:
+        """The deadline of a lease or a delay is over."""
+        job, name = self.jobs[which], self.jobs[which].name
+        for part in ("leases", "waiting"):
+            self.ledger.redis.zadd(self.ledger.key(name, part), {str(number): 1}, xx=True)
+        shard = job.shards[number]
+        shard.late = shard.begun
+        if shard.late and not job.cancelled:
+            self.ledger.redis.zadd(self.ledger.key("due"), {name: 1}, lt=True)
 
-    @rule(room=st.sampled_from([0, 1, 99]), queued=st.sampled_from([0, 99]))
-    def reap(self, room: int, queued: int) -> None:
-        answer = self.ledger.reap(self.job, SHARDS, LONG_SECONDS, room, queued)
-        late = {number for number, truth in enumerate(self.truth) if truth.late and not self.cancelled}
-        lost = {number for number in late if self.truth[number].begun}
-        assert lost <= set(answer) <= late
-        assert len(answer) == len(set(answer)) == len(lost) + min(room, len(late - lost))
-        if not self.cancelled:
-            self.messages = min(self.messages, queued) + len(answer)
-        for shard in answer:
-            self.truth[shard].owner, self.truth[shard].late = None, False
+    @rule(which=jobs, ahead=st.sampled_from([0, 0, 1]), kept=st.sets(shards))
+    def list_bucket(self, which: int, ahead: int, kept: set[int]) -> None:
+        """Somebody reads the bucket to build the ledger of this round, or of a retry that tries some shards again."""
+        booked = dict(self.jobs[which].booked)
+        if ahead:
+            booked = {number: counts for number, counts in booked.items() if number in kept}
+        self.listings[which] = Listing(self.jobs[which].retry_round + ahead, booked)
 
-    @rule(shard=shards)
-    def time_passes(self, shard: int) -> None:
-        """The deadline of a lease, a delay or an announcement is over."""
-        assert self.ledger.redis.zadd(self.ledger._keys(self.job)[3], {str(shard): 1}, xx=True) == 0
-        self.truth[shard].late = self.truth[shard].flying
+    @rule(which=jobs)
+    def rebuild(self, which: int) -> None:
+        """From what was read then; shards may have been booked since."""
+        self._rebuild(self.jobs[which], self.listings[which])
+        replace(self.jobs[which], self.listings[which])
 
-    # What must hold at any time
+    def _rebuild(self, job: Job, listing: Listing) -> None:
+        self.ledger.rebuild(
+            job.name,
+            OUT,
+            retry_round=listing.retry_round,
+            done=listing.done,
+            counts=listing.counts,
+            failures=of_failures(listing.counts.failed),
+            **job.submission,
+        )
 
-    @invariant()
-    def the_counters_are_the_truth(self) -> None:
-        progress = self.ledger.progress(self.job)
-        committed = [truth.done for truth in self.truth]
-        assert self.ledger.done(self.job, range(SHARDS)) == committed
-        assert progress.shards_done == sum(committed)
-        assert progress.decided == self.counts
-        notes = self.ledger.redis.hgetall(self.ledger._keys(self.job)[5])
-        assert notes == {str(number): truth.note for number, truth in enumerate(self.truth) if truth.note}
-        assert sum(progress.failures.values()) == self.counts.failed
-        assert progress.claimed == sum(truth.owner is not None for truth in self.truth)
-        assert progress.queued == sum(truth.flying and truth.owner is None for truth in self.truth)
-        assert (progress.cancelled, progress.round) == (self.cancelled, self.round)
-        abandoned = self.cancelled and not self.round and not self.begun
-        assert progress.finished == (all(committed) or abandoned)
-        assert progress.counts.total == (SHARDS * IMAGES if progress.finished else self.counts.total)
+    @rule(which=jobs, part=st.sampled_from(PARTS))
+    def lose_a_key(self, which: int, part: str) -> None:
+        job = self.jobs[which]
+        if self.ledger.redis.delete(self.ledger.key(job.name, part)):
+            state = self.ledger.inspect(job.name)
+            assert state is not None
+            assert not state.complete
+            self._rebuild(job, Listing(job.retry_round, job.booked))
+            lose(job, part)
+            if job.marked:
+                self.ledger.cancel(job.name)
 
-    @invariant()
-    def begun_shards_and_loads_are_the_truth(self) -> None:
-        assert self.ledger.begun(self.job) == self.begun
-        claimed = sum(truth.owner is not None for truth in self.truth)
-        waiting = any(truth.flying and truth.owner is None for truth in self.truth) or self.next_shard < SHARDS
-        expected = [Load(self.job, OUT, 3, claimed)] if waiting and not self.cancelled else []
-        assert self.ledger.loads() == expected
-
-    @property
-    def begun(self) -> list[int]:
-        return [number for number, truth in enumerate(self.truth) if truth.begun]
+    @rule(part=st.sampled_from(["runnable", "due", "closing", "clock", "open"]))
+    def lose_a_list(self, part: str) -> None:
+        self.ledger.redis.delete(self.ledger.key(part))
+        for job in self.jobs:
+            state = self.ledger.inspect(job.name)
+            if part == "open" or state is None or not state.complete:
+                self._rebuild(job, Listing(job.retry_round, job.booked))
 
     def teardown(self) -> None:
+        if not hasattr(self, "jobs"):
+            return
         try:
             self._drain()
         finally:
-            self.ledger.forget([self.job])
+            for job in self.jobs:
+                self.ledger.forget(job.name)
 
     def _drain(self) -> None:
-        """Once all deadlines are over, every shard that is not committed can be had, and no other."""
-        for shard in range(SHARDS):
-            self.time_passes(shard)
-        left = {number for number, truth in enumerate(self.truth) if not truth.done}
-        if self.cancelled:
-            answers = [self.ledger.next(self.job, "z", LONG_SECONDS)]
-            answers += [self.ledger.claim(self.job, shard, "z", LONG_SECONDS) for shard in left]
-            assert {answer.state for answer in answers} == {ClaimState.CANCELLED}
-            won = {shard for shard in left if self.ledger.claim(self.job, shard, "z", LONG_SECONDS, settle=True)}
-        else:
-            won = set()
-            while answer := self.ledger.next(self.job, "z", LONG_SECONDS):
-                assert answer.shard not in won
-                won.add(answer.shard)
+        """Once all deadlines are over, every shard that is not done can be had, and no other."""
+        for which in range(len(self.jobs)):
+            for number in range(SHARDS):
+                self.time_passes(which, number)
+        left = {(job.name, n) for job in self.jobs for n, shard in enumerate(job.shards) if not shard.done}
+        won = set()
+        while reply := self.ledger.claim_next("z", LONG_SECONDS):
+            assert (reply.job, reply.shard) not in won
+            won.add((reply.job, reply.shard))
+        for job in self.jobs:
+            if job.cancelled:
+                every = ((job.name, number) for number in range(SHARDS))
+                won |= {each for each in every if self.ledger.claim_abandoned(*each, "z", LONG_SECONDS)}
         assert won == left
-        for shard in won:
-            self._commit(shard, 0, self.round)
-        assert self.ledger.progress(self.job).finished
-        self.ended.append(self.ledger.progress(self.job).decided)
-        assert self.ended[-1].total == SHARDS * IMAGES
+        for job in self.jobs:
+            for number in [n for name, n in won if name == job.name]:
+                self._book(job, number, 0, job.retry_round, 1.0)
+            job.shards = [Shard(done=True)] * SHARDS
+            progress = self.ledger.progress(job.name)
+            assert progress.finished
+            self.ended.append(progress.decided)
+            assert progress.decided.total == SHARDS * IMAGES

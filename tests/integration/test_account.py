@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from maskmill_producer import embedded
 from pydantic import SecretStr
 
 from maskmill import Client
@@ -33,6 +32,7 @@ from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.storage import keys
 from maskmill.storage.store import Store
+from maskmill_producer import embedded
 from tests.chaos.fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.timeout(60)

@@ -17,13 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from maskmill_producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from maskmill.errors import ObjectForbidden, UsageError
 from maskmill.settings import S3Settings
 from maskmill.storage.store import Store
+from maskmill_producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
 from tests.conftest import hear_ctrl_c
 
 pytestmark = pytest.mark.timeout(120)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from maskmill_worker.shards.slice import Slice
 
 from maskmill import Client, Job
 from maskmill.errors import JobNotFound
@@ -11,6 +10,7 @@ from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobState, Outcome, Spec, Status
 from maskmill.services import Services
 from maskmill.settings import Settings
+from maskmill_worker.shards.slice import Slice
 from tests.conftest import wait_for
 
 DAY_SECONDS = 86400

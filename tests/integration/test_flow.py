@@ -9,13 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from maskmill_worker.model.models import Models
-from maskmill_worker.model.segmenter import Segmenter
-from maskmill_worker.process.drain import DRAIN_FILE
-from maskmill_worker.shards.flow import process_shards
-from maskmill_worker.shards.held_shard import HeldShard
-from maskmill_worker.shards.slice import Slice
-from maskmill_worker.shards.worker import ShardWorker
 from PIL import Image, ImageOps
 
 from maskmill import Job
@@ -28,6 +21,13 @@ from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage import keys
+from maskmill_worker.model.models import Models
+from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.process.drain import DRAIN_FILE
+from maskmill_worker.shards.flow import process_shards
+from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.slice import Slice
+from maskmill_worker.shards.worker import ShardWorker
 from tests.acceptance.images import write_good
 
 IMAGES, SHARD_SIZE, SHARDS = 13, 4, 4

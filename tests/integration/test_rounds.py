@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from maskmill_worker.shards.held_shard import HeldShard
-from maskmill_worker.shards.slice import Slice
 
 from maskmill.client import Job
 from maskmill.errors import MaskmillError, UsageError
@@ -24,6 +22,8 @@ from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage.store import Store
+from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.slice import Slice
 
 pytestmark = pytest.mark.timeout(280)
 

@@ -8,12 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.shards import attempts
-from maskmill_worker.shards.attempts import SERVERS
-from maskmill_worker.shards.crashes import CrashNote
-from maskmill_worker.shards.held_shard import HeldShard
-from maskmill_worker.shards.slice import Slice
 from structlog.testing import capture_logs
 
 from maskmill.errors import DeviceLost, LoaderDied, MaskmillError, StoreUnavailable
@@ -27,6 +21,12 @@ from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.storage import keys
 from maskmill.storage.store import Store
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.shards import attempts
+from maskmill_worker.shards.attempts import SERVERS
+from maskmill_worker.shards.crashes import CrashNote
+from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.slice import Slice
 from tests.conftest import wait_for
 
 pytestmark = pytest.mark.timeout(120)

@@ -8,12 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maskmill_worker.model.predict import Prediction
-from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.model.segmenter import Segmentation
-from maskmill_worker.shards.held_shard import HeldShard
-from maskmill_worker.shards.slice import Slice
-from maskmill_worker.shards.uploads import uploads
 from PIL import Image
 from structlog.testing import capture_logs
 
@@ -25,6 +19,12 @@ from maskmill.masks.segment_map import decode
 from maskmill.schema import Execution, Segment, Spec, Subtask
 from maskmill.services import Services
 from maskmill.storage.store import Store
+from maskmill_worker.model.predict import Prediction
+from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import Segmentation
+from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.slice import Slice
+from maskmill_worker.shards.uploads import uploads
 
 SECRETS = ("u-ser", "pass-word", "sig-nature", "frag-ment")
 SIGNED = [f"https://u-ser:pass-word@example.org/{n}.jpg?X-Amz-Signature=sig-nature#frag-ment" for n in range(3)]

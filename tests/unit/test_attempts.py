@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from maskmill_worker.shards.attempts import MAX_PAUSE_SECONDS, Ending, verdict
 
 from maskmill import errors
 from maskmill.errors import MaskmillError
+from maskmill_worker.shards.attempts import MAX_PAUSE_SECONDS, Ending, verdict
 
 ALLOWED = 3
 

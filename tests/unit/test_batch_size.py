@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from maskmill_worker.model.batch_size import LARGEST, SAMPLES, BatchSize, out_of_memory
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from maskmill_producer.cli.display import bench_json
-from maskmill_producer.local.bench import STAGES, BenchResult, Stage
 
 from maskmill.schema import Counts, DeviceSeconds, JobState, JobStatus
+from maskmill_producer.cli.display import bench_json
+from maskmill_producer.local.bench import STAGES, BenchResult, Stage
 
 STATUS = JobStatus(
     job="j", out="s3://b/p", state=JobState.COMPLETED, submitted=10, counts=Counts(stored=10), shards=1, shards_done=1

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from maskmill.schema import Segment
 from maskmill_producer.report.contact_sheet import (
     CELL,
     PALETTE,
@@ -15,9 +18,6 @@ from maskmill_producer.report.contact_sheet import (
     overlay,
     write_contact_sheet,
 )
-from PIL import Image
-
-from maskmill.schema import Segment
 
 
 def panel(name: str, size: tuple[int, int], labels: tuple[str, ...]) -> Panel:

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from maskmill_worker.process.device import pin, torch_device
 
 from maskmill.errors import UsageError
+from maskmill_worker.process.device import pin, torch_device
 
 
 def visible_after(device: str, visible: str | None = None) -> str | None:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_worker.process import fleet as fleet_module
-from maskmill_worker.process import member
-from maskmill_worker.process.fleet import Backoff, Fleet, FleetFailed, how_it_ended
-from maskmill_worker.process.member import device_list, members
 
 from maskmill import exit_codes
+from maskmill.child_process import Backoff
 from maskmill.errors import UsageError
 from maskmill.settings import loaders_each
+from maskmill_worker.process import fleet as fleet_module
+from maskmill_worker.process import member
+from maskmill_worker.process.fleet import Fleet, FleetFailed
+from maskmill_worker.process.member import device_list, members
 
 QUICK = Backoff(first_seconds=0.01)
 
@@ -103,21 +104,6 @@ def test_what_was_set_is_not_shared_out() -> None:
     assert "MASKMILL_NUM_WORKERS" not in one.environment
     assert one.environment["OMP_NUM_THREADS"] == two.environment["OMP_NUM_THREADS"] == "3"
     assert (shared.environment["MASKMILL_NUM_WORKERS"], shared.environment["OMP_NUM_THREADS"]) == ("3", "4")
-
-
-def test_the_wait_doubles_up_to_a_minute() -> None:
-    assert [Backoff().delay_seconds(ends) for ends in range(9)] == [1, 1, 2, 4, 8, 16, 32, 60, 60]
-
-
-def test_a_long_life_resets_the_count() -> None:
-    assert Backoff().quick_ends(3, lived_seconds=59.9) == 4
-    assert Backoff().quick_ends(3, lived_seconds=60.0) == 0
-
-
-def test_ends_are_said_in_words() -> None:
-    assert how_it_ended(3) == "exit code 3"
-    assert how_it_ended(-signal.SIGKILL) == "signal SIGKILL"
-    assert how_it_ended(-250) == "signal 250"
 
 
 def test_a_worker_that_keeps_ending_stops_the_fleet(tmp_path: Path) -> None:

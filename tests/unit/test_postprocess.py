@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from maskmill_worker.model.forward import Outputs
-from maskmill_worker.model.postprocess import Found, Thresholds, cells, planes, postprocess_for
-from maskmill_worker.model.postprocess.axis import Size
 from torch import Tensor
 
 from maskmill.schema import Subtask
+from maskmill_worker.model.forward import Outputs
+from maskmill_worker.model.postprocess import Found, Thresholds, cells, planes, postprocess_for
+from maskmill_worker.model.postprocess.axis import Size
 
 LABELS, QUERIES = 5, 7
 SQUARE = {"shortest_edge": 48, "longest_edge": 48}

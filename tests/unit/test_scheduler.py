@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from maskmill_worker.shards import scheduler
 from maskmill_worker.shards.scheduler import Pace, Scheduler
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+from maskmill.errors import DeviceLost, SegmentationFailed
+from maskmill.schema import Reference, Subtask
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.forward import Outputs, collate, image_outputs, shape_of
 from maskmill_worker.model.predict import Prediction, predict
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmentation, SegmentMapPipeline
-
-from maskmill.errors import DeviceLost, SegmentationFailed
-from maskmill.schema import Reference, Subtask
 
 PANOPTIC = Subtask.PANOPTIC
 

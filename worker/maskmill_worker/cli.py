@@ -6,6 +6,7 @@ import json as jsonlib
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from maskmill import exit_codes
+from maskmill.child_process import Backoff
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.settings import Settings, load_settings
 from maskmill_worker.process.device import check, pin
-from maskmill_worker.process.fleet import Backoff, Fleet, FleetFailed
-from maskmill_worker.process.health import Vitals, workers
+from maskmill_worker.process.fleet import Fleet, FleetFailed
+from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
 from maskmill_worker.process.parent import die_with_parent
 
@@ -94,6 +96,7 @@ def worker(
         return
     if with_parent:
         die_with_parent(with_parent, signal.SIGTERM)
+    environment = dict(os.environ)  # as it was given: what follows would not mean the same a second time
     changes: dict[str, Any] = {
         "MASKMILL_BATCH_SIZE": batch_size or None,
         "MASKMILL_NUM_WORKERS": num_workers if num_workers >= 0 else None,
@@ -101,7 +104,7 @@ def worker(
         "MASKMILL_LOG_JSON": json or None,
     }
     _let_idle_threads_sleep()
-    # Through the environment, because spawned pool processes, and the workers of a fleet, read their settings from it.
+    # Through the environment, because the workers of a fleet read their settings from it.
     os.environ.update({key: str(value) for key, value in changes.items() if value is not None})
     try:
         _refuse_contradictions(device, devices, workers_per_device, name)
@@ -112,6 +115,7 @@ def worker(
             raise typer.Exit(code)
         settings = settings.model_copy(update={"device": device or settings.device})
         _prepare(settings.device, model, revision or None)
+        _serve(settings, name, environment)
     except FleetFailed as error:
         _say(error, json)
         raise typer.Exit(error.exit_code) from None
@@ -121,7 +125,6 @@ def worker(
     except MaskmillError as error:
         _say(error, json)
         raise typer.Exit(exit_codes.USAGE) from None
-    _serve(settings, name)
 
 
 @cli.command(epilog=HEALTH_EPILOG)
@@ -130,7 +133,8 @@ def health(json: Annotated[bool, typer.Option("--json", help="One JSON object.")
 
     Looks at this user's workers of the queue that the settings name (MASKMILL_QUEUE). Those that left in order do
     not count; one that was killed does, until a worker of its name starts or an hour has passed. Asks no server:
-    a worker that waits for its broker is healthy.
+    a worker that waits for its broker is healthy. One that leaves messages in the queue although it has nothing to
+    do, is deaf: it mends itself within a minute, and is not healthy until then.
     """
     try:
         settings = load_settings()
@@ -143,19 +147,20 @@ def health(json: Annotated[bool, typer.Option("--json", help="One JSON object.")
     except MaskmillError as error:
         _say(error, json)
         raise typer.Exit(1) from None
-    healthy = all(vitals.alive for vitals in found)
+    healthy = all(health.alive for health in found)
     if json:
-        workers_found = [asdict(vitals) for vitals in found]
+        workers_found = [asdict(health) for health in found]
         typer.echo(jsonlib.dumps({"healthy": healthy, "queue": settings.queue, "workers": workers_found}))
     else:
         typer.echo("\n".join(map(_line, found)))
     raise typer.Exit(0 if healthy else 1)
 
 
-def _line(vitals: Vitals) -> str:
-    state = "alive" if vitals.alive else "DEAD "
-    detail = "" if vitals.alive else f": {vitals.reason}"
-    return f"{state} {vitals.node} (process {vitals.pid}, seen {vitals.seen_seconds_ago:.0f} s ago){detail}"
+def _line(health: WorkerHealth) -> str:
+    word = "alive" if health.alive else "DEAF " if health.state is State.DEAF else "DEAD "
+    detail = "" if health.alive else f": {health.reason}"
+    doing = f"{health.state} for {health.state_seconds:.0f} s"
+    return f"{word} {health.node} ({doing}, process {health.pid}, seen {health.seen_seconds_ago:.0f} s ago){detail}"
 
 
 def _let_idle_threads_sleep() -> None:
@@ -188,8 +193,8 @@ def _fleet(settings: Settings, devices: str, per_device: int, passed_on: list[st
     configure_logs(settings.log_json)
     # The very script that runs now, by the very interpreter: another installation may come first in PATH.
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), *passed_on]
-    crew = members(devices, per_device, num_workers=settings.num_workers)
-    return Fleet(crew, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
+    chosen = members(devices, per_device, num_workers=settings.num_workers)
+    return Fleet(chosen, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
 
 
 def _prepare(device: str, model: str, revision: str | None) -> None:
@@ -201,12 +206,12 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
         check_reachable(model, revision)
 
 
-def _serve(settings: Settings, name: str) -> None:
+def _serve(settings: Settings, name: str, environment: Mapping[str, str]) -> None:
     # Before Celery is loaded: its handler for SIGTERM, the second stage of `process.drain`, interrupts the task then.
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"
     from maskmill_worker.main_process import serve
 
-    serve(settings, name)
+    serve(settings, name, environment)
 
 
 def _say(error: MaskmillError, json: bool) -> None:

@@ -16,7 +16,8 @@ local function next_fresh(job)
   while shard < job.shards do
     if call('GETBIT', done, shard) == 1 then
       shard = shard % 8 == 0 and call('BITPOS', done, 0, shard / 8) or shard + 1
-    elseif call('ZSCORE', key(job.name, 'leases'), shard) or call('ZSCORE', key(job.name, 'waiting'), shard) then
+    elseif call('ZSCORE', key(job.name, 'leases'), shard)
+        or job.waiting > 0 and call('ZSCORE', key(job.name, 'waiting'), shard) then
       shard = shard + 1
     else
       return shard
@@ -26,13 +27,10 @@ end
 
 -- One that was given back, else one whose owner is gone, else a new one.
 local function choose(job)
-  local shard = first_due(key(job.name, 'waiting')) or first_due(key(job.name, 'leases'))
+  local shard = free_again(job)
   if shard then return shard end
   shard = next_fresh(job)
-  if shard then
-    job.next = shard + 1
-    call('HSET', key(job.name, 'meta'), 'next', job.next)
-  end
+  if shard then job.next = shard + 1 end
   return shard
 end
 
@@ -43,7 +41,9 @@ local function take(job, first)
   if not served or tonumber(served) < first.vtime then call('HSET', CLOCK, job.priority, first.vtime) end
   local answer = hold(job, shard, owner, lease, job.average)
   job.vtime = job.vtime + job.average
-  call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
+  call('HSET', key(job.name, 'meta'), 'vtime', job.vtime, 'next', job.next)
+  job.fresh = job.fresh - 1 -- at least this many are left; if that is none, they are counted
+  if job.fresh <= 0 then count(job) end
   if has_free(job) then call('ZADD', RUNNABLE, score(job), job.name) else call('ZREM', RUNNABLE, job.name) end
   look_again(job.name, now + lease)
   return answer

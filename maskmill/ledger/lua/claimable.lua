@@ -8,7 +8,8 @@ for _, name in ipairs(call('ZRANGE', RUNNABLE, 0, limit - 1)) do
   local job = read(name)
   if job and not job.halted and not job.closed then
     local over = string.format('%.0f', now)
-    found = found + fresh(job) + call('ZCOUNT', key(name, 'waiting'), '-inf', over)
+    count(job)
+    found = found + job.fresh + call('ZCOUNT', key(name, 'waiting'), '-inf', over)
             + call('ZCOUNT', key(name, 'leases'), '-inf', over)
   end
   if found >= limit then return limit end

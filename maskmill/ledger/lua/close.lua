@@ -8,8 +8,8 @@ leave(name)
 call('SREM', OPEN, name)
 call('SREM', CLOSING, name)
 for _, part in ipairs(IN_FLIGHT) do call('DEL', key(name, part)) end
-if call('EXISTS', key(name, 'meta')) == 0 then return 0 end
-call('HSET', key(name, 'meta'), 'closed', 1)
+if not read(name) then return 0 end
+call('HSET', key(name, 'meta'), 'closed', 1, 'shards_excused', 0, 'shards_noted', 0)
 call('PEXPIRE', key(name, 'meta'), ARGV[4])
 call('PEXPIRE', key(name, 'done'), ARGV[4])
 return 1

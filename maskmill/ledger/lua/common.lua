@@ -17,12 +17,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- The fields of a job that decide who works on it; nil when the ledger has no such job.
 local function read(job)
   local meta = call('HMGET', key(job, 'meta'), 'shards', 'shards_done', 'next', 'priority', 'vtime', 'average',
-                    'model', 'round', 'halted', 'closed', 'out')
+                    'model', 'round', 'halted', 'closed', 'out', 'floor')
   if not meta[1] then return nil end
   return {
     name = job, shards = tonumber(meta[1]), done = tonumber(meta[2] or 0), next = tonumber(meta[3] or 0),
     priority = tonumber(meta[4] or 0), vtime = tonumber(meta[5] or 0), average = tonumber(meta[6] or 1),
     model = meta[7] or '', round = tonumber(meta[8] or 0), halted = meta[9], closed = meta[10], out = meta[11] or '',
+    floor = tonumber(meta[12] or 0),
   }
 end
 
@@ -34,14 +35,21 @@ local function next_time(zset)
   return tonumber(call('ZRANGEBYSCORE', zset, '(' .. string.format('%.0f', now), '+inf', 'LIMIT', 0, 1, 'WITHSCORES')[2])
 end
 
--- How many shards were never begun: all that are neither done nor leased nor given back.
-local function fresh(job)
-  return job.shards - job.done - call('ZCARD', key(job.name, 'leases')) - call('ZCARD', key(job.name, 'waiting'))
+-- Counts the shards that are leased, that were given back, and that were never begun: all that are none of these.
+local function count(job)
+  job.leased, job.waiting = call('ZCARD', key(job.name, 'leases')), call('ZCARD', key(job.name, 'waiting'))
+  job.fresh = job.shards - job.done - job.leased - job.waiting
+end
+
+-- A shard that was given back and can be claimed, else one whose lease is over.
+local function free_again(job)
+  return job.waiting > 0 and first_due(key(job.name, 'waiting')) or job.leased > 0 and first_due(key(job.name, 'leases'))
 end
 
 local function has_free(job)
   if job.halted or job.closed then return false end
-  return fresh(job) > 0 or first_due(key(job.name, 'waiting')) ~= nil or first_due(key(job.name, 'leases')) ~= nil
+  if not job.fresh then count(job) end
+  return job.fresh > 0 or free_again(job) and true or false
 end
 
 local function score(job) return job.vtime - job.priority * PRIORITY_SECONDS end
@@ -55,25 +63,28 @@ local function clock(priority)
   return first and tonumber(call('HGET', key(first, 'meta'), 'vtime') or 0) or 0
 end
 
+-- Puts the job among the runnable ones at this vtime. What it gets back for earlier shards takes it no lower.
+local function enter(job, vtime)
+  job.vtime, job.floor = vtime, vtime
+  call('HSET', key(job.name, 'meta'), 'vtime', vtime, 'floor', vtime)
+  call('ZADD', RUNNABLE, score(job), job.name)
+end
+
 -- A job that was away keeps no claim to the time in which it had nothing to do.
 local function make_runnable(job)
   if call('ZSCORE', RUNNABLE, job.name) then return end
-  job.vtime = math.max(job.vtime, clock(job.priority))
-  call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
+  local served = clock(job.priority)
+  if job.vtime < served then return enter(job, served) end
   call('ZADD', RUNNABLE, score(job), job.name)
 end
 
 -- A new job, or one that begins anew, goes before its equals.
-local function make_first(job)
-  job.vtime = clock(job.priority) - HEAD_START_SECONDS
-  call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
-  call('ZADD', RUNNABLE, score(job), job.name)
-end
+local function make_first(job) enter(job, clock(job.priority) - HEAD_START_SECONDS) end
 
 -- Counts worker time for a job. The clock follows downwards, so that a new job still starts no later than this one.
 local function charge(job, seconds)
   if seconds == 0 then return end
-  job.vtime = job.vtime + seconds
+  job.vtime = math.max(job.vtime + seconds, job.floor)
   call('HSET', key(job.name, 'meta'), 'vtime', job.vtime)
   if not call('ZSCORE', RUNNABLE, job.name) then return end
   call('ZADD', RUNNABLE, score(job), job.name)
@@ -117,7 +128,7 @@ end
 -- Gives the shard to an owner; `charged` are the worker seconds that the job was charged for it in advance.
 local function hold(job, shard, owner, lease, charged)
   local name = job.name
-  call('ZREM', key(name, 'waiting'), shard)
+  if job.waiting ~= 0 then call('ZREM', key(name, 'waiting'), shard) end
   call('ZADD', key(name, 'leases'), now + lease, shard)
   call('HSET', key(name, 'owners'), shard, owner)
   call('HSET', key(name, 'charges'), shard, charged)

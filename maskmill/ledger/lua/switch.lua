@@ -12,7 +12,7 @@ local function beside(part) return key(name, new .. part) end
 
 local old = read(name)
 local round = tonumber(call('HGET', beside('meta'), 'round'))
-if not round then return redis.error_reply('ERR the ledger that was built beside has expired') end
+if not round then return redis.error_reply('EXPIRED the ledger that was built beside') end
 if old and old.round > round then
   call('DEL', beside('meta'), beside('done'))
   return 0
@@ -50,13 +50,8 @@ local function mend(shard, average)
 end
 
 if same then
-  local shards = tonumber(call('HGET', beside('meta'), 'shards'))
   for shard in pairs(in_flight()) do
-    if tonumber(shard) >= shards or call('GETBIT', beside('done'), shard) == 1 then
-      drop(shard)
-    else
-      mend(shard, old and old.average or 1)
-    end
+    if call('GETBIT', beside('done'), shard) == 1 then drop(shard) else mend(shard, old and old.average or 1) end
   end
 else
   for _, part in ipairs(IN_FLIGHT) do call('DEL', key(name, part)) end
@@ -70,7 +65,7 @@ if call('EXISTS', beside('done')) == 1 then
   call('PERSIST', done)
 end
 call('HSET', meta, 'rebuilt', 1, 'next', 0, 'shards_done', call('BITCOUNT', done), 'vtime', old and old.vtime or 0,
-     'average', old and old.average or 1, 'shards_excused', call('HLEN', key(name, 'excused')),
+     'floor', old and old.floor or 0, 'average', old and old.average or 1, 'shards_excused', call('HLEN', key(name, 'excused')),
      'shards_noted', call('HLEN', key(name, 'notes')))
 
 local most = call('HGET', meta, 'max_failures')

@@ -31,7 +31,8 @@ HELP = """
 
 @contextmanager
 def failing_plainly(as_json: bool, on_interrupt: str = "stopped") -> Iterator[None]:
-    """Errors as one line and an exit code."""
+    """A command's block: its errors are one line and an exit code, and warnings alone are logged."""
+    _configure_logs()
     try:
         yield
     except MaskmillError as error:
@@ -40,6 +41,17 @@ def failing_plainly(as_json: bool, on_interrupt: str = "stopped") -> Iterator[No
     except KeyboardInterrupt:
         display.print_error("interrupted", on_interrupt, as_json=as_json)
         raise typer.Exit(exit_codes.INTERRUPTED) from None
+
+
+def _configure_logs() -> None:
+    import logging
+
+    import stamina
+
+    from maskmill.logs import configure_logs
+
+    configure_logs(json=False, level=logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks(())  # whoever waits gets one line at the end
 
 
 def exit_code(error: MaskmillError) -> int:

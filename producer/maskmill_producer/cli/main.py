@@ -46,20 +46,12 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def prepare(
+def without_command(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Set up logs before any command."""
-    import logging
-
-    import stamina
-
-    from maskmill.logs import configure_logs
-
-    configure_logs(json=False, level=logging.WARNING)
-    stamina.instrumentation.set_on_retry_hooks(())  # whoever waits gets one line at the end
+    """Options that need no command."""
 
 
 @app.command(

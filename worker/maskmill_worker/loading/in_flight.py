@@ -1,32 +1,39 @@
-"""What DataLoader processes are at, told in shared memory: when one dies, its image is known."""
+"""Which image a loader process reads, told in memory that outlives the process."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from maskmill_worker.model.sample import Key, Task
+from maskmill_worker.model.sample import Key
+
+BYTES = 24
+"""Three 64-bit integers: shard, index, and whether they count."""
 
 
-class InHand:
-    """Which task each loader process reads, since when (monotonic seconds), in memory that outlives the process."""
+class InFlight:
+    """The key of the image that one process reads; made before the process is forked, which then writes it.
 
-    FIELDS = 3
+    >>> with in_flight.reading((3, 17)):      # in the loader process
+    ...     in_flight.key                     # in the worker, also once the process is dead
+    (3, 17)
+    """
 
-    def __init__(self, context: Any, processes: int) -> None:
-        self._table = context.RawArray("d", self.FIELDS * max(1, processes))
+    def __init__(self) -> None:
+        self._fields = memoryview(mmap.mmap(-1, BYTES)).cast("q")
 
-    def take(self, process: int, task: Task) -> None:
-        """The process begins with a task. The time comes last: without it there is nothing in hand."""
-        at = process * self.FIELDS
-        self._table[at], self._table[at + 1] = task.key
-        self._table[at + 2] = time.monotonic()
+    @contextmanager
+    def reading(self, key: Key) -> Iterator[None]:
+        """The process reads this image within the block."""
+        self._fields[0], self._fields[1] = key
+        self._fields[2] = 1
+        try:
+            yield
+        finally:
+            self._fields[2] = 0
 
-    def put_down(self, process: int) -> None:
-        """The process is done with its task."""
-        self._table[process * self.FIELDS + 2] = 0.0
-
-    def of(self, process: int) -> tuple[Key, float] | None:
-        """The task's key and the seconds that it has taken so far, or None."""
-        shard, index, since = self._table[process * self.FIELDS : (process + 1) * self.FIELDS]
-        return ((int(shard), int(index)), time.monotonic() - since) if since else None
+    @property
+    def key(self) -> Key | None:
+        """The image that is being read, or was when the process died."""
+        return (self._fields[0], self._fields[1]) if self._fields[2] else None

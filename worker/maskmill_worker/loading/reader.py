@@ -1,19 +1,12 @@
-"""What a DataLoader process does: fetch images ahead in threads, decode and preprocess them one by one.
-
-In threads, because a fetch mostly waits.
-"""
+"""Reads one image: from its reference to its bytes, its pixels and its tensors."""
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import errno
 from dataclasses import dataclass
-from threading import Event, Semaphore, Thread
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import IterableDataset, get_worker_info
 
 from maskmill.errors import ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.images.decode import decode
@@ -21,7 +14,6 @@ from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.settings import Settings
 from maskmill.storage.download import Download
 from maskmill.storage.store import WORKER_ATTEMPTS, ObjectReader
-from maskmill_worker.loading.in_flight import InHand
 from maskmill_worker.model.forward import Inputs
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmenter
@@ -35,6 +27,7 @@ class Reader:
         Image.init()  # the decoders are loaded once, not in each process
         self.segmenter = segmenter
         self.max_pixels = settings.max_image_pixels
+        self.pin_memory = segmenter.device.type == "cuda"
         self.fetcher = Fetcher(
             FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
             read_object=ObjectReader(settings.source_s3, WORKER_ATTEMPTS),
@@ -63,7 +56,7 @@ class Reader:
         except ShardError:
             raise
         except Exception as error:  # noqa: BLE001 - no memory, or what nobody thought of: this image's own
-            return Sample(task, seconds=clock.seconds, error=_unread(error))
+            return Sample(task, seconds=clock.seconds, error=unread(error))
         return Sample(task, inputs, image.width, image.height, clock.seconds, version=download.version)
 
     def _preprocess(self, image: Any) -> Inputs:
@@ -90,47 +83,8 @@ class Fetched:
         return self.result
 
 
-class TaskStream(IterableDataset[Sample]):
-    """The samples of the tasks in a queue, in the order in which their fetches end; None in the queue ends it."""
-
-    def __init__(self, tasks: Any, reader: Reader, fetch_threads: int, in_hand: InHand) -> None:
-        self.tasks = tasks
-        self.reader = reader
-        self.fetch_threads = fetch_threads
-        self.in_hand = in_hand
-
-    def __iter__(self) -> Iterator[Sample]:
-        info = get_worker_info()
-        process = info.id if info else 0
-        fetched: queue.SimpleQueue[Fetched | None] = queue.SimpleQueue()
-        room = Semaphore(2 * self.fetch_threads)  # as many being fetched as fetched and not yet read
-        dropped = Event()
-        Thread(target=self._fetch_all, args=(fetched, room, dropped), daemon=True).start()
-        try:
-            while (each := fetched.get()) is not None:
-                room.release()
-                self.in_hand.take(process, each.task)
-                sample = self.reader.read(each).packed()
-                self.in_hand.put_down(process)
-                yield sample
-        finally:
-            dropped.set()
-            room.release()  # who waits for room is to see it
-
-    def _fetch_all(self, fetched: queue.SimpleQueue[Fetched | None], room: Semaphore, dropped: Event) -> None:
-        def fetch(task: Task) -> None:
-            fetched.put(self.reader.fetch(task))
-
-        with ThreadPoolExecutor(self.fetch_threads, thread_name_prefix="fetch") as pool:
-            while (task := self.tasks.get()) is not None:
-                room.acquire()
-                if dropped.is_set():
-                    return
-                pool.submit(fetch, task)
-        fetched.put(None)
-
-
-def _unread(error: Exception) -> ImageError:
+def unread(error: Exception) -> ImageError:
+    """What an image ends with whose reading raised an error that is not one of ours."""
     if _no_memory(error):
         return ImageOutOfMemory("needs more memory than a loader process may take (MASKMILL_LOADER_MEMORY_BYTES)")
     return ImageError(f"could not be read: {one_line(error)}")
@@ -142,4 +96,5 @@ def _bare(error: ImageError) -> ImageError:
 
 
 def _no_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.ENOSPC)  # of the sample's file in memory
+    return full or isinstance(error, MemoryError) or "can't allocate memory" in str(error)

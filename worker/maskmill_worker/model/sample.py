@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import numpy as np
 import torch
 
 from maskmill.errors import ImageError
 from maskmill.schema import Reference
 from maskmill_worker.model.forward import Inputs
-
-INLINE_BYTES = 2**20
-"""Smaller tensors travel in the message itself: handing over a shared-memory file costs 1 to 2 ms of both processes."""
 
 Key: TypeAlias = tuple[int, int]
 
@@ -49,24 +45,9 @@ class Sample:
     version: str = ""
     unchanged: bool = False
 
-    def packed(self) -> Sample:
-        """The same with its small tensors as arrays, which pickle into the message."""
-        return replace(self, inputs={name: _packed(value) for name, value in self.inputs.items()})
-
-    def unpacked(self) -> Sample:
-        """The same with its arrays as tensors again."""
-        inputs = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in self.inputs.items()}
-        return replace(self, inputs=inputs)
-
     def pin_memory(self) -> Sample:
         """The same with page-locked tensors, which CUDA copies without waiting."""
         for name, value in self.inputs.items():
             if torch.is_tensor(value):
                 self.inputs[name] = value.pin_memory()
         return self
-
-
-def _packed(value: Any) -> Any:
-    if not torch.is_tensor(value) or value.nbytes > INLINE_BYTES or value.dtype is torch.bfloat16:
-        return value  # NumPy has no bfloat16
-    return value.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -27,11 +28,11 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def drain_file() -> Iterator[None]:
-    """A place for the file, for this process and those that it starts."""
-    with TemporaryDirectory(prefix="maskmill-worker-") as folder:
+def drain_file() -> Iterator[Callable[[], None]]:
+    """A place for the file, for this process and those that it starts; yields what removes it before its time."""
+    with TemporaryDirectory(prefix="maskmill-worker-", ignore_cleanup_errors=True) as folder:
         os.environ[DRAIN_FILE] = str(Path(folder) / "drain")
-        yield
+        yield lambda: shutil.rmtree(folder, ignore_errors=True)
 
 
 def draining() -> bool:

@@ -6,18 +6,16 @@ started it (systemd, a container engine, a person) can do more about that than a
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from maskmill import exit_codes
+from maskmill.child_process import FINAL, Backoff, ChildFailed, ChildProcess
 from maskmill.errors import MaskmillError
 from maskmill_worker.process.member import Member
 
@@ -26,12 +24,6 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.2
 KILL_SECONDS = 20.0
 """After its time to drain, how long a worker may take to leave before it is killed."""
-
-FINAL = {
-    exit_codes.USAGE: "a wrong option or setting",
-    exit_codes.MODEL: "the model cannot be had",
-}
-"""Exit codes of a worker that another start would not change."""
 
 
 class FleetFailed(MaskmillError):
@@ -44,31 +36,17 @@ class FleetFailed(MaskmillError):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """How long to wait before a worker is started again, and when to give up: after `max_ends` quick ends in a row."""
-
-    first_seconds: float = 1.0
-    longest_seconds: float = 60.0
-    steady_seconds: float = 60.0
-    max_ends: int = 5
-
-    def quick_ends(self, before: int, lived_seconds: float) -> int:
-        """Ends in a row, this one included; one that lived for `steady_seconds` begins again at none."""
-        return 0 if lived_seconds >= self.steady_seconds else before + 1
-
-    def delay_seconds(self, quick_ends: int) -> float:
-        """Twice as long after each quick end."""
-        return min(self.longest_seconds, self.first_seconds * 2.0 ** max(0, quick_ends - 1))
-
-
 class Fleet:
     """The members' processes. `command` starts a worker; what each member is comes after it."""
 
     def __init__(
         self, members: Sequence[Member], command: Sequence[str], drain_seconds: float, backoff: Backoff | None = None
     ) -> None:
-        self._children = [_Child(member, command, backoff or Backoff()) for member in members]
+        self._backoff = backoff or Backoff()
+        self._children = [
+            (member, ChildProcess([*command, *member.arguments], member.environment, self._backoff))
+            for member in members
+        ]
         self._stop_seconds = drain_seconds + KILL_SECONDS
         self._asked_to_stop = 0
 
@@ -77,27 +55,58 @@ class Fleet:
 
         The signal lets the workers drain; the same once more kills them.
         """
-        log.info("fleet_started", workers=[child.member.name for child in self._children])
+        log.info("fleet_started", workers=[member.name for member, _ in self._children])
         with self._hearing_signals():
             try:
                 while not self._asked_to_stop:
-                    for child in self._children:
-                        child.tend()
+                    for member, child in self._children:
+                        self._watch(member, child)
                     time.sleep(POLL_SECONDS)
             finally:
                 drained = self._stop()
         log.info("fleet_stopped", drained=drained)
         return 0 if drained else exit_codes.INTERRUPTED
 
+    def _watch(self, member: Member, child: ChildProcess) -> None:
+        before = child.pid
+        try:
+            ended = child.watch()
+        except ChildFailed as failed:
+            raise self._failure(member, failed) from failed
+        if ended:
+            facts = {"lived_seconds": round(ended.lived_seconds, 1), "restart_seconds": ended.restart_seconds}
+            log.warning("worker_ended", worker=member.name, by=ended.how, **facts)
+        elif child.pid != before:
+            log.info("worker_started", worker=member.name, device=member.place, pid=child.pid)
+
+    def _failure(self, member: Member, failed: ChildFailed) -> FleetFailed:
+        if failed.exit_code in FINAL:
+            return FleetFailed(
+                f"worker {member.name} on {member.place} cannot start: {FINAL[failed.exit_code]} ({failed}); "
+                "its own line above says which",
+                failed.exit_code,
+            )
+        look = "its last lines above say why"
+        if failed.exit_code == -signal.SIGKILL:
+            look = "most often that is the kernel, out of memory: see dmesg, and use fewer or smaller workers"
+        return FleetFailed(
+            f"worker {member.name} on {member.place} ended {failed.ends} times in a row within "
+            f"{self._backoff.steady_seconds:.0f} s of its start, the last time by {failed}: {look}. "
+            f"The fleet stops; `maskmill-worker --device {member.place}` tries this worker alone",
+            exit_codes.UNAVAILABLE,
+        )
+
     def _stop(self) -> bool:
         """Let the workers drain; whether all did. Killed are those that take too long, or all at another signal."""
-        left = [child for child in self._children if child.terminate()]
-        log.info("fleet_stopping", workers=[child.member.name for child in left])
+        left = [(member, child) for member, child in self._children if child.terminate()]
+        log.info("fleet_stopping", workers=[member.name for member, _ in left])
         deadline = time.monotonic() + self._stop_seconds
-        while any(child.runs() for child in left):
+        while any(child.runs() for _, child in left):
             if self._asked_to_stop > 1 or time.monotonic() > deadline:
-                for child in left:
-                    child.kill()
+                for member, child in left:
+                    # Its shards are taken over when their leases expire.
+                    if child.kill():
+                        log.warning("worker_killed", worker=member.name)
                 return False
             time.sleep(POLL_SECONDS)
         return True
@@ -113,91 +122,3 @@ class Fleet:
 
     def _hear(self, *_: Any) -> None:
         self._asked_to_stop += 1
-
-
-class _Child:
-    """A member's process: absent at first and during a backoff."""
-
-    def __init__(self, member: Member, command: Sequence[str], backoff: Backoff) -> None:
-        self.member = member
-        self._command = [*command, f"--with-parent={os.getpid()}", *member.arguments]
-        self._backoff = backoff
-        self._process: subprocess.Popen[bytes] | None = None
-        self._start_at = self._started = time.monotonic()
-        self._quick_ends = 0
-
-    def tend(self) -> None:
-        """Start it if it is time to, see to it if it ended; raises `FleetFailed` when another start cannot help."""
-        if self._process is None:
-            if time.monotonic() >= self._start_at:
-                self._start()
-        elif (code := self._process.poll()) is not None:
-            self._process = None
-            self._ended(code)
-
-    def _start(self) -> None:
-        # A session of its own, so that Ctrl-C reaches the fleet alone, which then stops its workers in order.
-        self._process = subprocess.Popen(  # noqa: S603 - our own console script
-            self._command, env=dict(self.member.environment), stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        self._started = time.monotonic()
-        log.info("worker_started", worker=self.member.name, device=self.member.place, pid=self._process.pid)
-
-    def _ended(self, code: int) -> None:
-        lived_seconds = time.monotonic() - self._started
-        if code in FINAL:
-            raise FleetFailed(
-                f"worker {self.member.name} on {self.member.place} cannot start: {FINAL[code]} (exit code {code}); "
-                "its own line above says which",
-                code,
-            )
-        self._quick_ends = self._backoff.quick_ends(self._quick_ends, lived_seconds)
-        if self._quick_ends >= self._backoff.max_ends:
-            raise FleetFailed(self._crash_loop(code), exit_codes.UNAVAILABLE)
-        delay_seconds = self._backoff.delay_seconds(self._quick_ends)
-        self._start_at = time.monotonic() + delay_seconds
-        log.warning(
-            "worker_ended",
-            worker=self.member.name,
-            by=how_it_ended(code),
-            lived_seconds=round(lived_seconds, 1),
-            restart_seconds=delay_seconds,
-        )
-
-    def _crash_loop(self, code: int) -> str:
-        look = "its last lines above say why"
-        if code == -signal.SIGKILL:
-            look = "most often that is the kernel, out of memory: see dmesg, and use fewer or smaller workers"
-        return (
-            f"worker {self.member.name} on {self.member.place} ended {self._quick_ends} times in a row within "
-            f"{self._backoff.steady_seconds:.0f} s of its start, the last time by {how_it_ended(code)}: {look}. "
-            f"The fleet stops; `maskmill-worker --device {self.member.place}` tries this worker alone"
-        )
-
-    def runs(self) -> bool:
-        """Whether there is a process."""
-        return self._process is not None and self._process.poll() is None
-
-    def terminate(self) -> bool:
-        """Let it drain; False when there is nothing to wait for."""
-        if self._process is None or not self.runs():
-            return False
-        self._process.terminate()
-        return True
-
-    def kill(self) -> None:
-        """End it now. Its pool process and loaders end with it; its shards are taken over when their leases expire."""
-        if self._process is not None and self.runs():
-            self._process.kill()
-            self._process.wait()
-            log.warning("worker_killed", worker=self.member.name)
-
-
-def how_it_ended(code: int) -> str:
-    """An exit code of `subprocess` in words: negative ones are signals."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"

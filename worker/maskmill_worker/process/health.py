@@ -1,6 +1,7 @@
 """Which workers of this machine live: each keeps a small file fresh, and `maskmill-worker health` looks at the files.
 
 Files, not the broker: while the broker is away workers wait for it, and starting their container again would not help.
+A file says what its worker does, too. One that is there and would hear of no work (`deaf`) does not count as alive.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from urllib.parse import quote
 
 import psutil
@@ -35,8 +37,21 @@ CLOCK_SECONDS = 2.0
 """How exactly the start of a process can be told; a process of the same id that started at another time is another."""
 
 
-class Sign(BaseModel):
-    """What a worker writes about itself; `started` is when its process was created, in seconds of the epoch."""
+class State(StrEnum):
+    """What a worker does."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    WORKING = "working"
+    DRAINING = "draining"
+    DEAF = "deaf"
+
+
+class Heartbeat(BaseModel):
+    """What a worker writes about itself.
+
+    `started` is when its process was created, `since` when it began with what it does, in seconds of the epoch.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,14 +59,18 @@ class Sign(BaseModel):
     queue: str
     pid: int
     started: float
+    state: State
+    since: float
 
 
 @dataclass(frozen=True)
-class Vitals:
-    """One worker as its file shows it; `reason` says why it counts as alive or not."""
+class WorkerHealth:
+    """One worker as its heartbeat shows it; `reason` says why it counts as alive or not."""
 
     node: str
     pid: int
+    state: State
+    state_seconds: float
     alive: bool
     seen_seconds_ago: float
     reason: str
@@ -62,30 +81,49 @@ def run_folder(run_dir: Path | None) -> Path:
     return run_dir or Path(tempfile.gettempdir()) / f"maskmill-workers-{os.getuid()}"
 
 
-class HealthFile:
+class HeartbeatFile:
     """The file of this process. What goes wrong with it is logged: a full disk is no reason to stop segmenting."""
 
     def __init__(self, node: str, queue: str, run_dir: Path | None) -> None:
-        self._node, self._queue = node, queue
+        self.node, self.queue = node, queue
+        self.state = State.STARTING
+        self._since = time.time()
         self._shared = run_dir is None
         self._path = run_folder(run_dir) / f"{quote(f'{queue}.{node}', safe='@')}.json"
+        self._lock = Lock()
 
-    def touch(self) -> None:
+    def change(self, state: State) -> State | None:
+        """From now on the worker does this; what it did before, or None if that is the same."""
+        if state is self.state:
+            return None
+        before, self.state, self._since = self.state, state, time.time()
+        self.write()
+        return before
+
+    def write(self) -> None:
         """Write the file anew, in one step."""
         process = psutil.Process()
-        sign = Sign(node=self._node, queue=self._queue, pid=process.pid, started=process.create_time())
-        new = self._path.with_suffix(f".{sign.pid}")
+        heartbeat = Heartbeat(
+            node=self.node,
+            queue=self.queue,
+            pid=process.pid,
+            started=process.create_time(),
+            state=self.state,
+            since=self._since,
+        )
+        new = self._path.with_suffix(f".{heartbeat.pid}")
         try:
-            self._make_folder(self._path.parent)
-            new.write_text(sign.model_dump_json())
-            new.replace(self._path)
+            with self._lock:
+                self._make_folder(self._path.parent)
+                new.write_text(heartbeat.model_dump_json())
+                new.replace(self._path)
         except (OSError, UsageError) as error:
-            log.warning("no_sign_of_life", path=str(self._path), reason=one_line(error))
+            log.warning("no_heartbeat", path=str(self._path), reason=one_line(error))
 
     def remove(self) -> None:
         """Take the file away, unless it is another worker's of the same name by now."""
         with suppress(OSError, ValidationError):
-            if Sign.model_validate_json(self._path.read_bytes()).pid == os.getpid():
+            if Heartbeat.model_validate_json(self._path.read_bytes()).pid == os.getpid():
                 self._path.unlink()
 
     def _make_folder(self, folder: Path) -> None:
@@ -97,19 +135,19 @@ class HealthFile:
 
 
 @contextmanager
-def signs_of_life(file: HealthFile, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
+def heartbeats(file: HeartbeatFile, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
     """Keep the file fresh for the length of the block, from a thread of its own, and take it away after.
 
-    The tending thread would not do: writing the manifest of a large job, or waiting for a broker, can take minutes.
+    A thread that asks servers would not do: waiting for a broker, or writing a large manifest, can take minutes.
     """
     stopped = Event()
 
     def beat() -> None:
         while not stopped.wait(beat_seconds):
-            file.touch()
+            file.write()
 
-    file.touch()
-    thread = Thread(target=beat, name="beat", daemon=True)
+    file.write()
+    thread = Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -119,37 +157,51 @@ def signs_of_life(file: HealthFile, beat_seconds: float = BEAT_SECONDS) -> Itera
         file.remove()
 
 
-def workers(queue: str, run_dir: Path | None) -> list[Vitals]:
+def workers(queue: str, run_dir: Path | None) -> list[WorkerHealth]:
     """Those workers of the queue on this machine that should be alive, by name: all that did not leave in order."""
-    found = (_vitals(path, queue) for path in sorted(run_folder(run_dir).glob("*.json")))
-    return [vitals for vitals in found if vitals]
+    found = (_health(path, queue) for path in sorted(run_folder(run_dir).glob("*.json")))
+    return [health for health in found if health]
 
 
-def _vitals(path: Path, queue: str) -> Vitals | None:
+def _health(path: Path, queue: str) -> WorkerHealth | None:
     try:
-        sign = Sign.model_validate_json(path.read_bytes())
+        heartbeat = Heartbeat.model_validate_json(path.read_bytes())
         age = time.time() - path.stat().st_mtime
     except (OSError, ValidationError):  # it left a moment ago, or the file is not a worker's
         return None
-    runs = _runs(sign)
+    runs = _runs(heartbeat)
     if not runs and age > FORGET_SECONDS:
         with suppress(OSError):
             path.unlink()
         return None
-    if sign.queue != queue:
+    if heartbeat.queue != queue:
         return None
-    reason = "alive"
+    problem = _problem(heartbeat, runs=runs, age=age)
+    return WorkerHealth(
+        node=heartbeat.node,
+        pid=heartbeat.pid,
+        state=heartbeat.state,
+        state_seconds=round(max(0.0, time.time() - heartbeat.since), 1),
+        alive=not problem,
+        seen_seconds_ago=round(age, 1),
+        reason=problem or "alive",
+    )
+
+
+def _problem(heartbeat: Heartbeat, *, runs: bool, age: float) -> str:
     if not runs:
-        reason = "its process has ended, and no worker took its place"
-    elif age > LOST_SECONDS:
-        reason = "its process is there and gives no sign: it hangs"
-    return Vitals(sign.node, sign.pid, runs and age <= LOST_SECONDS, round(age, 1), reason)
+        return "its process has ended, and no worker took its place"
+    if age > LOST_SECONDS:
+        return "its process is there and gives no sign: it hangs"
+    if heartbeat.state is State.DEAF:
+        return "it takes no message although work waits: it connects anew, and then starts anew"
+    return ""
 
 
-def _runs(sign: Sign) -> bool:
+def _runs(heartbeat: Heartbeat) -> bool:
     try:
-        process = psutil.Process(sign.pid)
+        process = psutil.Process(heartbeat.pid)
         started, status = process.create_time(), process.status()
     except psutil.Error:
         return False
-    return status != psutil.STATUS_ZOMBIE and abs(started - sign.started) <= CLOCK_SECONDS
+    return status != psutil.STATUS_ZOMBIE and abs(started - heartbeat.started) <= CLOCK_SECONDS

@@ -1,0 +1,166 @@
+"""The `maskmill` command without servers: what it loads, and texts that come from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from importlib.metadata import version
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from maskmill import exit_codes
+from maskmill.errors import BrokerUnavailable, ModelRefused, UsageError
+from maskmill.schema import Counts, FailureExample, JobState, JobStatus
+from maskmill_producer.cli import display
+from maskmill_producer.cli.exits import exit_code
+from maskmill_producer.cli.lifecycle import age
+from maskmill_producer.cli.main import app
+from maskmill_producer.embedded import EmbeddedServersFailed
+
+HEAVY = {
+    "PIL",
+    "boto3",
+    "celery",
+    "httpx",
+    "kombu",
+    "maskmill.client",
+    "maskmill.schema",
+    "maskmill_producer.embedded",
+    "maskmill_producer.local",
+    "maskmill_producer.report",
+    "numpy",
+    "psutil",
+    "pyarrow",
+    "pydantic_settings",  # typer loads pydantic itself
+    "redis",
+    "stamina",
+    "structlog",
+}
+
+LOADED = """
+import sys
+from maskmill_producer.cli.main import main
+sys.argv = ["maskmill", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("loaded:", *sys.modules)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["servers", "--help"], ["submit", "--help"]])  # fmt: skip  # noqa: E501
+def test_help_loads_neither_client_nor_servers_nor_pictures(arguments: list[str]) -> None:
+    result = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, timeout=60)
+    loaded = set(result.stdout.partition("loaded:")[2].split())
+    assert "typer" in loaded, result.stderr
+    assert loaded & HEAVY == set()
+
+
+def test_the_package_loads_what_is_asked_for() -> None:
+    shown = "print('maskmill.schema' in sys.modules, dir(maskmill))"
+    text = f"import sys, maskmill; {shown}; from maskmill import Client, Spec"
+    result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.startswith("False")
+    assert "'Client'" in result.stdout
+    with pytest.raises(ImportError, match="Clinet"):
+        from maskmill import Clinet  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"maskmill {version('maskmill')}\n"
+
+
+@pytest.mark.parametrize("command", ["run", "bench", "submit"])
+def test_each_option_of_a_job_is_explained_once(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "140", "TERM": "dumb"}).stdout
+    for option in ("--model", "--subtask", "--threshold", "--batch-size", "--deterministic"):
+        assert len(re.findall(rf"│ {option} ", shown)) == 1, option
+    assert "What changes the masks" in shown
+    assert ("--priority" in shown, "--overwrite" in shown) == (command == "submit", command != "bench")
+
+
+# Texts from elsewhere
+
+ODD = "photos [raw]/[/x] [red]:smile: \x1b[2J\nend"
+
+
+def status(text: str) -> JobStatus:
+    return JobStatus(
+        job="20261122-205301-9f86d081",
+        out=f"s3://b/{text}",
+        state=JobState.CANCELLED,
+        reason=text,
+        submitted=1,
+        counts=Counts(failed=1),
+        failures={"not_found": 1},
+        examples={"not_found": FailureExample(uri=text, reason=text)},
+        shards=1,
+        shards_done=1,
+    )
+
+
+def test_texts_from_elsewhere_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    display.say(ODD)
+    display.remark(ODD)
+    display.print_line("uri", ODD)
+    display.print_error("code", ODD, as_json=False)
+    display.print_end(status(ODD))
+    display.console.print(display.jobs_table([status(ODD)]), width=200)
+    said = capsys.readouterr()
+    shown = said.out + said.err
+    assert shown.count("photos [raw]/[/x] [red]:smile: \\x1b[2J") >= 6
+    assert "\x1b[2J" not in shown
+    assert "\nend" not in shown.replace("error: photos [raw]/[/x] [red]:smile: \\x1b[2J\nend", "")
+
+
+def test_the_title_of_a_bar_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200, markup=False, emoji=False, color_system=None)
+    monkeypatch.setattr(display, "errors", console)
+    with display.job_bar(ODD) as show:
+        show(status(ODD))
+    assert "photos [raw]/[/x] [red]:smile: \\x1b[2J" in screen.getvalue()
+    assert "1 failed" in screen.getvalue()
+
+
+# Small things
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("45m", timedelta(minutes=45)), ("12h", timedelta(hours=12)), ("30d", timedelta(30)), ("2w", timedelta(14))],
+)
+def test_an_age_is_a_number_and_a_unit(text: str, span: timedelta) -> None:
+    assert age(text) == span
+
+
+@pytest.mark.parametrize("text", ["", "d", "30", "-1d", "1.5d", "30 d", "30y", "٣d"])
+def test_any_other_age_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        age(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (EmbeddedServersFailed("down"), exit_codes.UNAVAILABLE),
+        (BrokerUnavailable("down"), exit_codes.UNAVAILABLE),
+        (ModelRefused("no"), exit_codes.MODEL),
+        (UsageError("no"), exit_codes.USAGE),
+    ],
+)
+def test_an_error_s_class_decides_the_exit_code(error: UsageError, code: int) -> None:
+    assert exit_code(error) == code
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 B"), (999, "999 B"), (1536, "1.5 kB"), (250_000, "250 kB"), (3_200_000_000, "3.2 GB")]
+)
+def test_sizes_are_in_the_unit_that_reads_best(number: int, text: str) -> None:
+    assert display.size(number) == text
