@@ -6,12 +6,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from maskmill_worker.shards.crashes import CrashNote
-from maskmill_worker.tasks import EXIT_DEVICE_LOST
 
 from maskmill import Client
 from maskmill.schema import Counts
 from maskmill.settings import Settings
+from maskmill_worker.shards.crashes import CrashNote
+from maskmill_worker.tasks import EXIT_DEVICE_LOST
 from tests.acceptance.images import write_good
 from tests.acceptance.poison import write_model, write_poison
 from tests.conftest import StartWorker, wait_for
