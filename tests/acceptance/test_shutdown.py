@@ -51,4 +51,4 @@ def test_sigterm_ends_a_worker_whose_servers_are(
         os.kill(server.pid, fault)
     worker.process.wait(client.settings.drain_seconds + LEAVE_SECONDS + 2)
 
-    assert not psutil.wait_procs(family, timeout=5)[1]
+    assert not psutil.wait_procs(family, timeout=120)[1]

@@ -20,7 +20,7 @@ from maskmill.schema import Counts
 from tests.acceptance.images import jpeg
 from tests.conftest import StartWorker
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 SECRETS = ("u-ser", "pass-word", "sig-nature", base64.b64encode(b"u-ser:pass-word").decode())
 

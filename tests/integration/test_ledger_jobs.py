@@ -13,8 +13,6 @@ from maskmill.schema import Counts, FailureExample
 from maskmill.services import Services
 from tests.integration.ledger_jobs import INSTANT, JOB, LEASE, create, expire, failed, keys
 
-pytestmark = pytest.mark.timeout(60)
-
 OTHER = "20261123-000000-00000001"
 UNKNOWN = "20200101-000000-00000000"
 

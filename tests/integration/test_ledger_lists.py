@@ -14,8 +14,6 @@ from maskmill.services import Services
 from maskmill.settings import Settings
 from tests.integration.ledger_jobs import JOB, LEASE, OUT, create, failed, keys, won
 
-pytestmark = pytest.mark.timeout(60)
-
 OTHER = "20261123-000000-00000001"
 UNKNOWN = "20200101-000000-00000000"
 

@@ -19,8 +19,6 @@ from maskmill.services import Services
 from tests.integration.ledger_jobs import JOB, LEASE, OUT, create, failed, won
 from tests.integration.ledger_truth import PARTS
 
-pytestmark = pytest.mark.timeout(60)
-
 SHARDS = 6
 Failures = Mapping[str, tuple[int, FailureExample]]
 

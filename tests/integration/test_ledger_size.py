@@ -11,8 +11,6 @@ from maskmill.schema import Counts
 from maskmill.services import Services
 from tests.integration.ledger_jobs import JOB, LEASE, OUT, create, won
 
-pytestmark = pytest.mark.timeout(60)
-
 LAST = 2**31 - 1
 """The last shard that a job can have."""
 

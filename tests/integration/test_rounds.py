@@ -25,8 +25,6 @@ from maskmill.storage.store import Store
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.slice import Slice
 
-pytestmark = pytest.mark.timeout(280)
-
 IMAGES, SHARD_SIZE = 5, 2
 LEASE_SECONDS = 0.3
 END_SECONDS = 20.0

@@ -29,8 +29,6 @@ from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.slice import Slice
 from tests.conftest import wait_for
 
-pytestmark = pytest.mark.timeout(120)
-
 MAX_ATTEMPTS = 3
 IMAGES, SHARD_SIZE, SHARDS = 6, 2, 3
 CLOSED_PORT = "http://127.0.0.1:9"

@@ -159,7 +159,7 @@ def signalled(fleet: Fleet, ready: Path, *numbers: signal.Signals) -> int:
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.02)
