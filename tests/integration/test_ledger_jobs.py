@@ -166,7 +166,7 @@ def test_a_closed_job_is_no_longer_open_and_keeps_its_counters_for_a_while(ledge
     ledger.claim_next("a", LEASE)
     ledger.cancel(JOB)
     ledger.book(JOB, 3, Counts(stored=10), {})
-    ledger.close(JOB, 0.3)
+    ledger.close(JOB, 0, 0.3)
     assert ledger.open_jobs() == ledger.closing() == []
     assert ledger.jobs() == [JOB]
     assert ledger.progress(JOB).counts == Counts(stored=10, cancelled=30)

@@ -158,7 +158,7 @@ def test_an_earlier_round_never_comes_back(ledger: Ledger) -> None:
 
 def test_a_closed_job_is_complete_although_nothing_is_in_flight_any_more(ledger: Ledger) -> None:
     ledger.cancel(JOB)
-    ledger.close(JOB, LEASE)
+    ledger.close(JOB, 0, LEASE)
     assert state(ledger) == LedgerState(retry_round=0, done=b"\x80", complete=True)
 
 
@@ -181,7 +181,7 @@ def test_what_workers_write_after_a_key_was_lost_hinders_nobody(
 def test_a_closed_job_that_is_retried_is_open_and_does_not_expire(ledger: Ledger) -> None:
     for shard in range(SHARDS):
         ledger.book(JOB, shard, Counts(stored=10), {})
-    ledger.close(JOB, 0.3)
+    ledger.close(JOB, 0, 0.3)
     rebuild(ledger, {0, 1, 2, 3, 4}, Counts(stored=50), retry_round=1)
     assert (ledger.open_jobs(), ledger.closing()) == ([JOB], [])
     time.sleep(0.35)

@@ -34,8 +34,8 @@ def test_a_slice_is_long_against_the_time_that_its_model_took(clock: Clock) -> N
         answers[seconds] = turn.stay_with_same_model, turn.stay_with_other_model
     assert answers == {
         0: (True, True),
-        2.9: (True, True),
-        3.1: (False, True),
+        0.9: (True, True),
+        1.1: (False, True),
         19.9: (False, True),
         20.1: (False, False),
     }
