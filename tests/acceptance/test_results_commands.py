@@ -24,7 +24,13 @@ def maskmill(environment: dict[str, str], tmp_path: Path) -> Run:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [MASKMILL, *map(str, arguments)]
         return subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL
+            command,
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
         )
 
     return run
