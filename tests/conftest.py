@@ -103,7 +103,7 @@ def environment(settings: Settings, servers: embedded.Servers) -> dict[str, str]
     return environment_of(settings, servers)
 
 
-def wait_for(happened: Callable[[], bool], what: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(happened: Callable[[], bool], what: Callable[[], object], seconds: float = 600) -> None:
     """Wait until it has happened; if it does not, fail and say what there is instead."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -132,7 +132,7 @@ class Worker:
     @property
     def pool_child(self) -> psutil.Process:
         """The process that runs the shards: the worker's child that has the pool's command line."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             for child in psutil.Process(self.process.pid).children():
                 if "spawn_main" in " ".join(child.cmdline()):

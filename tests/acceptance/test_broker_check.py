@@ -13,7 +13,7 @@ def test_a_cluster_is_refused_with_a_sentence(start_worker: StartWorker, tmp_pat
     with valkey(tmp_path, "cluster-enabled yes") as port:
         worker = start_worker(MASKMILL_BROKER_URL=url(port))
 
-        assert worker.process.wait(60) == exit_codes.USAGE
+        assert worker.process.wait(600) == exit_codes.USAGE
 
     [error] = [line for line in worker.log.read_text().splitlines() if line.startswith("error: ")]
     assert "Redis Cluster" in error

@@ -12,7 +12,7 @@ from maskmill import Client, Result
 
 BAR = 0.80
 MAX_BYTES = 8 * 2**20
-WAIT_SECONDS = 280
+WAIT_SECONDS = 600
 MODEL = Path(__file__).parents[2] / "worker" / "maskmill_worker" / "demo_model"
 
 

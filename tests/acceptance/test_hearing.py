@@ -16,7 +16,7 @@ from tests.conftest import DEMO_SAMPLES, StartWorker, Worker, wait_for, worker_s
 
 DEAF_WORKER = (sys.executable, str(Path(__file__).parent / "deaf_worker.py"))
 HEALTH = (str(Path(sys.executable).parent / "maskmill-worker"), "health", "--json")
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def start_deaf_worker(deaf_environment: dict[str, str], tmp_path: Path) -> Itera
 
 def health(environment: dict[str, str]) -> dict[str, Any]:
     """What `maskmill-worker health` says of the one worker, with its exit code."""
-    asked = subprocess.run(HEALTH, env=environment, capture_output=True, text=True, timeout=60)
+    asked = subprocess.run(HEALTH, env=environment, capture_output=True, text=True, timeout=600)
     [worker] = json.loads(asked.stdout)["workers"]
     return {**worker, "code": asked.returncode}
 

@@ -17,7 +17,7 @@ from maskmill.schema import JobState
 from maskmill.settings import Settings
 from tests.conftest import DEMO_SAMPLES, StartWorker
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 JOB = "20261122-205301-9f86d081"
 
 

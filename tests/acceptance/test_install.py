@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_base_install_submits_and_watches_without_torch(environment: dict[str, str], tmp_path: Path) -> None:
     write_good(tmp_path / "pictures", 2)
     bare = tmp_path / "venv" / "bin"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=600)
     install = [sys.executable, "-m", "pip", "--python", bare / "python", "install", "-q", "--no-compile", ROOT]
-    subprocess.run(install, check=True, timeout=280, capture_output=True)
+    subprocess.run(install, check=True, timeout=600, capture_output=True)
 
     def run(*command: object) -> subprocess.CompletedProcess[str]:
         arguments = [str(each) for each in command]
-        return subprocess.run(arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        return subprocess.run(arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
 
     torch = run(bare / "python", "-c", "import torch")
     submitted = run(bare / "maskmill", "submit", "pictures", "--model", "demo")
@@ -52,7 +52,7 @@ def test_modules_of_the_user_with_common_names_are_no_concern_of_ours(command: s
 @pytest.mark.slow
 def test_the_wheel_has_no_name_that_another_may_have(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", tmp_path, ROOT]
-    subprocess.run(build, check=True, timeout=200, capture_output=True)
+    subprocess.run(build, check=True, timeout=600, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name.split("/")[0] for name in archive.namelist()}

@@ -24,7 +24,7 @@ from tests.conftest import DEMO_SAMPLES
 
 pytestmark = pytest.mark.attended
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
 from tests.conftest import StartWorker
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 IMAGES = 60
 
 
@@ -51,7 +51,7 @@ def test_killing_the_worker_and_starting_another_loses_nothing(
     family = psutil.Process(worker.process.pid).children(recursive=True)
 
     os.kill(worker.process.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=120)
     start_worker()
     job.wait(timeout=WAIT_SECONDS)
 
@@ -68,7 +68,7 @@ def test_sigterm_gives_the_shard_back_and_another_worker_finishes(
     wait_until_some_are_stored(job)
 
     worker.process.terminate()
-    worker.process.wait(30)
+    worker.process.wait(600)
     left = job.status()
     start_worker()
     job.wait(timeout=WAIT_SECONDS)
@@ -87,7 +87,7 @@ def test_a_draining_worker_finishes_what_it_has_in_hand_and_leaves(
     wait_until_some_are_stored(job)
 
     worker.process.terminate()
-    worker.process.wait(30)
+    worker.process.wait(600)
 
     left = job.status()
     assert left.shards_claimed == 0

@@ -12,7 +12,7 @@ from maskmill import Client, Settings
 from maskmill.queue import Queue
 from tests.conftest import DEMO_SAMPLES, StartWorker, wait_for
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 SILENCE_SECONDS = 2.0
 """How long a stranger waits for an answer to what it asks."""
 

@@ -16,7 +16,7 @@ from maskmill.schema import Counts, JobState, Status
 from tests.acceptance.images import write_good
 from tests.conftest import StartWorker
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 
 

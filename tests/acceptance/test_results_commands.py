@@ -14,8 +14,6 @@ from maskmill import Client, Settings
 from maskmill.storage import keys
 from tests.integration.finished_jobs import finished_job, key_of, mask_png, submitted_job
 
-pytestmark = pytest.mark.timeout(180)
-
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 NAMES = [f"{n:02d}" for n in range(5)]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,7 +24,13 @@ def maskmill(environment: dict[str, str], tmp_path: Path) -> Run:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [MASKMILL, *map(str, arguments)]
         return subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            command,
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
         )
 
     return run

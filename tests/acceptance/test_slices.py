@@ -13,7 +13,7 @@ from maskmill_producer import embedded
 from tests.acceptance.images import write_good
 from tests.conftest import StartWorker, settings_of
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 
 
 @pytest.fixture

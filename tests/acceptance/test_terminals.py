@@ -22,7 +22,7 @@ EXIT_FAILURES, EXIT_USAGE, EXIT_UNAVAILABLE = 4, 2, 5
 
 def maskmill(*arguments: object, environment: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [MASKMILL, *map(str, arguments)]
-    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=600)
 
 
 def test_submit_watch_status_and_results(

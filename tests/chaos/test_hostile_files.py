@@ -12,7 +12,7 @@ from tests.chaos.form import LONG, record
 from tests.chaos.hostile_files import KINDS, files, sample
 from tests.conftest import StartWorker
 
-WAIT_SECONDS = 1800 if LONG else 240
+WAIT_SECONDS = 1800 if LONG else 600
 OURS = {"error", "image_error", "crashed", "overdue", "worker_error", "worker_crashed", "loader_died"}
 """Codes that would tell of a fault of ours, whatever the file."""
 

@@ -18,7 +18,7 @@ from tests.conftest import StartWorker, settings_of
 IMAGES, REPEATS, SLEEPS = (2000, 20, 10) if LONG else (80, 5, 1)
 SHARD_SIZE = 4
 LEASE_SECONDS = 2
-WAIT_SECONDS = 1800 if LONG else 200
+WAIT_SECONDS = 1800 if LONG else 600
 SEED = 20261123
 
 

@@ -18,7 +18,7 @@ from tests.conftest import StartWorker, settings_of
 
 IMAGES = 5000 if LONG else 60
 SHARE = 0.3
-WAIT_SECONDS = 7200 if LONG else 240
+WAIT_SECONDS = 7200 if LONG else 600
 
 
 @pytest.fixture

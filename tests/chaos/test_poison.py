@@ -18,7 +18,7 @@ IMAGES, EACH = (1980, 4) if LONG else (20, 1)
 COLOURS = {colour: code for colour, code in POISON.items() if LONG or colour != "black"}
 """Each image that ends the model's process costs half a minute of starting it again."""
 
-WAIT_SECONDS = 3600 if LONG else 240
+WAIT_SECONDS = 3600 if LONG else 600
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, Worker, environment_of, settings_of, worker_starter
 
 IMAGES = 2000 if LONG else 160
-WAIT_SECONDS = 7200 if LONG else 240
+WAIT_SECONDS = 7200 if LONG else 600
 RECOVERY_SECONDS = 600 if LONG else 120
 BLACK_HOLE_SECONDS = 60 if LONG else 5
 FULL_SECONDS = 5 if LONG else 2

@@ -13,7 +13,7 @@ from tests.conftest import environment_of, settings_of, worker_starter
 from tests.exactness.compare import assert_same_output, stock_output
 from tests.exactness.families import CASE_IDS, CASES, FAMILIES
 
-WAIT_SECONDS = 280
+WAIT_SECONDS = 600
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,6 @@ from maskmill.storage.store import Store
 from maskmill_producer import embedded
 from tests.chaos.fault_proxy import fault_proxy
 
-pytestmark = pytest.mark.timeout(60)
-
 SPEC = Spec(model="some/model", threshold=0.25)
 IMAGES, SHARD_SIZE, SHARDS = 11, 3, 4
 

@@ -14,8 +14,6 @@ from maskmill.errors import ObjectForbidden, StoreUnavailable
 from maskmill.settings import S3Settings, Settings
 from maskmill.storage.store import Store
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def store(settings: Settings) -> Store:

@@ -26,8 +26,6 @@ from maskmill.storage.store import Store
 from maskmill_producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
 from tests.conftest import hear_ctrl_c
 
-pytestmark = pytest.mark.timeout(120)
-
 # A user in a process of its own: says that it is in, and leaves when its stdin closes.
 USER = """
 import sys
@@ -100,12 +98,12 @@ def endpoint(user: subprocess.Popen[str]) -> str:
 def press_ctrl_c(user: subprocess.Popen[str]) -> None:
     """Interrupt all processes of the user's terminal, and wait for the user to end."""
     os.killpg(user.pid, signal.SIGINT)
-    user.wait(60)
+    user.wait(600)
 
 
 def leave(user: subprocess.Popen[str]) -> None:
     """Let the user leave in good order."""
-    user.communicate(timeout=60)
+    user.communicate(timeout=600)
     assert user.returncode == 0
 
 
@@ -140,7 +138,7 @@ def alive(process: psutil.Process) -> bool:
 
 def kill(process: psutil.Process) -> None:
     process.kill()
-    process.wait(10)
+    process.wait(600)
 
 
 def test_a_state_folder_may_have_a_long_name_with_spaces_and_commas(pair: Servers, pair_dir: Path) -> None:
@@ -308,7 +306,7 @@ def test_a_killed_user_leaves_the_pair_to_the_next_one_which_stops_it(
     killed = new_user()
     left_behind = endpoint(killed)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait(10)
+    killed.wait(600)
     servers = processes(state_dir)
 
     assert len(servers) == 2

@@ -11,9 +11,8 @@ from maskmill.ledger.ledger import Ledger
 from maskmill.schema import Counts
 from maskmill.services import Services
 from maskmill.settings import Settings
+from tests.conftest import wait_for
 from tests.integration.ledger_jobs import INSTANT, JOB, LEASE, OUT, create, expire, won
-
-pytestmark = pytest.mark.timeout(60)
 
 OTHER = "20261123-000000-00000001"
 UNKNOWN = "20200101-000000-00000000"
@@ -61,12 +60,12 @@ def test_a_shard_that_is_done_is_not_claimed(ledger: Ledger) -> None:
 def test_a_renewed_lease_does_not_expire(services: Services) -> None:
     ledger = services.ledger
     create(ledger, shards=1)
-    claim(ledger, lease_seconds=1)
-    for _ in range(3):
-        time.sleep(0.4)
-        assert ledger.renew(JOB, [0], "a", 1) == {0: Renewal.RENEWED}
+    claim(ledger, lease_seconds=2)
+    for _ in range(2):
+        time.sleep(1.2)
+        assert ledger.renew(JOB, [0], "a", 2) == {0: Renewal.RENEWED}
     assert claim(ledger, "b").state is ClaimState.NONE
-    time.sleep(1.1)
+    wait_for(lambda: ledger.claimable(10) == 1, lambda: "its lease is not over")
     assert won(claim(ledger, "b")) == (0, 2)
 
 
@@ -74,11 +73,10 @@ def test_an_expired_lease_is_claimed_without_anybody_s_help_and_its_owner_has_lo
     """Also when its job had left the runnable ones."""
     ledger = services.ledger
     create(ledger, shards=1)
-    claim(ledger, "a", 0.3)
+    claim(ledger, "a", 2)
     assert claim(ledger, "b").state is ClaimState.NONE
     assert ledger.claimable(10) == 0
-    time.sleep(0.35)
-    assert ledger.claimable(10) == 1
+    wait_for(lambda: ledger.claimable(10) == 1, lambda: "its lease is not over")
     assert won(claim(ledger, "b")) == (0, 2)
     assert ledger.renew(JOB, [0], "a", LEASE) == {0: Renewal.LOST}
     assert not ledger.release(JOB, 0, "a")
@@ -91,9 +89,9 @@ def test_a_lease_that_was_over_and_is_renewed_is_live_again(services: Services) 
     claim(ledger, "a", INSTANT)
     expire()
     assert ledger.claimable(10) == 1
-    assert ledger.renew(JOB, [0], "a", 0.3) == {0: Renewal.RENEWED}
+    assert ledger.renew(JOB, [0], "a", 2) == {0: Renewal.RENEWED}
     assert claim(ledger, "b").state is ClaimState.NONE
-    time.sleep(0.35)
+    wait_for(lambda: ledger.claimable(10) == 1, lambda: "its lease is not over")
     assert won(claim(ledger, "b")) == (0, 2)
 
 
@@ -137,11 +135,10 @@ def test_a_shard_that_waits_for_its_next_attempt_is_nobody_s_until_then(services
     ledger = services.ledger
     create(ledger, shards=1)
     claim(ledger)
-    ledger.release(JOB, 0, "a", delay_seconds=0.3)
+    ledger.release(JOB, 0, "a", delay_seconds=2)
     assert ledger.progress(JOB).waiting == 1
     assert (claim(ledger, "b").state, ledger.claimable(10)) == (ClaimState.NONE, 0)
-    time.sleep(0.35)
-    assert ledger.claimable(10) == 1
+    wait_for(lambda: ledger.claimable(10) == 1, lambda: "its delay is not over")
     assert won(claim(ledger, "b")) == (0, 2)
 
 

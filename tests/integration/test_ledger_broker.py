@@ -21,8 +21,6 @@ from maskmill.services import Services
 from tests.integration.ledger_jobs import JOB, LEASE, create
 from tests.integration.valkey import client, url, valkey
 
-pytestmark = pytest.mark.timeout(60)
-
 USERS = (
     "user default on nopass ~* &* +@all",
     "user worker on >hunter2 ~maskmill* &* +@all -@dangerous +info",
@@ -53,7 +51,7 @@ def asks(ledger: Ledger) -> list[Callable[[], Any]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -12,9 +12,8 @@ from maskmill.ledger.ledger import Ledger
 from maskmill.schema import Counts, FailureExample
 from maskmill.services import Services
 from maskmill.settings import Settings
+from tests.conftest import wait_for
 from tests.integration.ledger_jobs import JOB, LEASE, OUT, create, failed, keys, won
-
-pytestmark = pytest.mark.timeout(60)
 
 OTHER = "20261123-000000-00000001"
 UNKNOWN = "20200101-000000-00000000"
@@ -109,13 +108,12 @@ def test_workers_count_while_they_are_heard_of(ledger: Ledger) -> None:
 
 
 def test_one_of_many_is_elected_until_its_time_is_over(ledger: Ledger) -> None:
-    assert [ledger.elect(owner, 0.4) for owner in ("a", "b", "a")] == [True, False, True]
-    time.sleep(0.25)
-    assert ledger.elect("a", 0.4)
-    time.sleep(0.25)
-    assert not ledger.elect("b", LEASE)
-    time.sleep(0.2)
-    assert ledger.elect("b", LEASE)
+    assert [ledger.elect(owner, 2) for owner in ("a", "b", "a")] == [True, False, True]
+    time.sleep(1.2)
+    assert ledger.elect("a", 2)
+    time.sleep(1.2)
+    assert not ledger.elect("b", LEASE), "its time began anew"
+    wait_for(lambda: ledger.elect("b", LEASE), lambda: "the first one's time is not over")
     assert not ledger.elect("a", LEASE)
 
 

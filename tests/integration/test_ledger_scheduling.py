@@ -14,8 +14,6 @@ from maskmill.services import Services
 from tests.integration.ledger_fleet import FOREVER, Worker, fleet
 from tests.integration.ledger_jobs import create
 
-pytestmark = pytest.mark.timeout(120)
-
 BIG, SMALL, THIRD = "20261122-000000-0000000b", "20261123-000000-0000000a", "20261124-000000-0000000c"
 MANY = 100_000
 

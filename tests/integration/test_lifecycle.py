@@ -17,8 +17,6 @@ from maskmill.storage import keys
 from maskmill.storage.store import Store
 from tests.integration.finished_jobs import finish, finished_job, key_of, submitted_job
 
-pytestmark = pytest.mark.timeout(120)
-
 NAMES = [f"{n:02d}" for n in range(8)]
 
 

@@ -20,8 +20,6 @@ from maskmill_producer.local.folder import Folder, Unplaceable
 from maskmill_producer.local.mirror import check_replaceable, mirror
 from tests.integration.finished_jobs import SEGMENTS, finished_job, key_of, mask_png, submitted_job
 
-pytestmark = pytest.mark.timeout(120)
-
 NAMES = [f"{n:02d}" for n in range(11)]
 HOSTILE_KEYS = [
     "/etc/evil.png",
@@ -397,7 +395,7 @@ def test_a_replacement_that_is_killed_goes_on_the_next_time(
     (out / "masks" / "mine.txt").write_text("mine")
     job = finished_job(client, NAMES[3:], threshold=0.3, failed=NAMES[5:7])
     command = [sys.executable, "-c", KILLED, job.id, str(out), str(files)]
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert killed.returncode == 9, killed.stderr
 
     mirror(job, out, replace=True)

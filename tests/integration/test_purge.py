@@ -13,8 +13,6 @@ from maskmill.storage.store import Store
 from maskmill_producer import embedded
 from maskmill_producer.embedded.purge import purge
 
-pytestmark = pytest.mark.timeout(120)
-
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 
 

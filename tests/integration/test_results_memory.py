@@ -54,7 +54,7 @@ def large_job(client: Client, images: int, outcome: Outcome) -> Job:
 def peak_kb(job: Job, what: str, images: int, folder: Path, environment: dict[str, str]) -> int:
     """Resident memory at its highest in a process that reads all of the job."""
     command = [sys.executable, "-c", READ, job.id, what, str(folder)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     number, peak = map(int, result.stdout.split())
     assert number == images

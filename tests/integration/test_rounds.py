@@ -25,11 +25,9 @@ from maskmill.storage.store import Store
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.slice import Slice
 
-pytestmark = pytest.mark.timeout(280)
-
 IMAGES, SHARD_SIZE = 5, 2
 LEASE_SECONDS = 0.3
-END_SECONDS = 20.0
+END_SECONDS = 300.0
 STEPS = ("work", "work", "late", "close", "retry", "retry", "cancel", "resume", "forget", "lose")
 
 
@@ -195,7 +193,7 @@ def test_a_reader_who_races_with_a_retry_does_not_close_it(services: Services, t
     rebuild = services.ledger.rebuild
 
     def raced(*arguments: Any, **options: Any) -> None:
-        job.wait(timeout=5)  # another terminal's `maskmill watch`, just now
+        job.wait(timeout=300)  # another terminal's `maskmill watch`, just now
         rebuild(*arguments, **options)
         services.ledger.close(job.id, 0, 60)  # the end of what another reader began before
 
@@ -204,7 +202,7 @@ def test_a_reader_who_races_with_a_retry_does_not_close_it(services: Services, t
         assert job.retry() == 1
     assert job.manifest() is None
     history.work(0)
-    manifest = job.wait(timeout=5)
+    manifest = job.wait(timeout=300)
     assert before is not None
     assert (before.counts.failed, manifest.counts.failed, manifest.counts.stored) == (1, 0, 2)
     assert read_manifest(job.store, job.id, 0) == before
@@ -221,7 +219,7 @@ def test_an_owner_from_before_a_retry_changes_no_record(services: Services, tmp_
     reconcile_job(services, job.id)
     job.retry()
     history.work(0)
-    manifest = job.wait(timeout=5)
+    manifest = job.wait(timeout=300)
     objects = {item.key: item.etag for item in job.store.list()}
     commit_shard(services, job.out, ShardReport.from_json(report))
     assert {item.key: item.etag for item in job.store.list()} == objects

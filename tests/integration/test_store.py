@@ -32,8 +32,6 @@ from maskmill.settings import S3Settings, Settings
 from maskmill.storage.download import Download
 from maskmill.storage.store import ObjectReader, Store
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def store(settings: Settings) -> Store:

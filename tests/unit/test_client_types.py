@@ -50,7 +50,7 @@ def test_mypy_knows_the_parameters_of_a_job(text: str, lines: list[int], tmp_pat
     snippet = tmp_path / "snippet.py"
     snippet.write_text(text)
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--no-pretty", snippet]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     found = [line for line in result.stdout.splitlines() if ": error:" in line]
     assert [int(line.split(":")[1]) for line in found] == lines, result.stdout
 

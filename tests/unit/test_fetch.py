@@ -33,7 +33,9 @@ from maskmill.images.fetch import Fetcher, FetchLimits, ReadObject
 from maskmill.storage.download import Download
 
 BODY = bytes(range(256)) * 40
-LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=1.0, max_redirects=3, attempts=3, backoff_seconds=0.01)
+LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=60.0, max_redirects=3, attempts=3, backoff_seconds=0.01)
+BUSY_SECONDS = 30.0
+"""What a machine with much else to do may take for what is done in no time."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -86,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(429, Retry_After=seconds) if len(self.server.asked) == 1 else self.send(200, BODY)
 
     def answer_silent(self, _: str) -> None:
-        self.server.closing.wait(10)
+        self.server.closing.wait(2 * BUSY_SECONDS)
 
     def answer_drip(self, rest: str) -> None:
         """Never silent for long, never done: in the body or, for `drip/header`, before it."""
@@ -206,23 +208,21 @@ def test_a_server_that_always_fails_is_given_up(server: Server, fetcher: Fetcher
 def test_the_pause_that_a_server_asks_for_is_kept(server: Server, fetcher: Fetcher) -> None:
     start = time.monotonic()
     assert fetcher.fetch(server.url("pause/1")) == BODY
-    assert 1.0 <= time.monotonic() - start < 3.0
+    assert 1.0 <= time.monotonic() - start < BUSY_SECONDS
 
 
 def test_a_pause_that_is_too_long_is_not_kept(server: Server, fetcher: Fetcher) -> None:
     start = time.monotonic()
     assert fetcher.fetch(server.url("pause/3600")) == BODY
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < BUSY_SECONDS
 
 
 @pytest.mark.parametrize("path", ["silent", "drip/body", "drip/header"])
-def test_a_slow_server_is_a_timeout_after_the_limit_and_not_asked_again(
-    server: Server, fetcher: Fetcher, path: str
-) -> None:
-    start = time.monotonic()
+def test_a_slow_server_is_a_timeout_after_the_limit_and_not_asked_again(server: Server, path: str) -> None:
+    start, fetcher = time.monotonic(), Fetcher(replace(LIMITS, timeout_seconds=1.0))
     with pytest.raises(FetchTimeout, match="no whole answer in 1 s"):
         fetcher.fetch(server.url(path))
-    assert 0.9 < time.monotonic() - start < 2.5
+    assert 0.9 < time.monotonic() - start < BUSY_SECONDS
     assert len(server.asked) == 1
 
 

@@ -148,7 +148,7 @@ def signalled(fleet: Fleet, ready: Path, *numbers: signal.Signals) -> int:
         wait_for(ready.exists)
         for number in numbers:
             os.kill(os.getpid(), number)
-            time.sleep(0.6)
+            time.sleep(2)  # two at once would be heard as one
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -159,7 +159,7 @@ def signalled(fleet: Fleet, ready: Path, *numbers: signal.Signals) -> int:
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.02)

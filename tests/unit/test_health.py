@@ -53,7 +53,7 @@ def test_a_worker_is_seen_while_it_runs_and_not_after(tmp_path: Path) -> None:
 def test_the_file_is_kept_fresh(tmp_path: Path) -> None:
     with heartbeats(HeartbeatFile("gpu0@host", "q", tmp_path), beat_seconds=0.02):
         make_older(only_file(tmp_path), 50)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while workers("q", tmp_path)[0].seen_seconds_ago > 10:
             assert time.monotonic() < deadline
             time.sleep(0.02)

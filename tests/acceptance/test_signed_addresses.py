@@ -1,0 +1,88 @@
+"""Images behind user, password and signature: fetched with them by a real worker, and shown without them anywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from maskmill import Client, Settings
+from maskmill.schema import Counts
+from tests.acceptance.images import jpeg
+from tests.conftest import StartWorker
+
+WAIT_SECONDS = 600
+MASKMILL = str(Path(sys.executable).parent / "maskmill")
+SECRETS = ("u-ser", "pass-word", "sig-nature", base64.b64encode(b"u-ser:pass-word").decode())
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A JPEG for whoever has password and signature; `broken` is none, `missing` is not there."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        known = self.headers["Authorization"] == f"Basic {SECRETS[3]}" and query == "X-Amz-Signature=sig-nature"
+        status = 403 if not known else 404 if path == "/missing.jpg" else 200
+        body = b"no image" if path == "/broken.jpg" else jpeg((64, 48))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_whole_job_shows_addresses_without_user_password_and_query(
+    client: Client,
+    settings: Settings,
+    start_worker: StartWorker,
+    environment: dict[str, str],
+    server: ThreadingHTTPServer,
+    tmp_path: Path,
+) -> None:
+    host = f"127.0.0.1:{server.server_port}"
+    names = ("a", "b", "missing", "broken")
+    signed = [f"http://u-ser:pass-word@{host}/{name}.jpg?X-Amz-Signature=sig-nature" for name in names]
+    (tmp_path / "list.txt").write_text("\n".join(signed))
+    worker = start_worker(MASKMILL_LOG_JSON="true")
+
+    job = client.submit(str(tmp_path / "list.txt"), model="demo")
+    manifest = job.wait(WAIT_SECONDS)
+    worker.stop()
+
+    assert manifest.counts == Counts(stored=2, failed=2)
+    command = [MASKMILL, "status", job.id, "--json"]
+    status = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert json.loads(status.stdout)["failures"] == {"not_found": 1, "not_an_image": 1}, status.stderr
+    masks = [job.store.get(item.key) for item in job.store.list("masks/")]
+    texts = [str(Image.open(io.BytesIO(mask)).info) for mask in masks]
+    keys = [item.key for item in job.store.list()]
+    redis = client.services.ledger.redis
+    ledger = [str(redis.hgetall(key)) for key in redis.scan_iter(f"*{job.id}:meta")]
+    shown = [*texts, *keys, *ledger, status.stdout, status.stderr, str(manifest), worker.log.read_text()]
+    assert not [(secret, text) for secret in SECRETS for text in shown if secret in text]
+    for name in names[:2]:
+        assert any(f"http://{host}/{name}.jpg" in text for text in texts), "the address itself is there"
+    failed = {f"http://{host}/{name}.jpg" for name in names[2:]}
+    assert {example.uri for example in manifest.examples.values()} == failed
