@@ -1,6 +1,7 @@
-"""`maskmill-worker`, whose consumer asks for no message while a file is there. Run: python deaf_worker.py ARGUMENTS.
+"""`maskmill-worker` with a fault of its connection to the broker. Run: python deaf_worker.py ARGUMENTS.
 
-DEAF_FILE names the file. DEAF_ONCE: only the first connection of each process is so, a new one hears.
+DEAF_FILE: its consumer asks for no message while this file is there. DEAF_ONCE: only the first connection of each
+process does so, a new one hears. ACK_FAILS: its first acknowledgement fails, as one that a frozen broker does not answer.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from kombu.transport import redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from maskmill_worker import cli
 from maskmill_worker.process import hearing
 
-can_consume = redis.QoS.can_consume
+can_consume, ack = redis.QoS.can_consume, redis.QoS.ack
 first: list[Any] = []
 
 
@@ -24,11 +26,19 @@ def can_consume_unless_deaf(qos: Any) -> bool:
     return bool(can_consume(qos)) and not deaf
 
 
+def ack_but_once(qos: Any, tag: str) -> None:
+    redis.QoS.ack = ack
+    raise RedisTimeoutError
+
+
 if __name__ == "__main__":
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # as the command does, before Celery is loaded
     from maskmill_worker import main_process
 
-    redis.QoS.can_consume = can_consume_unless_deaf
-    hearing.DEAF_SECONDS = 2.0
-    main_process.WATCH_SECONDS = 0.3
+    if "ACK_FAILS" in os.environ:
+        redis.QoS.ack = ack_but_once
+    else:
+        redis.QoS.can_consume = can_consume_unless_deaf
+        hearing.DEAF_SECONDS = 2.0
+        main_process.WATCH_SECONDS = 0.3
     cli.main()

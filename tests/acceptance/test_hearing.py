@@ -88,3 +88,13 @@ def test_a_worker_that_stays_deaf_says_so_and_starts_anew_in_place(
     worker.stop()
     assert worker.process.returncode == 0, "it leaves in order after a new start, too"
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_an_acknowledgement_that_fails_makes_nobody_deaf(client: Client, start_deaf_worker: StartWorker) -> None:
+    worker = start_deaf_worker(ACK_FAILS="1")
+
+    for _ in range(2):
+        assert_done(client.submit(str(DEMO_SAMPLES), model="demo", overwrite=True))
+
+    assert "Couldn't ack" in worker.log.read_text()
+    assert "worker_deaf" not in worker.log.read_text()

@@ -95,4 +95,5 @@ def test_a_worker_takes_new_work_from_the_promoted_server(fault: str, at_work: b
             assert account.lost == account.duplicated == account.failed == 0
         site.broker.mend()
     record(account.row(f"broker: {fault}, worker {'in a job' if at_work else 'idle'}", TIMES, slowest))
+    assert "worker_restarts" not in site.said(), "the loaded model was kept"
     assert site.worker.process.poll() is None
