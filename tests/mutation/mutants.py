@@ -19,7 +19,12 @@ SHARDS = "worker/maskmill_worker/shards"
 TESTS: dict[str, tuple[str, ...]] = {
     "maskmill/jobs/submit.py": ("unit/test_submit*", "integration/test_submission*", "integration/test_account*"),
     "maskmill/jobs/lifecycle.py": ("integration/test_lifecycle*", "integration/test_delete_all*"),
-    "maskmill/jobs/*": ("integration/test_account*", "integration/test_ended_jobs*", "integration/test_rounds*"),
+    "maskmill/jobs/*": (
+        "integration/test_account*",
+        "integration/test_ended_jobs*",
+        "integration/test_slice*",
+        "integration/test_rounds*",
+    ),
     "maskmill/ledger/*": ("integration/test_ledger*", "integration/test_account*"),
     f"{SHARDS}/attempts.py": ("unit/test_attempts*", "integration/test_slice*"),
     f"{SHARDS}/crashes.py": ("unit/test_crashes*", "integration/test_slice*"),
