@@ -18,6 +18,7 @@ from maskmill.ledger.broker import check_broker
 from maskmill.ledger.connection import meaning
 from maskmill.ledger.ledger import Ledger, connect
 from maskmill.services import Services
+from maskmill_producer.embedded.ports import free_ports
 from tests.integration.ledger_jobs import JOB, LEASE, create
 from tests.integration.valkey import client, url, valkey
 
@@ -207,7 +208,8 @@ def test_a_replica_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_named(tmp_path: Path) -> None:
-    with valkey(tmp_path, "cluster-enabled yes") as port:
+    bus = free_ports(1)[0]  # by itself it would be 10,000 above the server's port, which may be too high
+    with valkey(tmp_path, "cluster-enabled yes", f"cluster-port {bus}") as port:
         [line] = check_broker(ledger_at(port).redis)
     assert "Cluster" in line
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 from structlog.testing import capture_logs
 
-from maskmill.errors import DeviceLost, LoaderDied, MaskmillError, StoreUnavailable
+from maskmill.errors import BrokerUnavailable, DeviceLost, LoaderDied, MaskmillError, StoreRefused, StoreUnavailable
 from maskmill.events import Event, ImageDone, JobEnded, ShardCommitted
 from maskmill.jobs.account import read_manifest, read_report
 from maskmill.jobs.submit import submit
@@ -167,6 +167,25 @@ def test_no_answer_of_a_server_counts_as_an_attempt_and_the_job_says_what_is_wro
     assert claim(services).counted == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "most"), [(StoreUnavailable("away"), 2.0), (StoreRefused("no right"), 60.0)], ids=repr
+)
+def test_nobody_takes_the_shard_until_its_pause_is_over(
+    services: Services, one_shard: JobRecord, monkeypatch: pytest.MonkeyPatch, error: Exception, most: float
+) -> None:
+    monkeypatch.setattr(attempts, "MAX_PAUSE_SECONDS", 60.0)
+    with capture_logs() as lines:
+        slice_ended_by(error, services, one_shard)
+
+    [given_back] = [line for line in lines if line["event"] == "shard_given_back"]
+    assert most / 2 <= given_back["delay_seconds"] <= most
+    redis = services.ledger.redis
+    seconds, microseconds = redis.time()
+    until = redis.zscore(services.ledger.key(one_shard.job, "waiting"), 0) / 1000
+    left = until - (seconds + microseconds / 1e6)
+    assert given_back["delay_seconds"] - 30 <= left <= given_back["delay_seconds"], "30 s for a busy machine"
+
+
 def test_an_error_of_the_worker_counts_until_the_shard_is_closed_with_its_reason(
     services: Services, one_shard: JobRecord, store: Store
 ) -> None:
@@ -244,6 +263,35 @@ def test_crashes_with_images_in_the_model_cost_no_attempt_of_their_shard_nor_of_
     job = submitted(services, tmp_path, [f"/photos/{n}.jpg" for n in range(2 * SHARD_SIZE)])
     counted = [die(services, job, {0: batch, 1: []}) for batch in ([0, 1], [0], [0], [1])]
     assert counted == [[1, 1]] * (MAX_ATTEMPTS + 1)
+
+
+class Failing(Ledger):
+    """A ledger whose broker is away whenever something is excused or noted."""
+
+    def __init__(self, ledger: Ledger, queue: str) -> None:
+        super().__init__(ledger.redis, queue)
+
+    def excuse(self, job: str, shard: int) -> None:
+        raise BrokerUnavailable("away")
+
+    def note(self, job: str, owner: str, notes: Mapping[int, str]) -> None:
+        raise BrokerUnavailable("away")
+
+
+def test_a_broker_that_is_away_for_a_moment_keeps_nobody_from_the_shard_of_a_crash(
+    services: Services, settings: Settings, one_shard: JobRecord
+) -> None:
+    die(services, one_shard, {0: [0, 1]})
+    reply = claim(services)
+    services.ledger = Failing(services.ledger, settings.queue)
+    with slice_of(services, one_shard) as shards:
+        shard = shards.take(reply)
+        assert shard is not None
+        assert set(shard.crash_note.alone) == {0, 1}
+        assert shard.counted == 1
+        with shards.in_model(samples(shard, 0)):
+            decide_all(shards, shard)
+    assert services.ledger.progress(one_shard.job).counts == Counts(stored=2)
 
 
 def test_an_image_that_was_alone_in_two_processes_that_died_has_crashed_and_its_mate_goes_on(

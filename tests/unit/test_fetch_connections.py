@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -41,7 +42,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.client_address[1]))
         with suppress(OSError):  # the client that hangs up is what is tested here
-            getattr(self, f"answer_{self.path.strip('/').partition('/')[0]}")(self.path.rpartition("/")[2])
+            name, _, rest = self.path.partition("?")[0].strip("/").partition("/")
+            getattr(self, f"answer_{name}")(rest)
 
     def send(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -186,3 +188,11 @@ def test_many_threads_each_have_a_connection_and_no_fetch_waits_for_another(serv
     for thread in threads:
         thread.join()
     assert bodies == [BODY] * number
+
+
+def test_no_log_of_the_http_client_shows_a_signature(
+    server: Server, fetcher: Fetcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    fetcher.fetch(server.url("ok?X-Amz-Signature=sig-nature"))
+    assert "sig-nature" not in caplog.text
