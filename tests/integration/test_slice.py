@@ -10,6 +10,7 @@ from types import MappingProxyType
 import pytest
 from structlog.testing import capture_logs
 
+from maskmill import Job
 from maskmill.errors import BrokerUnavailable, DeviceLost, LoaderDied, MaskmillError, StoreRefused, StoreUnavailable
 from maskmill.events import Event, ImageDone, JobEnded, ShardCommitted
 from maskmill.jobs.account import read_manifest, read_report
@@ -236,6 +237,28 @@ def test_a_lost_device_goes_on_to_who_ends_the_process(services: Services, job: 
     with pytest.raises(DeviceLost):
         slice_ended_by(DeviceLost("unspecified launch failure"), services, job)
     assert services.ledger.progress(job.job).waiting == 1, "given back first"
+
+
+def test_what_is_given_up_of_a_retry_round_stays_what_it_was(
+    services: Services, settings: Settings, one_shard: JobRecord, store: Store
+) -> None:
+    with slice_of(services, one_shard) as shards:
+        shard = shards.take(claim(services))
+        assert shard is not None
+        slow = Outcome(uri=shard.references[1].uri, status=Status.FAILED, code="timeout", reason="slow")
+        shards.decide(0, 0, stored(shard, 0))
+        shards.decide(0, 1, slow)
+    job = Job(one_shard.job, settings.out, services)
+    assert job.retry() == 1
+
+    with slice_of(services, one_shard) as shards:
+        shard = shards.take(claim(services))
+        assert shard is not None
+        assert set(shard.outcomes) == {0}, "only what failed is tried again"
+        job.cancel()
+        shards.give_up()
+    assert [outcome.code for outcome in job.outcomes()] == [None, "timeout"]
+    assert job.status().counts == Counts(stored=1, failed=1)
 
 
 # Crashes

@@ -13,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from maskmill.errors import MaskmillError
 from maskmill.jobs import submit as submission
 from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobRecord, Spec
@@ -101,6 +102,18 @@ def test_the_first_shard_is_stored_before_standard_input_ends(services: Services
     writer.join()
     assert writer.first_came_meanwhile
     assert record.images == IMAGES
+
+
+def test_a_prefix_is_listed_in_the_store_of_the_sources(services: Services, store: Store, settings: Settings) -> None:
+    for n in range(3):
+        store.put(f"photos/{n}.jpg", b"")
+    store.put("photos/notes.txt", b"")
+    elsewhere = settings.s3.model_copy(update={"access_key_id": "nobody"})
+    near = submitted(services, f"{settings.out}/photos/")
+    services.settings = settings.model_copy(update={"source_s3": elsewhere})
+    with pytest.raises(MaskmillError):
+        submitted(services, f"{settings.out}/photos/")
+    assert near.images == 3
 
 
 def test_no_more_is_read_ahead_than_the_shards_that_are_being_put(
