@@ -35,7 +35,7 @@ class CheckedLedger(RuleBasedStateMachine):
             assert progress.waiting == sum(shard.waiting for shard in job.shards)
             assert progress.begun == sum(shard.begun for shard in job.shards)
             assert (progress.cancelled, progress.retry_round) == (job.cancelled, job.retry_round)
-            abandoned = job.cancelled and not job.retry_round and not progress.begun
+            abandoned = job.cancelled and not job.retry_round and not job.rebuilt and not progress.begun
             assert progress.finished == (len(job.booked) == SHARDS or abandoned)
 
     @invariant()

@@ -78,6 +78,9 @@ class Job:
     marked: bool = False
     """Whether the bucket has the marker of a cancellation."""
 
+    rebuilt: bool = False
+    """Whether the ledger was lost once, and with it who had begun what."""
+
     shards: list[Shard] = field(default_factory=lambda: [Shard() for _ in range(SHARDS)])
     booked: dict[int, Counts] = field(default_factory=dict)
     """The bucket's reports that count in this round."""
