@@ -86,7 +86,7 @@ end
 -- The answer is kept for as long as the lease: redis-py sends a command again whose answer was lost, and the shard
 -- that was won the first time would have a lease that its owner knows nothing of.
 local function remember(answer)
-  call('SET', replies, cjson.encode({token, answer}), 'PX', lease)
+  call('SET', replies, cjson.encode({token, answer}), 'PX', math.max(1, lease))
   return answer
 end
 
