@@ -10,8 +10,8 @@ Example: two planes of 2 × 2 samples become 4 × 4 pixels, for which there are 
               9 0               0 4                             0 1
 
 The cells of the left column have one winner at all corners, plane 0, those of the right one plane 1: their pixels are
-not computed. The three in the middle have both. They are the `Blocks` of the `CellMap`, whose pixels are interpolated for
-planes 0 and 1 only, however many others there are that are below these at every corner.
+not computed. The three in the middle have both. They are the `Blocks` of the `CellMap`, whose pixels are interpolated
+for planes 0 and 1 only, however many others there are that are below these at every corner.
 """
 
 from __future__ import annotations
