@@ -18,7 +18,7 @@ from tests.chaos.account import check_account
 from tests.chaos.form import record
 from tests.conftest import StartWorker
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 GOOD = 12
 SECRET = "the-secret-that-nobody-may-read"
 

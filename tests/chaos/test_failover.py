@@ -22,7 +22,7 @@ from tests.conftest import Worker, environment_of, settings_of, wait_for, worker
 
 TIMES = 10 if LONG else 1
 IMAGES = 60
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
 FAULTS: dict[str, Callable[[ReplicatedBroker], None]] = {
     "primary frozen, replica promoted": ReplicatedBroker.fail_over,
     "roles swapped, old primary stays up": ReplicatedBroker.swap_roles,

@@ -39,8 +39,8 @@ def test_poisonous_images_cost_only_themselves(client: Client, start_worker: Sta
     worker = start_worker(
         MASKMILL_TRUSTED_MODELS=str(model),
         HF_MODULES_CACHE=str(tmp_path / "modules"),
-        MASKMILL_BATCH_TIMEOUT_SECONDS="3",
-        MASKMILL_IMAGE_TIMEOUT_SECONDS="3",
+        MASKMILL_BATCH_TIMEOUT_SECONDS="10",
+        MASKMILL_IMAGE_TIMEOUT_SECONDS="10",
         MASKMILL_LOADER_MEMORY_BYTES=str(2**31),
     )
     job = client.submit(str(folder), model=str(model))

@@ -22,8 +22,8 @@ FLEET = ("--devices", "cpu", "--workers-per-device", str(WORKERS), "--backoff-se
 EACH = 9 * IMAGES // (10 * KILLS)
 """Images that are done between two kills, so that the last one comes before the end."""
 
-STILL_SECONDS = 300
-WAIT_SECONDS = 7200 if LONG else 300
+STILL_SECONDS = 600
+WAIT_SECONDS = 7200 if LONG else 600
 SEED = 20261123
 
 

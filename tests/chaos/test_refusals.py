@@ -18,7 +18,7 @@ from tests.conftest import StartWorker, settings_of
 
 IMAGES = 12
 SHARD_SIZE = 4
-WAIT_SECONDS = 280
+WAIT_SECONDS = 600
 
 REFUSALS = {"no such operation": (501, "NotImplemented"), "no right": (403, "AccessDenied")}
 

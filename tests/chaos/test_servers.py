@@ -21,7 +21,7 @@ from tests.conftest import StartWorker, Worker, environment_of, settings_of, wor
 
 IMAGES = 2000 if LONG else 160
 WAIT_SECONDS = 7200 if LONG else 600
-RECOVERY_SECONDS = 600 if LONG else 120
+RECOVERY_SECONDS = 600
 BLACK_HOLE_SECONDS = 60 if LONG else 5
 FULL_SECONDS = 5 if LONG else 2
 

@@ -198,6 +198,7 @@ class LedgerMachine(CheckedLedger):
             failures=of_failures(listing.counts.failed),
             **job.submission,
         )
+        job.rebuilt = job.rebuilt or listing.retry_round >= job.retry_round
 
     @rule(which=jobs, part=st.sampled_from(PARTS))
     def lose_a_key(self, which: int, part: str) -> None:

@@ -96,7 +96,7 @@ def test_a_missing_right_is_said_so_and_no_outage(acl: int) -> None:
         lambda: ledger_at(acl, "mute").claim_next("a", LEASE),
     ]
     for ask in refused:
-        with pytest.raises(BrokerRefused, match="[Pp]ermissions.*give its user the rights") as caught:
+        with pytest.raises(BrokerRefused, match=r"[Pp]ermissions.*give its user the rights") as caught:
             ask()
         assert "hunter2" not in str(caught.value)
     assert ledger_at(acl, "worker").claim_next("a", LEASE)

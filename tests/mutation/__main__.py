@@ -14,7 +14,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -49,23 +50,26 @@ def verdicts_on(mutants: Sequence[Mutant], folder: Path, processes: int) -> list
     for number in range(processes):
         (folder / str(number)).mkdir()
         copies.put(Copy(folder / str(number)))
-    copy = copies.get()
-    allowed = seconds_allowed(copy, mutants)
-    copies.put(copy)
+
+    def allow(tests: tuple[str, ...]) -> float:
+        with taken(copies) as copy:
+            run = copy.run(tests)
+        if run.code != PASSED:
+            raise RuntimeError(f"without a mutant, {run.failed or tests} fails:\n{run.said}")
+        return 60 + ALLOWED * run.seconds
 
     def judge(mutant: Mutant) -> Verdict:
         if not mutant.tests:
             return Verdict(mutant.module, UNTESTED, "", 0.0, mutant.diff)
-        copy = copies.get()
-        try:
+        with taken(copies) as copy:
             run = copy.run_with(mutant.module, mutant.code, mutant.tests, allowed[mutant.tests])
-        finally:
-            copies.put(copy)
         status = {PASSED: SURVIVED, NO_TESTS: UNTESTED}.get(run.code, KILLED)
         return Verdict(mutant.module, status, run.failed, round(run.seconds, 1), mutant.diff)
 
     verdicts = []
     with ThreadPool(processes) as pool:
+        sets = sorted({mutant.tests for mutant in mutants if mutant.tests})
+        allowed = dict(zip(sets, pool.map(allow, sets), strict=True))
         for number, verdict in enumerate(pool.imap_unordered(judge, mutants), 1):
             verdicts.append(verdict)
             said = f"{number}/{len(mutants)} {verdict.status} {verdict.module} {verdict.seconds:.0f} s {verdict.by}"
@@ -73,15 +77,14 @@ def verdicts_on(mutants: Sequence[Mutant], folder: Path, processes: int) -> list
     return verdicts
 
 
-def seconds_allowed(copy: Copy, mutants: Iterable[Mutant]) -> dict[tuple[str, ...], float]:
-    """How long each set of tests may take; ends this process if one fails without any mutant."""
-    allowed = {}
-    for tests in sorted({mutant.tests for mutant in mutants if mutant.tests}):
-        run = copy.run(tests)
-        if run.code != PASSED:
-            sys.exit(f"without a mutant, {run.failed or tests} fails")
-        allowed[tests] = 60 + ALLOWED * run.seconds
-    return allowed
+@contextmanager
+def taken(copies: SimpleQueue[Copy]) -> Iterator[Copy]:
+    """One of the copies, for the block alone."""
+    copy = copies.get()
+    try:
+        yield copy
+    finally:
+        copies.put(copy)
 
 
 def report(verdicts: Sequence[Verdict], bar: float) -> bool:

@@ -31,11 +31,12 @@ CONTEXT.set_forkserver_preload(list(LOADED_ONCE))
 
 @dataclass(frozen=True)
 class Run:
-    """What pytest did: its exit code, None if it took too long, and the first test that failed."""
+    """What pytest did and said: its exit code, None if it took too long, and the first test that failed."""
 
     code: int | None
     failed: str
     seconds: float
+    said: str
 
 
 class Copy:
@@ -67,10 +68,10 @@ class Copy:
             process.join(LEAVE_SECONDS)
             process.kill()
             process.join()
-        lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
-        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        text = said.read_text(encoding="utf-8", errors="replace")
+        failed = [line for line in text.splitlines() if line.startswith(("FAILED", "ERROR"))]
         first = failed[0].partition(" ")[2].partition(" - ")[0] if failed else ""
-        return Run(code, first if code is not None else "too slow", time.monotonic() - started)
+        return Run(code, first if code is not None else "too slow", time.monotonic() - started, text)
 
 
 def _pytest(folder: str, tests: list[str], said: str) -> None:
