@@ -188,7 +188,6 @@ class LedgerMachine(CheckedLedger):
         replace(self.jobs[which], self.listings[which])
 
     def _rebuild(self, job: Job, listing: Listing) -> None:
-        job.rebuilt = job.rebuilt or listing.retry_round >= job.retry_round
         self.ledger.rebuild(
             job.name,
             OUT,
