@@ -162,7 +162,7 @@ class JobCancelled(ShardError):
 
 
 class LoaderDied(ShardError):
-    """Loader processes keep dying without an image in hand that could be to blame."""
+    """Loader processes keep dying without an image in flight that could be to blame."""
 
     code = "loader_died"
 

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     """Attempts at one shard that fail for no image's fault before it is closed with its images failed."""
 
     drain_seconds: Seconds = 20.0
-    """After SIGTERM, how long a worker may go on with the shard in hand before it gives the shard back."""
+    """After SIGTERM, how long a worker may go on with its shards in flight before it gives them back."""
 
     device: str = "auto"
     """Where a worker runs the model: auto, cpu, cuda or cuda:N."""

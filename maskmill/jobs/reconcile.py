@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from maskmill.errors import MaskmillError
-from maskmill.jobs.account import close_job
+from maskmill.jobs.account import close_job, enter_job
 from maskmill.jobs.cancel import close_abandoned
 from maskmill.services import Services
 
@@ -37,6 +37,12 @@ def reconcile(services: Services, owner: str) -> bool:
 def reconcile_job(services: Services, job: str) -> None:
     """Close the job once its shards are booked; one that is cancelled, once those that were begun are closed."""
     progress = services.ledger.progress(job)
+    if not (progress.finished or progress.cancelled):
+        return
+    found = services.ledger.inspect(job)
+    if found and not found.complete:  # what the broker lost would be missing in the account
+        enter_job(services, progress.out, job)
+        progress = services.ledger.progress(job)
     if progress.cancelled and not progress.finished:
         close_abandoned(services, progress)
         progress = services.ledger.progress(job)

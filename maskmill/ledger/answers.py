@@ -129,7 +129,7 @@ class Progress:
         """Images by status. In a cancelled job that nobody works on any more, what is undecided is cancelled."""
         if not (self.cancelled and self.finished):
             return self.decided
-        rest = self.images - self.decided.total
+        rest = max(0, self.images - self.decided.total)
         return self.decided.model_copy(update={"cancelled": self.decided.cancelled + rest})
 
 

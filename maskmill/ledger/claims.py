@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -80,9 +81,9 @@ class Claims(Table):
 
 
 def claiming(owner: str, lease_seconds: float, turn: Turn) -> tuple[str | int, ...]:
-    """The arguments of the script `claim_next`."""
+    """The arguments of the script `claim_next`; the token makes a call that is sent again the same one."""
     flags = (turn.stay_with_same_model, turn.stay_with_other_model, turn.only_this_job)
-    return owner, milliseconds(lease_seconds), turn.job, turn.model, *map(int, flags)
+    return owner, milliseconds(lease_seconds), turn.job, turn.model, *map(int, flags), secrets.token_hex(8)
 
 
 def booking(

@@ -72,6 +72,8 @@ def meaning(error: RedisError | OSError) -> BrokerUnavailable:
             return ours(reason)
     if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
         return BrokerUnavailable.unreachable(error)
-    if isinstance(error, NoPermissionError) or getattr(error, "status_code", None) == GENERIC_CODE:
+    if isinstance(error, NoPermissionError):
         return BrokerRefused(f"the broker refuses what the ledger needs ({error}): {RIGHTS}")
+    if getattr(error, "status_code", None) == GENERIC_CODE:
+        return BrokerRefused(f"the broker refused ({error}); if it is for want of a right, {RIGHTS}")
     return BrokerUnavailable(f"the broker refused: {error}")

@@ -10,6 +10,7 @@ Keys of a queue, behind `maskmill:QUEUE:`
 | due | zset job → ms at which a lease or a delay may be over; earlier than true after a renewal, never later |
 | closing | set of the jobs whose last shard is booked or that are cancelled, and that have no manifest |
 | clock | hash priority → vtime last served |
+| reply:OWNER | the owner's last claim and its token, for as long as the lease |
 | workers, reconciler | zset worker → ms last seen; the name of the elected reconciler |
 
 Keys of a job, behind `maskmill:QUEUE:JOB:`

@@ -1,7 +1,7 @@
 """`maskmill-worker` with a fault of its connection to the broker. Run: python deaf_worker.py ARGUMENTS.
 
 DEAF_FILE: its consumer asks for no message while this file is there. DEAF_ONCE: only the first connection of each
-process does so, a new one hears. ACK_FAILS: its first acknowledgement fails, as one that a frozen broker does not answer.
+process does so, a new one hears. ACK_FAILS: its first acknowledgement fails, as with a frozen broker.
 """
 
 from __future__ import annotations

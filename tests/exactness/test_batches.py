@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from maskmill.errors import SegmentationFailed
 from maskmill.images.decode import decode
 from maskmill.masks.segment_map import pipeline_output
 from maskmill.schema import Reference, Spec
@@ -17,6 +18,7 @@ from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import shape_of
 from maskmill_worker.model.models import Models
+from maskmill_worker.model.postprocess import StockPostProcess
 from maskmill_worker.model.predict import predict
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmentation, Segmenter
@@ -37,16 +39,17 @@ def segmenter_of(models: Models, folder: Path, subtask: str | None) -> Segmenter
     return models.get(Spec.model_validate({"model": str(folder), "subtask": subtask}))
 
 
+def task(index: int, path: Path) -> Task:
+    return Task(0, index, Reference(uri=str(path), mask_key="masks/x.png"))
+
+
 def read(path: Path) -> Image.Image:
     return decode(path.read_bytes(), max_pixels=10**7)
 
 
 def segmentations(segmenter: Segmenter, paths: Sequence[Path], batch_size: int) -> dict[Path, Segmentation]:
     """The worker's own way from images to segmentations."""
-    samples = [
-        Sample(Task(0, index, Reference(uri=str(path), mask_key="masks/x.png")), segmenter.preprocess(read(path)))
-        for index, path in enumerate(paths)
-    ]
+    samples = [Sample(task(index, path), segmenter.preprocess(read(path))) for index, path in enumerate(paths)]
     size, found = BatchSize(batch_size), {}
     batches = Batches[Sample](lambda s: shape_of(s.inputs), lambda _: batch_size, 100)
     for batch in [full for sample in samples for full in batches.add(sample)] + batches.rest():
@@ -111,3 +114,30 @@ def test_one_image_at_a_time_is_bit_equal_in_any_order(
     for path in paths:
         assert first[path].segments == again[path].segments
         assert (first[path].ids == again[path].ids).all()
+
+
+@pytest.mark.parametrize(("family", "subtask"), NAMED_CASES, ids=lambda case: case)
+def test_every_family_has_a_post_processing_of_ours_that_passed_its_check(
+    family: str, subtask: str, models: Models, model_folder: Callable[[str], Path]
+) -> None:
+    assert not isinstance(segmenter_of(models, model_folder(family), subtask)._post_process, StockPostProcess)
+
+
+@pytest.mark.parametrize("subtask", [None, "panoptic", "instance"])
+def test_where_the_stock_pipeline_raises_the_image_fails(
+    subtask: str | None, models: Models, model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """EoMT's semantic models cut an image that is not square into patches, which have no panoptic segmentation."""
+    folder, paths = model_folder("eomt-semantic"), [tmp_path / "wide.png", tmp_path / "square.png"]
+    for path, size in zip(paths, [(400, 100), (100, 100)], strict=True):
+        Image.effect_noise(size, 64).convert("RGB").save(path)
+    segmenter = segmenter_of(models, folder, subtask)
+    samples = [Sample(task(n, path), segmenter.preprocess(read(path))) for n, path in enumerate(paths)]
+
+    wide, square = (next(predict(segmenter, [sample], BatchSize(1))).result for sample in samples)
+
+    with pytest.raises(IndexError):
+        stock_output(folder, paths[0], subtask)
+    assert isinstance(wide, SegmentationFailed)
+    assert isinstance(square, Segmentation)
+    assert_same_output(output(square), stock_output(folder, paths[1], subtask), "square")

@@ -79,7 +79,7 @@ class Job:
     """Whether the bucket has the marker of a cancellation."""
 
     rebuilt: bool = False
-    """Whether its ledger was built anew: shards of which nobody knows may have an owner then."""
+    """Whether the ledger was lost once, and with it who had begun what."""
 
     shards: list[Shard] = field(default_factory=lambda: [Shard() for _ in range(SHARDS)])
     booked: dict[int, Counts] = field(default_factory=dict)

@@ -216,3 +216,20 @@ def test_a_worker_asks_for_its_own_job_alone(ledger: Ledger) -> None:
     while claim(ledger):
         pass
     assert ledger.claim_next("a", LEASE, only) == ClaimReply(ClaimState.NONE)
+
+
+def test_a_claim_whose_answer_was_lost_is_asked_again_and_holds_one_shard(ledger: Ledger) -> None:
+    sent = list[tuple[object, ...]]()
+    run = ledger.run
+
+    def lost_once(name: str, *arguments: object) -> object:
+        sent.append(arguments)
+        run(name, *arguments)  # as redis-py does when the connection ends before the answer
+        return run(name, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "run", lost_once)
+        first, second = (ledger.claim_next("w", 30) for _ in range(2))
+    assert [first.shard, second.shard] == [0, 1]
+    assert (first.attempt, second.attempt) == (1, 1)
+    assert ledger.progress(JOB).claimed == 2

@@ -178,7 +178,7 @@ def test_a_closed_job_is_no_longer_open_and_keeps_its_counters_for_a_while(ledge
     assert ledger.open_jobs() == []
     wait_for(lambda: ledger.progress_of([JOB]) == [None], lambda: "its keys are there")
     assert ledger.jobs() == []
-    assert keys(ledger) == set()
+    assert {key for key in keys(ledger) if ":reply:" not in key} == set()
 
 
 def test_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
@@ -188,7 +188,7 @@ def test_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
     ledger.claim_next("a", LEASE)
     ledger.book(JOB, 1, Counts(stored=10), {})
     ledger.forget(JOB)
-    assert keys(ledger) == set()
+    assert {key for key in keys(ledger) if ":reply:" not in key} == set()
     assert ledger.claim_next("a", LEASE).state is ClaimState.NONE
     assert ledger.inspect(JOB) is None
 

@@ -201,9 +201,10 @@ def test_a_prune_takes_ended_jobs_alone_and_says_before_what_it_will_do(client: 
     done = client.prune(timedelta(0), masks=True)
 
     assert (young.jobs, young.remains) == ((), ())
-    assert [each.job for each in told.jobs] == [first.id, second.id]
+    assert sorted(each.job for each in told.jobs) == sorted([first.id, second.id])
     assert told == done
-    assert [(each.masks, each.masks_kept) for each in done.jobs] == [(4, 4), (4, 0)]
+    assert sum(each.masks for each in done.jobs) == len(NAMES)
+    assert sum(each.masks_kept for each in done.jobs) == 4, "those that the other one has are left to it"
     assert {name.split("/")[1] for name in names(store)} == {running.id}
     assert client.prune(timedelta(0), masks=True) == lifecycle.Pruned()
 

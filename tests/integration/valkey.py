@@ -20,8 +20,8 @@ START_SECONDS = 30.0
 @contextmanager
 def valkey(folder: Path, *lines: str) -> Iterator[int]:
     """A server with these lines of configuration, on a free port of this machine; gives the port."""
-    port = free_ports(1)[0]
-    config = "\n".join([f"port {port}", f"bind {HOST}", 'save ""', f"dir {folder}", *lines])
+    port, bus = free_ports(2)  # by default a cluster's bus is at the port plus 10,000, which may be none
+    config = "\n".join([f"port {port}", f"cluster-port {bus}", f"bind {HOST}", 'save ""', f"dir {folder}", *lines])
     process = subprocess.Popen([binary(), "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stdin
     process.stdin.write(config.encode())

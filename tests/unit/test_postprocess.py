@@ -59,7 +59,11 @@ FAMILIES = {
 @pytest.fixture(scope="module")
 def processor_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """The image processor of a family, from its constructor."""
-    folder: Path = tmp_path_factory.mktemp("classes")
+    return processors(tmp_path_factory.mktemp("classes"))
+
+
+def processors(folder: Path) -> Callable[[str], Any]:
+    """By the family's name; the folder is for what one of them reads."""
     names = {str(index): {"name": str(index), "isthing": index % 2} for index in range(LABELS)}
     (folder / "classes.json").write_text(json.dumps(names), encoding="utf-8")
     arguments: dict[str, dict[str, Any]] = {

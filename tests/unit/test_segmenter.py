@@ -13,6 +13,7 @@ from maskmill.errors import DeviceLost, SegmentationFailed
 from maskmill.schema import Reference, Subtask
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.forward import Outputs, collate, image_outputs, shape_of
+from maskmill_worker.model.postprocess import Segments
 from maskmill_worker.model.predict import Prediction, predict
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmentation, SegmentMapPipeline
@@ -28,61 +29,25 @@ def pipeline() -> SegmentMapPipeline:
     return made
 
 
-def info(segment_id: int, label_id: int, score: float = 0.5) -> dict[str, Any]:
-    return {"id": segment_id, "label_id": label_id, "score": score, "was_fused": False}
-
-
-# From the pipeline's segments to a segment map
-
-
-def test_segments_are_numbered_from_1_in_the_pipeline_s_order(pipeline: SegmentMapPipeline) -> None:
-    raw = np.array([[7, 7, 3], [3, 3, 0]])
-    result = pipeline._from_segments(raw, [info(7, 1, 0.9), info(3, 0, 0.8), info(0, 2, 0.7)], PANOPTIC)
-    assert result.ids.tolist() == [[1, 1, 2], [2, 2, 3]]
-    assert [(s.id, s.label, s.label_id, s.score) for s in result.segments] == [
-        (1, "cat", 1, 0.9),
-        (2, "sky", 0, 0.8),
-        (3, "grass", 2, 0.7),
-    ]
-
-
-def test_segments_know_their_area_and_box(pipeline: SegmentMapPipeline) -> None:
-    raw = np.array([[7, 7, 3], [3, 3, 0]])
-    result = pipeline._from_segments(raw, [info(7, 1), info(3, 0)], PANOPTIC)
-    assert [(s.area, s.box) for s in result.segments] == [(2, (0, 0, 2, 1)), (3, (0, 0, 3, 2))]
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32])
-def test_pixels_of_no_segment_become_0(pipeline: SegmentMapPipeline, dtype: type) -> None:
-    raw = np.array([[-1, 5], [4, 0]], dtype)
-    assert pipeline._from_segments(raw, [info(5, 1)], PANOPTIC).ids.tolist() == [[0, 1], [0, 0]]
-
-
-@pytest.mark.parametrize("fill", [-1, 0, 9])
-def test_an_image_without_segments_is_all_0(pipeline: SegmentMapPipeline, fill: int) -> None:
-    result = pipeline._from_segments(np.full((2, 3), fill), [], Subtask.INSTANCE)
-    assert result.ids.tolist() == [[0, 0, 0], [0, 0, 0]]
-    assert result.segments == ()
-
-
-def test_a_segment_that_has_no_pixel_left_is_kept_with_area_0(pipeline: SegmentMapPipeline) -> None:
-    result = pipeline._from_segments(np.array([[1, 1]]), [info(1, 1), info(12, 2)], PANOPTIC)
-    assert [(s.id, s.area, s.box) for s in result.segments] == [(1, 2, (0, 0, 2, 1)), (2, 0, (0, 0, 0, 0))]
+# From segments to a segmentation
 
 
 @pytest.mark.parametrize(("number", "dtype"), [(255, np.uint8), (256, np.uint16)])
 def test_the_map_is_as_deep_as_its_segments_need(pipeline: SegmentMapPipeline, number: int, dtype: type) -> None:
-    raw = np.arange(number).reshape(1, -1)
-    result = pipeline._from_segments(raw, [info(n, 0) for n in range(number)], PANOPTIC)
+    ids = torch.arange(1, number + 1, dtype=torch.int32).view(1, -1)
+    result = pipeline.described(Segments(ids, [(0, n, 0.5) for n in range(1, number + 1)]), PANOPTIC)
     assert result.ids.dtype == dtype
-    assert result.ids.tolist() == (raw + 1).tolist()
+    assert result.ids.tolist() == ids.tolist()
 
 
-def test_semantic_segments_have_the_label_plus_one_as_id_and_no_score(pipeline: SegmentMapPipeline) -> None:
-    result = pipeline._from_labels(np.array([[2, 2], [0, 2]]))
-    assert result.ids.tolist() == [[3, 3], [1, 3]]
-    assert [(s.id, s.label, s.score, s.area) for s in result.segments] == [(1, "sky", None, 1), (3, "grass", None, 3)]
-    assert result.subtask is Subtask.SEMANTIC
+def test_segments_have_their_label_area_and_box(pipeline: SegmentMapPipeline) -> None:
+    ids = torch.tensor([[1, 1, 2], [2, 2, 0]])
+    result = pipeline.described(Segments(ids, [(1, 1, 0.9), (0, 2, None), (2, 3, 0.7)]), PANOPTIC)
+    assert [(s.id, s.label, s.label_id, s.score, s.area, s.box) for s in result.segments] == [
+        (1, "cat", 1, 0.9, 2, (0, 0, 2, 1)),
+        (2, "sky", 0, None, 3, (0, 0, 3, 2)),
+        (3, "grass", 2, 0.7, 0, (0, 0, 0, 0)),
+    ]
 
 
 # Batches of plain tensors

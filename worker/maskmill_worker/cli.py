@@ -6,10 +6,11 @@ import json as jsonlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -86,7 +87,7 @@ def worker(
 
     Start it on any number of machines: each needs only the settings (MASKMILL_BROKER_URL, AWS_ENDPOINT_URL_S3,
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and, for local paths, the files.
-    At SIGTERM or Ctrl-C it begins no further shard, finishes those in hand or gives them back after
+    At SIGTERM or Ctrl-C it begins no further shard, finishes those in flight or gives them back after
     MASKMILL_DRAIN_SECONDS, and leaves; at a second one it gives them back at once (a fleet: ends at once).
 
     With --devices each worker is a process that sees one device. One that ends is started again, after 1, 2, 4… s;
@@ -97,16 +98,14 @@ def worker(
     if with_parent:
         die_with_parent(with_parent, signal.SIGTERM)
     environment = dict(os.environ)  # as it was given: what follows would not mean the same a second time
-    changes: dict[str, Any] = {
-        "MASKMILL_BATCH_SIZE": batch_size or None,
-        "MASKMILL_NUM_WORKERS": num_workers if num_workers >= 0 else None,
-        "MASKMILL_COMPILE": compiled or None,
-        "MASKMILL_LOG_JSON": json or None,
-    }
     _let_idle_threads_sleep()
-    # Through the environment, because the workers of a fleet read their settings from it.
-    os.environ.update({key: str(value) for key, value in changes.items() if value is not None})
-    try:
+    _set(
+        MASKMILL_BATCH_SIZE=batch_size or None,
+        MASKMILL_NUM_WORKERS=num_workers if num_workers >= 0 else None,
+        MASKMILL_COMPILE=compiled or None,
+        MASKMILL_LOG_JSON=json or None,
+    )
+    with _errors_are_exit_codes(json):
         _refuse_contradictions(device, devices, workers_per_device, name)
         settings = load_settings()
         if devices:
@@ -116,15 +115,6 @@ def worker(
         settings = settings.model_copy(update={"device": device or settings.device})
         _prepare(settings.device, model, revision or None)
         _serve(settings, name, environment)
-    except FleetFailed as error:
-        _say(error, json)
-        raise typer.Exit(error.exit_code) from None
-    except ModelUnavailable as error:
-        _say(error, json)
-        raise typer.Exit(exit_codes.MODEL) from None
-    except MaskmillError as error:
-        _say(error, json)
-        raise typer.Exit(exit_codes.USAGE) from None
 
 
 @cli.command(epilog=HEALTH_EPILOG)
@@ -172,6 +162,29 @@ def _let_idle_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for LLVM's runtime
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # for GNU's, where it goes before the policy
+
+
+def _set(**variables: object) -> None:
+    """Set what was asked for in the environment, from which the workers of a fleet read their settings."""
+    os.environ.update({name: str(value) for name, value in variables.items() if value is not None})
+
+
+@contextmanager
+def _errors_are_exit_codes(json: bool) -> Iterator[None]:
+    try:
+        yield
+    except MaskmillError as error:
+        _say(error, json)
+        raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: MaskmillError) -> int:
+    match error:
+        case FleetFailed():
+            return error.exit_code
+        case ModelUnavailable():
+            return exit_codes.MODEL
+    return exit_codes.USAGE
 
 
 def _refuse_contradictions(device: str, devices: str, workers_per_device: int | None, name: str) -> None:

@@ -51,7 +51,7 @@ def serve(settings: Settings, name: str, environment: Mapping[str, str]) -> None
 
     `environment` is what a new start of this command gets.
     """
-    # Until Celery has handlers of its own: leave in order, nothing is in hand yet.
+    # Until Celery has handlers of its own: leave in order, nothing is in flight yet.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     configure_logs(settings.log_json)
     node = node_name(name or f"worker{os.getpid()}@%h")

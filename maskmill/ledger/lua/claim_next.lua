@@ -1,6 +1,7 @@
 -- Claims the shard that is to be worked on next, of whichever job's turn it is.
 --
--- ARGV: prefix, owner, lease ms, and where the worker is: job, model, stay with same model, with another one, only this job.
+-- ARGV: prefix, owner, lease ms, and where the worker is: job, model, stay with same model, with another one,
+--   only this job; and a token: the same one again gets the same answer.
 -- Example. runnable: {big: 12.0, small: 3.5}; small has shards 0 and 1 and an average of 2 s.
 --   call    owner 'w1', lease 30000, no job
 --   answer  {'claimed', 'small', 's3://b/out', 0, 1, 0, 0, ''}
@@ -9,6 +10,7 @@
 local owner, lease = ARGV[2], tonumber(ARGV[3])
 local at_job, at_model = ARGV[4], ARGV[5]
 local stay_same, stay_other, only = ARGV[6] == '1', ARGV[7] == '1', ARGV[8] == '1'
+local token, replies = ARGV[9], queue .. ':reply:' .. owner
 
 -- The first shard from `next` on that nobody began. After a rebuild some behind `next` may be done, leased or waiting.
 local function next_fresh(job)
@@ -81,6 +83,19 @@ local function stays(mine, first)
   return stay_other
 end
 
+-- The answer is kept for as long as the lease: redis-py sends a command again whose answer was lost, and the shard
+-- that was won the first time would have a lease that its owner knows nothing of.
+local function remember(answer)
+  call('SET', replies, cjson.encode({token, answer}), 'PX', math.max(1, lease))
+  return answer
+end
+
+local before = call('GET', replies)
+if before then
+  local said, answer = unpack(cjson.decode(before))
+  if said == token then return answer end
+end
+
 visit_due(LOOKED_AT)
 while true do
   local first = first_runnable()
@@ -89,6 +104,6 @@ while true do
   local chosen = stays(mine, first) and mine or first
   if only and chosen ~= mine then return {'yield'} end
   local answer = take(chosen, first)
-  if answer then return answer end
+  if answer then return remember(answer) end
   call('ZREM', RUNNABLE, chosen.name)
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from maskmill_producer.embedded.broker import Broker
@@ -18,8 +19,11 @@ LOCK = "lock"
 
 def held_bytes(state_dir: Path | None = None) -> tuple[Path, int]:
     """The state folder, and the bytes of the files in it."""
-    root = status(state_dir).state_dir
-    return root, sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
+    root, held = status(state_dir).state_dir, 0
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # servers that run come and go with files
+            held += 0 if path.is_dir() else path.lstat().st_size
+    return root, held
 
 
 def purge(state_dir: Path | None = None) -> int:

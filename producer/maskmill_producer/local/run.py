@@ -12,6 +12,8 @@ from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
+import structlog
+
 from maskmill import parameters
 from maskmill.client import Client
 from maskmill.errors import MaskmillError, UsageError
@@ -29,6 +31,8 @@ from maskmill_producer import embedded
 from maskmill_producer.local.mirror import Mirrored, check_replaceable, mirror
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
 from maskmill_producer.report.contact_sheet import Panel, write_contact_sheet
+
+log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 2.0
 """Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
@@ -110,9 +114,9 @@ def run(plan: Plan, events: Events) -> RunResult:
         job, resumed = continue_or_submit(client, plan)
         events.submitted(job, resumed)
         events.step("starting the worker and loading the model")
-        log = servers.state_dir / f"worker-{plan.queue}.log"
+        worker_log = servers.state_dir / f"worker-{plan.queue}.log"
         arguments = [*plan.worker_options, *model_options(plan.parameters)]
-        worker = stack.enter_context(worker_process(arguments, environment, log))
+        worker = stack.enter_context(worker_process(arguments, environment, worker_log))
         wait(job, worker, events.status)
         worker.stop()
         events.step("copying the masks")
@@ -124,8 +128,14 @@ def run(plan: Plan, events: Events) -> RunResult:
 
 
 def delete_earlier(job: Job) -> None:
-    """Leave one copy in the embedded store: this job's, from which the next run takes the masks that still hold."""
-    prune(job.services, job.out, timedelta(0), masks=True, keep={job.id})
+    """Leave one copy in the embedded store: this job's, from which the next run takes the masks that still hold.
+
+    The results are out by now, so what cannot be deleted is a warning.
+    """
+    try:
+        prune(job.services, job.out, timedelta(0), masks=True, keep={job.id})
+    except MaskmillError as error:
+        log.warning("earlier_results_not_deleted", code=error.code, reason=str(error))
 
 
 def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:

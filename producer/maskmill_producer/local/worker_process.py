@@ -15,7 +15,7 @@ from maskmill.child_process import ChildFailed, ChildProcess
 from maskmill.errors import JobFailed, MaskmillError, ModelUnavailable, UsageError
 
 STOP_SECONDS = 30.0
-"""How long a worker may take to give back the shard in hand."""
+"""How long a worker may take to give back its shards in flight."""
 
 
 class WorkerProcess:
@@ -41,7 +41,7 @@ class WorkerProcess:
             raise self._meaning(failed) from failed
 
     def stop(self) -> None:
-        """SIGTERM, which gives the shard in hand back; SIGKILL if that takes too long."""
+        """SIGTERM, which gives its shards in flight back; SIGKILL if that takes too long."""
         self._child.stop(STOP_SECONDS)
 
     def _meaning(self, failed: ChildFailed) -> MaskmillError:

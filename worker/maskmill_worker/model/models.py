@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
@@ -14,10 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from maskmill.access import model_allowed
 from maskmill.errors import ModelRefused, ModelUnavailable, ModelUnusable, one_line
-from maskmill.schema import Spec
+from maskmill.schema import Spec, Subtask
 from maskmill_worker.model.detr import DetrForward
-from maskmill_worker.model.forward import Forward, StockForward, everything
+from maskmill_worker.model.forward import Forward, Outputs, StockForward, everything
 from maskmill_worker.model.model_files import check_reachable, resolve
+from maskmill_worker.model.postprocess import PostProcess, StockPostProcess, mismatch, postprocess_for
 from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline
 
 log = structlog.get_logger(__name__)
@@ -48,7 +50,7 @@ class Models:
         self.allowed = allowed
         self.trusted = trusted
         self._key: tuple[object, ...] | None = None
-        self._loaded: tuple[SegmentMapPipeline, Forward] | None = None
+        self._model: _Loaded | None = None
 
     def get(self, spec: Spec) -> Segmenter:
         """A segmenter for the spec, warmed up when its model is new; raises `ModelUnavailable`.
@@ -56,23 +58,26 @@ class Models:
         Weights come from safetensors, or from a pickle read by torch's weights-only loader, which executes nothing.
         """
         key = (spec.model, spec.revision, spec.image_processor, spec.dtype)
+        model = self._model if key == self._key else None
         try:
-            if key == self._key and self._loaded:
-                return Segmenter(*self._loaded, spec)
-            self._loaded, self._key = None, None  # the old weights go before the new ones come
-            loaded = self._load(spec)
-            forward = forward_of(loaded)
-            if self.compiled:
-                forward.compile()
-            segmenter = Segmenter(loaded, forward, spec)
-            segmenter.warm_up()
+            if model is None:
+                self._model = None  # the old weights go before the new ones come
+                model = self._loaded(spec)
+            segmenter = model.segmenter(spec)
         except ModelUnavailable:
             raise
         except Exception as error:
             kind = ModelUnusable if Path(resolve(spec.model)).is_dir() and _will_stay(error) else ModelUnavailable
             raise kind(f"'{spec.model}' cannot be loaded: {one_line(error)}") from error
-        self._loaded, self._key = (loaded, forward), key
+        self._model, self._key = model, key
         return segmenter
+
+    def _loaded(self, spec: Spec) -> _Loaded:
+        loaded = self._load(spec)
+        forward = forward_of(loaded)
+        if self.compiled:
+            forward.compile()
+        return _Loaded(loaded, forward)
 
     def _load(self, spec: Spec) -> SegmentMapPipeline:
         transformers_logging.disable_progress_bar()
@@ -97,6 +102,24 @@ class Models:
         return loaded
 
 
+@dataclass
+class _Loaded:
+    """A model in memory, and how each subtask that was asked for is post-processed."""
+
+    pipeline: SegmentMapPipeline
+    forward: Forward
+    post_processes: dict[Subtask, PostProcess] = field(default_factory=dict)
+
+    def segmenter(self, spec: Spec) -> Segmenter:
+        """A segmenter for the spec; the first one for a subtask tries the model out."""
+        subtask = self.pipeline.resolve_subtask(spec.subtask)
+        if subtask not in self.post_processes:
+            stock = StockPostProcess(self.pipeline.image_processor, subtask)
+            outputs = Segmenter(self.pipeline, self.forward, stock, spec).trial()
+            self.post_processes[subtask] = postprocess_of(self.pipeline.image_processor, subtask, outputs)
+        return Segmenter(self.pipeline, self.forward, self.post_processes[subtask], spec)
+
+
 def _will_stay(error: Exception) -> bool:
     """Whether the same files will end in the same error: not for want of memory, nor for a file system's errors."""
     own = isinstance(error, OSError) and error.errno is None  # how transformers says that a file is missing
@@ -118,6 +141,24 @@ def forward_of(loaded: SegmentMapPipeline) -> Forward:
         log.warning("stock_forward_used", model=type(loaded.model).__name__, reason=f"differs by {difference:.1e}")
         return stock
     return fast
+
+
+@torch.inference_mode()
+def postprocess_of(image_processor: Any, subtask: Subtask, outputs: Outputs) -> PostProcess:
+    """Our own post-processing where it does with a model's outputs what the processor's does; else the processor's."""
+    stock = StockPostProcess(image_processor, subtask)
+    fast = postprocess_for(image_processor, subtask)
+    if fast is None:
+        return stock
+    try:
+        reason = mismatch(fast, stock, outputs)
+    except Exception as error:  # noqa: BLE001 - outputs of another make
+        reason = one_line(error)
+    if reason is None:
+        return fast
+    name = type(image_processor).__name__
+    log.warning("stock_postprocess_used", processor=name, subtask=subtask.value, reason=reason)
+    return stock
 
 
 @torch.inference_mode()

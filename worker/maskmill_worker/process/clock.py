@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from maskmill.schema import DeviceSeconds
-
-Item = TypeVar("Item")
-
-
-def each_within(context: Callable[[], AbstractContextManager[object]], items: Iterable[Item]) -> Iterator[Item]:
-    """The items (none of them None), each one waited for in a context of its own and used outside of it."""
-    source = iter(items)
-    while True:
-        with context():
-            found = next(source, None)
-        if found is None:
-            return
-        yield found
 
 
 class StageClock:
@@ -56,10 +43,6 @@ class DeviceClock:
         finally:
             with self._lock:
                 self._waited[reason] += time.perf_counter() - max(started, self._since)
-
-    def waits(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with the time until each one comes booked as loading."""
-        return each_within(lambda: self.waiting("loading"), items)
 
     def lap(self) -> DeviceSeconds:
         """The seconds since the last lap; may be called from another thread."""

@@ -45,7 +45,7 @@ def drain_on_signal(drain_seconds: float, busy: Callable[[], bool]) -> None:
     """From now on SIGTERM and SIGINT make this process, the main one of a worker, drain and leave.
 
     The pool process begins no further shard. When it is no longer `busy`, after `drain_seconds`, or at another signal,
-    the handler for SIGTERM that is installed now gives back what is in hand. Who is still here `LEAVE_SECONDS` later,
+    the handler for SIGTERM that is installed now gives back what is in flight. Who is still here `LEAVE_SECONDS` later,
     because a server is gone or silent, is ended by force, with its pool process and loaders.
     """
     give_back = signal.getsignal(signal.SIGTERM)

@@ -56,6 +56,17 @@ def upsampled(planes: Tensor, size: Size) -> Iterator[Tensor]:
 class Axis:
     """Samples 0 … n−1 make n+1 cells: one between each pair of neighbours, and half a cell outside of either end.
 
+    Two samples a and b that become four pixels lie like this; a pixel belongs to the cell that its centre is in:
+
+        cell      |  0  |     1     |  2  |
+        pixel     |  0  |  1  |  2  |  3  |
+        value        a   ¾a+¼b ¼a+¾b   b
+
+        samples   0, 0, 1, 1             cell 1 lies between the samples 0 and 1, cell 0 between 0 and 0
+        weights   near (1, ·) (¾, ¼) (1, ·), far (0, ·) (¼, ¾) (0, ·), where · is NaN
+        lengths   1, 2, 1
+        pixels    0, 2, 3, 4             cells of P = 2 pixels each: those of cell 1 are at 2 and 3
+
     `weights` (2 × P × n+1, float32) are those of a cell's two samples for each of its up to P pixels, NaN where it has
     fewer. `samples` (n+2) are the samples around the cells, ends twice: cell c lies between `samples[c]` and
     `samples[c + 1]`. `pixels` (N) is each output pixel's place in the grid of cells of P pixels, `lengths` (n+1) the

@@ -3,6 +3,15 @@
 Bilinear interpolation is a convex combination of a cell's four corners, computed by operations that are monotone in
 floating point too. So a label that wins at all four corners wins everywhere between them, and a label that is below
 another one at all four corners wins nowhere.
+
+Example: two planes of 2 × 2 samples become 4 × 4 pixels, for which there are 3 × 3 cells (see `Axis`):
+
+    plane 0   9 0     plane 1   0 9     winner at each sample   0 1
+              9 0               0 4                             0 1
+
+The cells of the left column have one winner at all corners, plane 0, those of the right one plane 1: their pixels are
+not computed. The three in the middle have both. They are the `Blocks` of the `CellMap`, whose pixels are interpolated
+for planes 0 and 1 only, however many others there are that are below these at every corner.
 """
 
 from __future__ import annotations

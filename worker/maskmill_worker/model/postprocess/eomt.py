@@ -27,6 +27,7 @@ def panoptic(processor: Any, outputs: Any, size: Size, thresholds: Thresholds) -
 
     Probabilities are taken from full-size logits, so masks come one at a time.
     """
+    _refuse_patches(outputs)
     chosen = best_labels(outputs.class_queries_logits[0], thresholds.threshold)
     masks = outputs.masks_queries_logits[0]
     if not len(chosen):
@@ -58,6 +59,7 @@ def _race(
 
 def instance(processor: Any, outputs: Any, size: Size, thresholds: Thresholds) -> Segments:
     """As `stacked`, but with one label for each query, and from full-size logits, which come one at a time."""
+    _refuse_patches(outputs)
     scores, labels = outputs.class_queries_logits[0].cpu().softmax(-1)[:, :-1].max(-1)
     chosen = promising(Chosen(torch.arange(len(scores)), labels, scores), thresholds.threshold)
     masks = outputs.masks_queries_logits[0]
@@ -72,6 +74,12 @@ def instance(processor: Any, outputs: Any, size: Size, thresholds: Thresholds) -
             ids.masked_fill_(logits > 0, len(kept))
     found = Chosen(chosen.queries[kept], chosen.labels[kept], torch.tensor(products)).found()
     return Segments(ids, found)
+
+
+def _refuse_patches(outputs: Any) -> None:
+    """Raise what the stock functions raise for an image in several patches, which have a row of outputs each."""
+    if len(outputs.masks_queries_logits) > 1:
+        raise IndexError("EoMT cut the image into patches, from which it makes semantic segments only")
 
 
 def full_size(processor: Any, logits: Tensor, size: Size) -> Tensor:

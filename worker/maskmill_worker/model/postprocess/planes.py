@@ -67,6 +67,12 @@ class Planes:
 
     Downsampled, of few values or in half precision (where the stock result depends on every rounding), they are
     resized a few at a time by the stock function itself. Upsampled ones go by cells, see `cells`.
+
+    >>> planes = Planes(torch.tensor([[[9.0, 0.0]], [[0.0, 4.0]]]), size=(1, 4))
+    >>> planes.winners().paint(torch.tensor([10, 20]))  # 9, 6¾, 2¼, 0 against 0, 1, 3, 4
+    tensor([[10, 10, 20, 20]])
+    >>> planes.contest(threshold=3)[1]  # how many values of each plane reach 3
+    tensor([2, 2])
     """
 
     values: Tensor
