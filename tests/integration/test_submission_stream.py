@@ -13,8 +13,9 @@ from typing import IO
 
 import pytest
 
-from maskmill.errors import MaskmillError
+from maskmill.errors import MaskmillError, SourceError
 from maskmill.jobs import submit as submission
+from maskmill.jobs.account import read_references
 from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobRecord, Spec
 from maskmill.services import Services
@@ -114,6 +115,19 @@ def test_a_prefix_is_listed_in_the_store_of_the_sources(services: Services, stor
     with pytest.raises(MaskmillError):
         submitted(services, f"{settings.out}/photos/")
     assert near.images == 3
+
+
+@pytest.mark.parametrize("exclude", ["masks", "masks/"])
+def test_images_below_the_excluded_folder_are_left_out(services: Services, tmp_path: Path, exclude: str) -> None:
+    for name in ("masks", "masks-of-cats"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    where = {"out": services.settings.out, "exclude": f"{tmp_path}/{exclude}"}
+    record = submit(services, [str(tmp_path)], spec=Spec(model="m"), execution=Execution(), **where)
+    [reference] = read_references(services.store(services.settings.out), record.job, 0)
+    assert reference.uri == f"{tmp_path}/masks-of-cats/a.png"
+    with pytest.raises(SourceError, match="where the masks go"):
+        submit(services, [f"{tmp_path}/masks"], spec=Spec(model="m"), execution=Execution(), **where)
 
 
 def test_no_more_is_read_ahead_than_the_shards_that_are_being_put(

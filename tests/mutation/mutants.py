@@ -25,7 +25,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "integration/test_slice*",
         "integration/test_rounds*",
     ),
-    "maskmill/ledger/*": ("integration/test_ledger*", "integration/test_account*"),
+    "maskmill/ledger/*": ("unit/test_bitmap*", "integration/test_ledger*", "integration/test_account*"),
     f"{SHARDS}/attempts.py": ("unit/test_attempts*", "integration/test_slice*"),
     f"{SHARDS}/crashes.py": ("unit/test_crashes*", "integration/test_slice*"),
     f"{SHARDS}/scheduler.py": ("unit/test_scheduler*", "integration/test_flow*"),

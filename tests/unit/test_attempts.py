@@ -6,7 +6,7 @@ import pytest
 
 from maskmill import errors
 from maskmill.errors import MaskmillError
-from maskmill_worker.shards.attempts import MAX_PAUSE_SECONDS, Ending, verdict
+from maskmill_worker.shards.attempts import MAX_PAUSE_SECONDS, Ending, code_of, verdict
 
 ALLOWED = 3
 
@@ -74,3 +74,9 @@ def test_what_nobody_thought_of_counts_until_the_attempts_are_used_up(error: Exc
 def test_pauses_grow_and_stay_bounded_at_any_attempt() -> None:
     pauses = [verdict(errors.StoreUnavailable("?"), n, 0, ALLOWED).pause_seconds for n in (1, 2, 3, 10, 1_023, 10**9)]
     assert pauses == [2, 4, 8, 60, 60, 60]
+
+
+def test_an_error_has_its_own_code_and_a_stranger_a_general_one() -> None:
+    errors_of_ours = errors.StoreUnavailable("?"), errors.ImageCrashed("?")
+    assert [code_of(error) for error in errors_of_ours] == ["store_unavailable", "crashed"]
+    assert [code_of(error) for error in (RuntimeError(), SystemExit())] == ["worker_error", "interrupted"]
