@@ -323,3 +323,4 @@ def test_a_worker_asks_for_a_refused_store_with_a_small_object_before_it_loads_a
     process_shards(worker)
     assert models.asked == ["m"], "it is mended"
     assert not store.exists(keys.probe(job.job))
+    assert not worker._doubted, "and is not asked for again"

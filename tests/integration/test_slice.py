@@ -32,6 +32,7 @@ from tests.conftest import wait_for
 
 MAX_ATTEMPTS = 3
 IMAGES, SHARD_SIZE, SHARDS = 6, 2, 3
+DEFAULT_EXECUTION = Execution()
 CLOSED_PORT = "http://127.0.0.1:9"
 
 
@@ -63,10 +64,12 @@ def one_shard(services: Services, tmp_path: Path) -> JobRecord:
     return submitted(services, tmp_path, ["/photos/0.jpg", "/photos/1.jpg"])
 
 
-def submitted(services: Services, folder: Path, uris: Sequence[str]) -> JobRecord:
+def submitted(
+    services: Services, folder: Path, uris: Sequence[str], execution: Execution = DEFAULT_EXECUTION
+) -> JobRecord:
     (folder / "list.txt").write_text("".join(f"{uri}\n" for uri in uris))
     names = [str(folder / "list.txt")]
-    return submit(services, names, out=services.settings.out, spec=Spec(model="m"), execution=Execution())
+    return submit(services, names, out=services.settings.out, spec=Spec(model="m"), execution=execution)
 
 
 @contextmanager
@@ -207,6 +210,20 @@ def test_an_error_of_the_worker_counts_until_the_shard_is_closed_with_its_reason
     manifest = read_manifest(store, one_shard.job)
     assert manifest is not None
     assert manifest.state is JobState.COMPLETED_WITH_FAILURES
+
+
+def test_the_commit_that_shows_too_many_failures_stops_the_job(
+    services: Services, settings: Settings, tmp_path: Path
+) -> None:
+    job = submitted(services, tmp_path, [f"/photos/{n}.jpg" for n in range(IMAGES)], Execution(max_failures="1"))
+    with slice_of(services, job) as shards:
+        shard = shards.take(claim(services))
+        assert shard is not None
+        for index, reference in enumerate(shard.references):
+            shards.decide(0, index, Outcome(uri=reference.uri, status=Status.FAILED, code="timeout", reason="slow"))
+    status = Job(job.job, settings.out, services).status()
+    assert (status.state, status.counts) == (JobState.CANCELLED, Counts(failed=2, cancelled=4))
+    assert status.reason == "stopped: 2 images failed, more than --max-failures allows (2 timeout)"
 
 
 # Interruptions

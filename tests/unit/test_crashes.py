@@ -57,7 +57,7 @@ def test_one_accident_while_alone_is_no_blame() -> None:
     after = CrashNote().entering([3, 4]).after_crash().entering([3]).after_crash()
     assert after.alone == {3: 1, 4: 0}
     assert not after.crashing
-    assert after.entering([3]).passed().alone == {4: 0}
+    assert after.entering([3]).passed() == CrashNote(alone={4: 0})
 
 
 def test_a_note_of_another_make_is_no_note() -> None:

@@ -181,9 +181,9 @@ class Slice:
                 lap.total,
             )
         )
-        self._committed(shard)
-        if booking is Booking.OVER_BUDGET:
+        if booking is Booking.OVER_BUDGET:  # before the job is closed, or nobody would learn why
             stop_over_budget(self.services, self.services.ledger.progress(self.job))
+        self._committed(shard)
 
     def _committed(self, shard: HeldShard) -> None:
         self._drop(shard)
