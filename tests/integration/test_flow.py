@@ -295,6 +295,20 @@ def test_a_shard_that_can_be_worked_on_has_its_model_loaded_once_and_is_given_ba
     assert (progress.claimed, progress.waiting, progress.shards_done) == (0, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("asked", "settings_say", "images"),
+    [(None, 4, 4), (7, 4, 7), ("auto", 4, None), (None, "auto", None), (7, "auto", 7)],
+)
+def test_a_job_s_batch_size_goes_before_the_worker_s(
+    services: Services, models: NoModels, job: JobRecord, asked: object, settings_say: object, images: int | None
+) -> None:
+    services.settings = services.settings.model_copy(update={"batch_size": settings_say})
+    record = job.model_copy(update={"execution": Execution(batch_size=asked)})
+    worker = ShardWorker(services, models)
+    assert worker.batch_size(record).asked == images
+    assert worker.batch_size(record) is worker.batch_size(record), "it learns"
+
+
 def test_a_decided_shard_is_booked_on_the_way(services: Services, worker: ShardWorker, job: JobRecord) -> None:
     committed(services, job)
     process_shards(worker)
