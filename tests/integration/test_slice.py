@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from maskmill.errors import DeviceLost, LoaderDied, MaskmillError, StoreUnavailable
 from maskmill.events import Event, ImageDone, JobEnded, ShardCommitted
-from maskmill.jobs.account import read_manifest, read_report
+from maskmill.jobs.account import commit_shard, read_manifest, read_report
+from maskmill.jobs.reconcile import reconcile_job
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply, Renewal
 from maskmill.ledger.ledger import Ledger
@@ -62,10 +63,10 @@ def one_shard(services: Services, tmp_path: Path) -> JobRecord:
     return submitted(services, tmp_path, ["/photos/0.jpg", "/photos/1.jpg"])
 
 
-def submitted(services: Services, folder: Path, uris: Sequence[str]) -> JobRecord:
+def submitted(services: Services, folder: Path, uris: Sequence[str], **execution: object) -> JobRecord:
     (folder / "list.txt").write_text("".join(f"{uri}\n" for uri in uris))
-    names = [str(folder / "list.txt")]
-    return submit(services, names, out=services.settings.out, spec=Spec(model="m"), execution=Execution())
+    names, asked = [str(folder / "list.txt")], Execution.model_validate(execution)
+    return submit(services, names, out=services.settings.out, spec=Spec(model="m"), execution=asked)
 
 
 @contextmanager
@@ -217,6 +218,41 @@ def test_a_lost_device_goes_on_to_who_ends_the_process(services: Services, job: 
     with pytest.raises(DeviceLost):
         slice_ended_by(DeviceLost("unspecified launch failure"), services, job)
     assert services.ledger.progress(job.job).waiting == 1, "given back first"
+
+
+# A budget of failures
+
+
+def test_a_job_that_its_only_shard_in_hand_takes_over_its_budget_says_why_it_stopped(
+    services: Services, tmp_path: Path, store: Store
+) -> None:
+    job = submitted(services, tmp_path, [f"/photos/{n}.jpg" for n in range(IMAGES)], max_failures="1")
+    with slice_of(services, job) as shards:
+        shard = shards.take(claim(services))
+        assert shard is not None
+        for index, reference in enumerate(shard.references):
+            slow = Outcome(uri=reference.uri, status=Status.FAILED, code="timeout", reason="slow")
+            shards.decide(0, index, slow)
+    assert shards.error is None
+    manifest = read_manifest(store, job.job)
+    assert manifest is not None
+    assert (manifest.state, manifest.counts) == (JobState.CANCELLED, Counts(failed=2, cancelled=4))
+    assert manifest.reason == "stopped: 2 images failed, more than --max-failures allows (2 timeout)"
+
+
+def test_a_job_whose_process_died_after_the_booking_that_stopped_it_says_why(
+    services: Services, tmp_path: Path, store: Store
+) -> None:
+    job = submitted(services, tmp_path, ["/photos/0.jpg", "/photos/1.jpg"], max_failures="1")
+    claim(services)
+    slow = Outcome(uri="/photos/0.jpg", status=Status.FAILED, code="timeout", reason="slow")
+    report = ShardReport(job=job.job, shard=0, attempt=1, worker="v", finished=job.created, outcomes=(slow, slow))
+    commit_shard(services, services.settings.out, report)
+
+    reconcile_job(services, job.job)
+    manifest = read_manifest(store, job.job)
+    assert manifest is not None
+    assert (manifest.state, (manifest.reason or "")[:17]) == (JobState.CANCELLED, "stopped: 2 images")
 
 
 # Crashes

@@ -27,9 +27,9 @@ from maskmill.errors import (
 )
 from maskmill.events import ImageDone, ShardCommitted
 from maskmill.jobs.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
-from maskmill.jobs.cancel import given_up, stop_over_budget
+from maskmill.jobs.cancel import given_up
 from maskmill.jobs.reconcile import reconcile_job
-from maskmill.ledger.answers import Booking, ClaimReply
+from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
@@ -170,7 +170,7 @@ class Slice:
     def _commit(self, shard: HeldShard) -> None:
         lap = self.clock.lap()
         report = shard.report(self.owner).model_copy(update={"device": lap})
-        booking = commit_shard(self.services, self.out, report, lap.total)
+        commit_shard(self.services, self.out, report, lap.total)
         self.services.events.emit(
             ShardCommitted(
                 self.job,
@@ -182,8 +182,6 @@ class Slice:
             )
         )
         self._committed(shard)
-        if booking is Booking.OVER_BUDGET:
-            stop_over_budget(self.services, self.services.ledger.progress(self.job))
 
     def _committed(self, shard: HeldShard) -> None:
         self._drop(shard)
