@@ -27,6 +27,7 @@ from maskmill_worker.shards import attempts
 from maskmill_worker.shards.attempts import SERVERS
 from maskmill_worker.shards.crashes import CrashNote
 from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.lease import Leases
 from maskmill_worker.shards.slice import Slice
 from tests.conftest import wait_for
 
@@ -372,6 +373,43 @@ def test_a_lost_lease_is_left_to_its_new_owner_and_costs_no_attempt(services: Se
     assert (progress.claimed, progress.waiting) == (1, 0), "the other one's claim stays"
     assert services.ledger.release(one_shard.job, 0, "another")
     assert claim(services).counted == 2, "of three claims one was excused"
+
+
+def test_who_claims_a_shard_again_that_it_has_in_hand_keeps_it_with_what_is_done(
+    services: Services, settings: Settings, one_shard: JobRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process that slept, or whose broker was away, for longer than its lease, and claims before it renews."""
+    monkeypatch.setattr(Leases, "_renew", lambda *_: None)
+    with slice_of(services, one_shard) as shards:
+        shard = shards.take(claim(services, lease_seconds=0.01))
+        assert shard is not None
+        with shards.in_model(samples(shard, 0)):
+            shards.decide(0, 0, stored(shard, 0))
+            again = claim(services)
+            assert (again.shard, again.attempt) == (0, 2)
+            assert shards.take(again) is None
+        assert shards.get(0) is shard
+        assert shard.crash_note.alone == {}, "no process died"
+        shards.decide(0, 1, stored(shard, 1))
+    assert shards.error is None
+    assert services.ledger.progress(one_shard.job).counts == Counts(stored=2)
+
+
+def test_a_shard_that_comes_back_to_the_slice_that_lost_it_is_left_for_the_next_one(
+    services: Services, one_shard: JobRecord
+) -> None:
+    """Its images may still be on their way through the loader, under the same keys."""
+    with slice_of(services, one_shard, "sleeper") as shards:
+        assert shards.take(claim(services, "sleeper", 0.01)) is not None
+        claim(services, "another")
+        wait_for(lambda: shards._leases.is_lost(0), lambda: "the loss is not noticed")
+        shards.check()
+        services.ledger.release(one_shard.job, 0, "another", counts=False)
+        assert shards.take(claim(services, "sleeper")) is None
+        assert shards.get(0) is None
+        progress = services.ledger.progress(one_shard.job)
+        assert (progress.claimed, progress.waiting) == (0, 1)
+    assert claim(services).counted == 1
 
 
 # Events
