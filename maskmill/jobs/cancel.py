@@ -35,11 +35,12 @@ def cancel_job(services: Services, job: str, out: str, reason: str = BY_SUBMITTE
     services.ledger.cancel(job)
 
 
-def stop_over_budget(services: Services, progress: Progress) -> None:
-    """Cancel a job that has more failures than it may have, and say which."""
+def mark_cancelled(services: Services, progress: Progress) -> None:
+    """Put the marker of a cancelled job that has none: its own failures have stopped it, as the ledger decided."""
     most = ", ".join(f"{number:,} {code}" for code, number in _by_number(progress.failures)[:3])
     reason = f"stopped: {progress.decided.failed:,} images failed, more than --max-failures allows ({most})"
-    cancel_job(services, progress.job, progress.out, reason)
+    marker = Cancellation(job=progress.job, cancelled=utc_now(), reason=reason)
+    services.store(progress.out).put_if_absent(keys.cancellation(progress.job), marker.to_json())
 
 
 def _by_number(failures: dict[str, int]) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ import structlog
 
 from maskmill.errors import MaskmillError
 from maskmill.jobs.account import close_job, enter_job
-from maskmill.jobs.cancel import close_abandoned
+from maskmill.jobs.cancel import close_abandoned, mark_cancelled
 from maskmill.services import Services
 
 log = structlog.get_logger(__name__)
@@ -43,6 +43,8 @@ def reconcile_job(services: Services, job: str) -> None:
     if found and not found.complete:  # what the broker lost would be missing in the account
         enter_job(services, progress.out, job)
         progress = services.ledger.progress(job)
+    if progress.cancelled:
+        mark_cancelled(services, progress)
     if progress.cancelled and not progress.finished:
         close_abandoned(services, progress)
         progress = services.ledger.progress(job)

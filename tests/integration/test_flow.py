@@ -26,6 +26,7 @@ from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import DRAIN_FILE
 from maskmill_worker.shards.flow import process_shards
 from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.lease import Leases
 from maskmill_worker.shards.slice import Slice
 from maskmill_worker.shards.worker import ShardWorker
 from tests.acceptance.images import write_good
@@ -112,6 +113,22 @@ def test_one_slice_loads_images_of_the_next_shard_before_it_has_committed_the_la
     work(services, demo)
     assert len(taken) == SHARDS
     assert any(len(held) > 1 for held in taken)
+
+
+def test_a_worker_that_claims_its_own_shards_again_after_their_leases_reads_each_image_once(
+    services: Services, demo: Models, images: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its renewals do not come through, and nobody else takes its shards."""
+    monkeypatch.setattr(Leases, "_renew", lambda *_: None)
+    services.settings = services.settings.model_copy(update={"lease_seconds": 0.05, "max_attempts": 1})
+    job = submitted(services, images)
+    while job.manifest() is None:
+        work(services, demo)
+
+    manifest = job.manifest()
+    assert manifest is not None
+    assert manifest.failures == {"truncated": 1}
+    assert len([event for event in events if isinstance(event, ImageDone)]) == IMAGES
 
 
 def test_masks_of_the_job_before_are_reused_and_only_what_changed_is_made_anew(

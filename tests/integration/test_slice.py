@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from maskmill import Job
 from maskmill.errors import BrokerUnavailable, DeviceLost, LoaderDied, MaskmillError, StoreRefused, StoreUnavailable
 from maskmill.events import Event, ImageDone, JobEnded, ShardCommitted
-from maskmill.jobs.account import read_manifest, read_report
+from maskmill.jobs.account import commit_shard, read_manifest, read_report
+from maskmill.jobs.reconcile import reconcile_job
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply, Renewal
 from maskmill.ledger.ledger import Ledger
@@ -27,12 +28,12 @@ from maskmill_worker.shards import attempts
 from maskmill_worker.shards.attempts import SERVERS
 from maskmill_worker.shards.crashes import CrashNote
 from maskmill_worker.shards.held_shard import HeldShard
+from maskmill_worker.shards.lease import Leases
 from maskmill_worker.shards.slice import Slice
 from tests.conftest import wait_for
 
 MAX_ATTEMPTS = 3
 IMAGES, SHARD_SIZE, SHARDS = 6, 2, 3
-DEFAULT_EXECUTION = Execution()
 CLOSED_PORT = "http://127.0.0.1:9"
 
 
@@ -64,12 +65,10 @@ def one_shard(services: Services, tmp_path: Path) -> JobRecord:
     return submitted(services, tmp_path, ["/photos/0.jpg", "/photos/1.jpg"])
 
 
-def submitted(
-    services: Services, folder: Path, uris: Sequence[str], execution: Execution = DEFAULT_EXECUTION
-) -> JobRecord:
+def submitted(services: Services, folder: Path, uris: Sequence[str], **execution: object) -> JobRecord:
     (folder / "list.txt").write_text("".join(f"{uri}\n" for uri in uris))
-    names = [str(folder / "list.txt")]
-    return submit(services, names, out=services.settings.out, spec=Spec(model="m"), execution=execution)
+    names, asked = [str(folder / "list.txt")], Execution.model_validate(execution)
+    return submit(services, names, out=services.settings.out, spec=Spec(model="m"), execution=asked)
 
 
 @contextmanager
@@ -212,20 +211,6 @@ def test_an_error_of_the_worker_counts_until_the_shard_is_closed_with_its_reason
     assert manifest.state is JobState.COMPLETED_WITH_FAILURES
 
 
-def test_the_commit_that_shows_too_many_failures_stops_the_job(
-    services: Services, settings: Settings, tmp_path: Path
-) -> None:
-    job = submitted(services, tmp_path, [f"/photos/{n}.jpg" for n in range(IMAGES)], Execution(max_failures="1"))
-    with slice_of(services, job) as shards:
-        shard = shards.take(claim(services))
-        assert shard is not None
-        for index, reference in enumerate(shard.references):
-            shards.decide(0, index, Outcome(uri=reference.uri, status=Status.FAILED, code="timeout", reason="slow"))
-    status = Job(job.job, settings.out, services).status()
-    assert (status.state, status.counts) == (JobState.CANCELLED, Counts(failed=2, cancelled=4))
-    assert status.reason == "stopped: 2 images failed, more than --max-failures allows (2 timeout)"
-
-
 # Interruptions
 
 
@@ -276,6 +261,41 @@ def test_what_is_given_up_of_a_retry_round_stays_what_it_was(
         shards.give_up()
     assert [outcome.code for outcome in job.outcomes()] == [None, "timeout"]
     assert job.status().counts == Counts(stored=1, failed=1)
+
+
+# A budget of failures
+
+
+def test_a_job_that_its_only_shard_in_hand_takes_over_its_budget_says_why_it_stopped(
+    services: Services, tmp_path: Path, store: Store
+) -> None:
+    job = submitted(services, tmp_path, [f"/photos/{n}.jpg" for n in range(IMAGES)], max_failures="1")
+    with slice_of(services, job) as shards:
+        shard = shards.take(claim(services))
+        assert shard is not None
+        for index, reference in enumerate(shard.references):
+            slow = Outcome(uri=reference.uri, status=Status.FAILED, code="timeout", reason="slow")
+            shards.decide(0, index, slow)
+    assert shards.error is None
+    manifest = read_manifest(store, job.job)
+    assert manifest is not None
+    assert (manifest.state, manifest.counts) == (JobState.CANCELLED, Counts(failed=2, cancelled=4))
+    assert manifest.reason == "stopped: 2 images failed, more than --max-failures allows (2 timeout)"
+
+
+def test_a_job_whose_process_died_after_the_booking_that_stopped_it_says_why(
+    services: Services, tmp_path: Path, store: Store
+) -> None:
+    job = submitted(services, tmp_path, ["/photos/0.jpg", "/photos/1.jpg"], max_failures="1")
+    claim(services)
+    slow = Outcome(uri="/photos/0.jpg", status=Status.FAILED, code="timeout", reason="slow")
+    report = ShardReport(job=job.job, shard=0, attempt=1, worker="v", finished=job.created, outcomes=(slow, slow))
+    commit_shard(services, services.settings.out, report)
+
+    reconcile_job(services, job.job)
+    manifest = read_manifest(store, job.job)
+    assert manifest is not None
+    assert (manifest.state, (manifest.reason or "")[:17]) == (JobState.CANCELLED, "stopped: 2 images")
 
 
 # Crashes
@@ -424,6 +444,43 @@ def test_a_lost_lease_is_left_to_its_new_owner_and_costs_no_attempt(services: Se
     assert (progress.claimed, progress.waiting) == (1, 0), "the other one's claim stays"
     assert services.ledger.release(one_shard.job, 0, "another")
     assert claim(services).counted == 2, "of three claims one was excused"
+
+
+def test_who_claims_a_shard_again_that_it_has_in_hand_keeps_it_with_what_is_done(
+    services: Services, settings: Settings, one_shard: JobRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process that slept, or whose broker was away, for longer than its lease, and claims before it renews."""
+    monkeypatch.setattr(Leases, "_renew", lambda *_: None)
+    with slice_of(services, one_shard) as shards:
+        shard = shards.take(claim(services, lease_seconds=0.01))
+        assert shard is not None
+        with shards.in_model(samples(shard, 0)):
+            shards.decide(0, 0, stored(shard, 0))
+            again = claim(services)
+            assert (again.shard, again.attempt) == (0, 2)
+            assert shards.take(again) is None
+        assert shards.get(0) is shard
+        assert shard.crash_note.alone == {}, "no process died"
+        shards.decide(0, 1, stored(shard, 1))
+    assert shards.error is None
+    assert services.ledger.progress(one_shard.job).counts == Counts(stored=2)
+
+
+def test_a_shard_that_comes_back_to_the_slice_that_lost_it_is_left_for_the_next_one(
+    services: Services, one_shard: JobRecord
+) -> None:
+    """Its images may still be on their way through the loader, under the same keys."""
+    with slice_of(services, one_shard, "sleeper") as shards:
+        assert shards.take(claim(services, "sleeper", 0.01)) is not None
+        claim(services, "another")
+        wait_for(lambda: shards._leases.is_lost(0), lambda: "the loss is not noticed")
+        shards.check()
+        services.ledger.release(one_shard.job, 0, "another", counts=False)
+        assert shards.take(claim(services, "sleeper")) is None
+        assert shards.get(0) is None
+        progress = services.ledger.progress(one_shard.job)
+        assert (progress.claimed, progress.waiting) == (0, 1)
+    assert claim(services).counted == 1
 
 
 # Events

@@ -80,6 +80,7 @@ def _pytest(folder: str, tests: list[str], said: str) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to it
     for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
         del sys.modules[name]
     paths = [os.path.join(folder, name).rstrip("/") for name in PATHS]  # noqa: PTH118 - entries of a path

@@ -164,3 +164,23 @@ def test_an_error_s_class_decides_the_exit_code(error: UsageError, code: int) ->
 )
 def test_sizes_are_in_the_unit_that_reads_best(number: int, text: str) -> None:
     assert display.size(number) == text
+
+
+def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    status = JobStatus(
+        job="j",
+        out="s3://b/o",
+        state=JobState.RUNNING,
+        submitted=3,
+        counts=Counts(),
+        shards=1,
+        shards_done=0,
+        trouble="object_forbidden: s3://b/o: access denied [/x]",
+    )
+    with display.job_bar("segmenting") as show:
+        show(status)
+        show(status)
+    display.print_end(status)
+    said = capsys.readouterr()
+    assert said.err.count("held up, and tried again: object_forbidden: s3://b/o: access denied [/x]") == 1
+    assert said.out.count("held up, and tried again: object_forbidden") == 1

@@ -107,8 +107,12 @@ def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
     )
     with Progress(*columns, console=errors, speed_estimate_period=30, transient=True) as progress:
         task = progress.add_task(shown(title), total=None, note=("", ""))
+        said = [""]
 
         def show(status: JobStatus) -> None:
+            if status.trouble and status.trouble != said[0]:
+                said[0] = status.trouble
+                remark(held_up(status))
             progress.update(
                 task, total=status.submitted, completed=status.counts.total, note=_note(status), refresh=True
             )
@@ -117,10 +121,17 @@ def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
 
 
 def _note(status: JobStatus) -> tuple[str, str]:
+    if status.trouble:
+        return "held up", "yellow"
     if status.counts.failed:
         return f"{status.counts.failed:,} failed", "yellow"
     waits = not status.counts.total and not status.shards_claimed
     return ("waiting for a worker", "dim") if waits else ("", "")
+
+
+def held_up(status: JobStatus) -> str:
+    """What keeps the workers from going on with the job now."""
+    return f"held up, and tried again: {status.trouble}"
 
 
 def summary(status: JobStatus) -> Text:
@@ -194,6 +205,8 @@ def print_end(status: JobStatus) -> None:
     console.print(summary(status), soft_wrap=True)
     if status.reason:
         say(status.reason)
+    if status.trouble:
+        say(held_up(status))
     if status.failures:
         console.print(failures_table(status), soft_wrap=True)
 

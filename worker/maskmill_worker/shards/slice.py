@@ -27,9 +27,9 @@ from maskmill.errors import (
 )
 from maskmill.events import ImageDone, ShardCommitted
 from maskmill.jobs.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
-from maskmill.jobs.cancel import given_up, stop_over_budget
+from maskmill.jobs.cancel import given_up
 from maskmill.jobs.reconcile import reconcile_job
-from maskmill.ledger.answers import Booking, ClaimReply
+from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
@@ -38,6 +38,9 @@ from maskmill_worker.shards.attempts import Ending, code_of, verdict
 from maskmill_worker.shards.crashes import CRASHES_ALONE, CrashNote
 from maskmill_worker.shards.held_shard import HeldShard, failed, indices_by_shard
 from maskmill_worker.shards.lease import Leases
+
+COMES_BACK_SECONDS = 1.0
+"""How long nobody claims a shard that came back to a slice which had left it to another worker."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +60,7 @@ class Slice:
         self.error: BaseException | None = None
         self._leases = Leases(services.ledger, job, owner, services.settings.lease_seconds)
         self._held: dict[int, HeldShard] = {}
+        self._left: set[int] = set()  # to other workers, while images of theirs may still be loaded
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +77,10 @@ class Slice:
         return isinstance(error, Exception) and not isinstance(error, DeviceLost)
 
     def take(self, claim: ClaimReply) -> HeldShard | None:
-        """Hold a claimed shard; None if it needs no work: decided by a report, closed after crashes, or empty."""
+        """Hold a claimed shard; None if it needs no work: decided by a report, closed after crashes, or had before."""
+        if claim.shard in self._held or claim.shard in self._left:
+            self._had_before(claim.shard)
+            return None
         shard = HeldShard(claim, CrashNote.from_text(claim.note), counted=claim.counted)
         self._held[claim.shard] = shard
         self._leases.add(claim.shard)
@@ -100,6 +107,7 @@ class Slice:
         for number in self._leases.lost():
             if shard := self._held.get(number):
                 self._end(shard, LeaseLost(f"shard {number} of job {self.job} went to another worker"))
+                self._left.add(number)
         if self._leases.cancelled.is_set():
             raise JobCancelled(f"job {self.job} is cancelled")
 
@@ -138,6 +146,13 @@ class Slice:
             for index, outcome in enumerate(rest):
                 self.decide(shard.number, index, outcome)
 
+    def _had_before(self, number: int) -> None:
+        """A shard in hand whose lease was over has it again; one that came back is for a slice that loads it anew."""
+        if number in self._held:
+            self.services.ledger.excuse(self.job, number)
+        else:
+            self.services.ledger.release(self.job, number, self.owner, delay_seconds=COMES_BACK_SECONDS, counts=False)
+
     def _is_decided(self, shard: HeldShard) -> bool:
         """Book the shard if its report is there already: its owner died in between, or the ledger was lost."""
         report = read_report(self.store, self.job, shard.number, shard.claim.retry_round)
@@ -170,7 +185,7 @@ class Slice:
     def _commit(self, shard: HeldShard) -> None:
         lap = self.clock.lap()
         report = shard.report(self.owner).model_copy(update={"device": lap})
-        booking = commit_shard(self.services, self.out, report, lap.total)
+        commit_shard(self.services, self.out, report, lap.total)
         self.services.events.emit(
             ShardCommitted(
                 self.job,
@@ -181,8 +196,6 @@ class Slice:
                 lap.total,
             )
         )
-        if booking is Booking.OVER_BUDGET:  # before the job is closed, or nobody would learn why
-            stop_over_budget(self.services, self.services.ledger.progress(self.job))
         self._committed(shard)
 
     def _committed(self, shard: HeldShard) -> None:
