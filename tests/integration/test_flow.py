@@ -24,12 +24,14 @@ from maskmill.storage import keys
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import DRAIN_FILE
+from maskmill_worker.shards import attempts
 from maskmill_worker.shards.flow import process_shards
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.lease import Leases
 from maskmill_worker.shards.slice import Slice
 from maskmill_worker.shards.worker import ShardWorker
 from tests.acceptance.images import write_good
+from tests.conftest import wait_for
 
 IMAGES, SHARD_SIZE, SHARDS = 13, 4, 4
 
@@ -129,6 +131,24 @@ def test_a_worker_that_claims_its_own_shards_again_after_their_leases_reads_each
     assert manifest is not None
     assert manifest.failures == {"truncated": 1}
     assert len([event for event in events if isinstance(event, ImageDone)]) == IMAGES
+
+
+def test_a_shard_that_cannot_be_begun_costs_the_others_nothing(
+    services: Services, demo: Models, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The references of the second one are no references any more, and its attempts are used up at once."""
+    monkeypatch.setattr(attempts, "MAX_PAUSE_SECONDS", 1.0)
+    services.settings = services.settings.model_copy(update={"max_attempts": 1})
+    job = submitted(services, images)
+    job.store.put(keys.shard(job.id, 1), b"{ half a refer")
+
+    def all_others_are_done() -> bool:
+        work(services, demo)
+        return services.ledger.progress(job.id).shards_done == SHARDS - 1
+
+    wait_for(all_others_are_done, lambda: services.ledger.progress(job.id), 120)
+    progress = services.ledger.progress(job.id)
+    assert (progress.failures, progress.begun) == ({"truncated": 1}, 1)
 
 
 def test_masks_of_the_job_before_are_reused_and_only_what_changed_is_made_anew(

@@ -127,7 +127,12 @@ class Flow:
         if not claim:
             self._last_shard = True
             return False
-        shard = self.shards.take(claim)
+        try:
+            shard = self.shards.take(claim)
+        except Exception as error:  # noqa: BLE001 - those in hand are not to blame
+            self.shards.end(claim.shard, error)
+            self._last_shard = True
+            return False
         self._tasks = shard.tasks(self.shards.store, self.record) if shard else iter(())
         return True
 

@@ -34,7 +34,7 @@ from maskmill.schema import Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.attempts import Ending, code_of, verdict
+from maskmill_worker.shards.attempts import Ending, code_of, pause_seconds, verdict
 from maskmill_worker.shards.crashes import CRASHES_ALONE, CrashNote
 from maskmill_worker.shards.held_shard import HeldShard, failed, indices_by_shard
 from maskmill_worker.shards.lease import Leases
@@ -101,6 +101,11 @@ class Slice:
     def get(self, number: int) -> HeldShard | None:
         """The shard of this number while it is in hand."""
         return self._held.get(number)
+
+    def end(self, number: int, error: Exception) -> None:
+        """End the attempt at one shard; the others in hand go on."""
+        if shard := self._held.get(number):
+            self._end(shard, error)
 
     def check(self) -> None:
         """Let go of shards that another worker has by now; raise `JobCancelled` if the job is cancelled."""
@@ -231,6 +236,8 @@ class Slice:
             self.services.ledger.excuse(self.job, shard.number)
         elif judged.ending is Ending.CLOSE and isinstance(error, Exception) and shard.references:
             self._close(shard, error)
+        elif judged.ending is Ending.CLOSE:  # what its images are cannot be read
+            self._give_back(shard, error, pause_seconds(shard.claim.attempt), counts=True)
         else:
             self._give_back(shard, error, judged.pause_seconds, counts=judged.counts)
 
