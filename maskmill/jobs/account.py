@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, TypeVar
 
-from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
+from maskmill.errors import AccountMismatch, InvalidRecord, ObjectNotFound, StoreUnavailable
 from maskmill.events import JobEnded
 from maskmill.ledger.answers import Booking, Progress
 from maskmill.ledger.bitmap import is_done, of_shards
@@ -50,7 +50,11 @@ def read_references(store: Store, job: str, shard: int) -> list[Reference]:
 
 def read_report(store: Store, job: str, shard: int, retry_round: int = 0) -> ShardReport | None:
     """The shard's outcomes as decided in this retry round, or None while there are none."""
-    return _read(store, keys.report(job, shard, retry_round), ShardReport)
+    key = keys.report(job, shard, retry_round)
+    report = _read(store, key, ShardReport)
+    if report and (report.job, report.shard, report.round) != (job, shard, retry_round):
+        raise InvalidRecord(f"{key} is the report of another shard, job or round", report.to_json().decode())
+    return report
 
 
 def read_latest_report(store: Store, job: str, shard: int, retry_round: int) -> ShardReport | None:
