@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, TypeVar
 
-from maskmill.errors import AccountMismatch, InvalidRecord, ObjectNotFound, StoreUnavailable
+from maskmill.errors import AccountMismatch, InvalidRecord, ObjectNotFound, StoreUnavailable, UsageError
 from maskmill.events import JobEnded
 from maskmill.ledger.answers import Booking, Progress
 from maskmill.ledger.bitmap import is_done, of_shards
@@ -192,6 +192,8 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
     earlier retry round, is built anew beside the old one.
     """
     store = services.store(out)
+    if store.exists(keys.deletion(job)):
+        raise UsageError(f"job {job} is being deleted: `maskmill delete {job}` goes on with it")
     record, retry_round = read_job(store, job), current_round(store, job)
     found = services.ledger.inspect(job)
     if found and found.complete and found.retry_round == retry_round:
