@@ -122,6 +122,24 @@ def test_a_submission_notifies_its_window_and_no_more(job: JobRecord, services: 
     assert services.ledger.open_jobs() == [job.job]
 
 
+def test_a_submission_costs_a_put_for_each_shard_and_one_for_its_record(
+    services: Services, images: Path, store: Store
+) -> None:
+    asked, said = list[str](), list[str]()
+    store.client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    run = services.ledger.run
+
+    def counted(name: str, *arguments: object) -> object:
+        said.append(name)
+        return run(name, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.ledger, "run", counted)
+        job = submit_all(services, images)
+    assert asked == ["PutObject"] * (job.shards + 1)
+    assert len(said) <= 3, said
+
+
 def test_a_long_submission_is_complete_and_tells_its_progress(services: Services, tmp_path: Path, store: Store) -> None:
     many, told = tmp_path / "many.txt", list[int]()
     many.write_text("".join(f"/data/{n}.jpg\n" for n in range(200)))
