@@ -13,7 +13,6 @@ from maskmill.jobs import lifecycle
 from maskmill.jobs.account import (
     close_job,
     current_round,
-    final_state,
     read_job,
     read_latest_report,
     read_manifest,
@@ -223,7 +222,7 @@ def status_of(progress: Progress) -> JobStatus:
     return JobStatus(
         job=progress.job,
         out=progress.out,
-        state=final_state(progress) if progress.finished else JobState.RUNNING,
+        state=progress.final_state if progress.finished else JobState.RUNNING,
         submitted=progress.images,
         counts=progress.counts,
         failures=progress.failures,

@@ -284,7 +284,7 @@ class Manifest(Record):
 
 
 class Cancellation(Record):
-    """`cancelled.json`: nobody begins a shard of this job any more, and why."""
+    """`cancelled.json`: nobody begins a shard of this job any more in this retry round, and why."""
 
     version: Literal[1] = VERSION
     job: str

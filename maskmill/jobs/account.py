@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, TypeVar
 
-from maskmill.errors import AccountMismatch, ObjectNotFound, StoreUnavailable
+from maskmill.errors import AccountMismatch, InvalidRecord, ObjectNotFound, StoreUnavailable, UsageError
 from maskmill.events import JobEnded
 from maskmill.ledger.answers import Booking, Progress
 from maskmill.ledger.bitmap import is_done, of_shards
@@ -50,7 +50,11 @@ def read_references(store: Store, job: str, shard: int) -> list[Reference]:
 
 def read_report(store: Store, job: str, shard: int, retry_round: int = 0) -> ShardReport | None:
     """The shard's outcomes as decided in this retry round, or None while there are none."""
-    return _read(store, keys.report(job, shard, retry_round), ShardReport)
+    key = keys.report(job, shard, retry_round)
+    report = _read(store, key, ShardReport)
+    if report and (report.job, report.shard, report.round) != (job, shard, retry_round):
+        raise InvalidRecord(f"{key} is the report of another shard, job or round", report.to_json().decode())
+    return report
 
 
 def read_latest_report(store: Store, job: str, shard: int, retry_round: int) -> ShardReport | None:
@@ -79,9 +83,11 @@ def current_round(store: Store, job: str) -> int:
     return max((keys.shard_index(item.key) for item in store.list(keys.retries(job))), default=0)
 
 
-def read_cancellation(store: Store, job: str) -> Cancellation | None:
-    """The marker that the job is cancelled, or None."""
-    return _read(store, keys.cancellation(job), Cancellation)
+def read_cancellation(store: Store, job: str, retry_round: int) -> Cancellation | None:
+    """The marker that the job is cancelled; None without one, and where the job had ended before it came."""
+    marker = _read(store, keys.cancellation(job, retry_round), Cancellation)
+    manifest = read_manifest(store, job, retry_round) if marker else None
+    return marker if manifest is None or manifest.state is JobState.CANCELLED else None
 
 
 def read_manifest(store: Store, job: str, retry_round: int | None = None) -> Manifest | None:
@@ -135,7 +141,7 @@ def close_job(services: Services, job: str) -> Manifest:
     """Write the manifest once all shards are booked. Idempotent; the first manifest of a retry round counts."""
     progress = services.ledger.progress(job)
     store = services.store(progress.out)
-    manifest = _manifest(read_job(store, job), progress, read_cancellation(store, job))
+    manifest = _manifest(read_job(store, job), progress, read_cancellation(store, job, progress.retry_round))
     first = store.put_if_absent(keys.manifest(job, progress.retry_round), manifest.to_json())
     if not first:
         manifest = read_manifest(store, job, progress.retry_round) or manifest
@@ -153,7 +159,7 @@ def _ended(manifest: Manifest) -> JobEnded:
 def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation | None) -> Manifest:
     if progress.counts.total != record.images or not progress.finished:
         raise AccountMismatch(f"job {record.job}: {progress.counts} do not add up to {record.images} images")
-    state = final_state(progress)
+    state = progress.final_state
     return Manifest(
         job=record.job,
         state=state,
@@ -169,13 +175,6 @@ def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation 
     )
 
 
-def final_state(progress: Progress) -> JobState:
-    """The state of a job that is finished."""
-    if progress.counts.cancelled or progress.cancelled:
-        return JobState.CANCELLED
-    return JobState.COMPLETED_WITH_FAILURES if progress.counts.failed else JobState.COMPLETED
-
-
 def enter_new_job(services: Services, out: str, record: JobRecord) -> None:
     """Put a job that has just been submitted into the ledger."""
     services.ledger.create(record.job, out, **_facts(record, 0))
@@ -188,19 +187,22 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
     earlier retry round, is built anew beside the old one.
     """
     store = services.store(out)
+    if store.exists(keys.deletion(job)):
+        raise UsageError(f"job {job} is being deleted: `maskmill delete {job}` goes on with it")
     record, retry_round = read_job(store, job), current_round(store, job)
+    cancelled = read_cancellation(store, job, retry_round) is not None
     found = services.ledger.inspect(job)
     if found and found.complete and found.retry_round == retry_round:
         for report in _decided(services, store, record, retry_round, skip=found.done):
             book_shard(services, store, report, retry_round)
     else:
-        _rebuild(services, out, record, retry_round)
-    if read_cancellation(store, job):
+        _rebuild(services, out, record, retry_round, cancelled=cancelled)
+    if cancelled:
         services.ledger.cancel(job)
     return record
 
 
-def _rebuild(services: Services, out: str, record: JobRecord, retry_round: int) -> None:
+def _rebuild(services: Services, out: str, record: JobRecord, retry_round: int, *, cancelled: bool) -> None:
     counts, failures = Counts(), dict[str, tuple[int, FailureExample]]()
 
     def shards_done() -> Iterator[int]:
@@ -213,8 +215,8 @@ def _rebuild(services: Services, out: str, record: JobRecord, retry_round: int) 
                 failures[code] = before + number, first
             yield report.shard
 
-    done = of_shards(shards_done())
-    services.ledger.rebuild(record.job, out, done=done, counts=counts, failures=failures, **_facts(record, retry_round))
+    done, facts = of_shards(shards_done()), _facts(record, retry_round) | {"cancelled": cancelled}
+    services.ledger.rebuild(record.job, out, done=done, counts=counts, failures=failures, **facts)
 
 
 def _decided(

@@ -8,6 +8,7 @@ from maskmill.errors import UsageError
 from maskmill.jobs.account import (
     commit_shard,
     current_round,
+    read_cancellation,
     read_latest_report,
     read_manifest,
     read_references,
@@ -25,14 +26,17 @@ BY_SUBMITTER = "cancelled by its submitter"
 def cancel_job(services: Services, job: str, out: str, reason: str = BY_SUBMITTER) -> None:
     """Let nobody begin a shard of the job any more; workers stop within a batch.
 
-    Raises `UsageError` when the job is closed already.
+    Raises `UsageError` when the job is closed already, or while this is asked.
     """
-    store = services.store(out)
-    if read_manifest(store, job, current_round(store, job)):
-        raise UsageError(f"job {job} has ended: there is nothing left to cancel")
+    store, ended = services.store(out), UsageError(f"job {job} has ended: there is nothing left to cancel")
+    retry_round = current_round(store, job)
+    if read_manifest(store, job, retry_round):
+        raise ended
     marker = Cancellation(job=job, cancelled=utc_now(), reason=reason)
-    store.put_if_absent(keys.cancellation(job), marker.to_json())
+    store.put_if_absent(keys.cancellation(job, retry_round), marker.to_json())
     services.ledger.cancel(job)
+    if not read_cancellation(store, job, retry_round):
+        raise ended
 
 
 def mark_cancelled(services: Services, progress: Progress) -> None:
@@ -40,7 +44,7 @@ def mark_cancelled(services: Services, progress: Progress) -> None:
     most = ", ".join(f"{number:,} {code}" for code, number in _by_number(progress.failures)[:3])
     reason = f"stopped: {progress.decided.failed:,} images failed, more than --max-failures allows ({most})"
     marker = Cancellation(job=progress.job, cancelled=utc_now(), reason=reason)
-    services.store(progress.out).put_if_absent(keys.cancellation(progress.job), marker.to_json())
+    services.store(progress.out).put_if_absent(keys.cancellation(progress.job, progress.retry_round), marker.to_json())
 
 
 def _by_number(failures: dict[str, int]) -> list[tuple[str, int]]:

@@ -54,12 +54,13 @@ def delete_job(services: Services, out: str, job: str, *, masks: bool = False) -
 
     `delete_job(services, "s3://bucket/labels", "20261122-205301-9f86d081", masks=True).masks_kept`
 
-    Raises `UsageError` while the job runs and `JobNotFound` when there is no such job below `out`.
+    A job in the ledger whose record is gone from the bucket counts as ended. Raises `UsageError` while the job runs
+    and `JobNotFound` when there is no such job below `out`.
     """
     store = services.store(out)
     marker = _read_marker(store, job)
     if marker is None:
-        _check_ended(store, job)
+        _check_ended(services, store, job)
         marker = Deletion(job=job, created=utc_now(), masks=masks)
         store.put(keys.deletion(job), marker.to_json(), "application/json")
     services.ledger.forget(job)
@@ -94,6 +95,7 @@ def prune(
         elif whole or _read_marker(store, job):
             deleted = delete_job(services, out, job, masks=masks and whole)
         else:
+            services.ledger.forget(job)
             deleted = Deleted(job, *_delete_records(store, keys.job_folder(job)))
         (jobs if whole else remains).append(deleted)
     return Pruned(tuple(jobs), tuple(remains))
@@ -119,13 +121,22 @@ def _read_marker(store: Store, job: str) -> Deletion | None:
         return None
 
 
-def _check_ended(store: Store, job: str) -> None:
+def _check_ended(services: Services, store: Store, job: str) -> None:
     if not store.exists(keys.job_record(job)):
+        if _is_in_ledger(services, store, job):  # its record went by another hand, so that it can never end
+            return
         raise JobNotFound(
             f"no job '{job}' below {store.url}; give its --out prefix (`maskmill prune` removes broken submissions)"
         )
     if read_manifest(store, job) is None:
         raise UsageError(f"job {job} has not ended: `maskmill cancel {job}` first")
+
+
+def _is_in_ledger(services: Services, store: Store, job: str) -> bool:
+    try:
+        return services.ledger.out(job).rstrip("/") == store.url
+    except JobNotFound:
+        return False
 
 
 def _is_whole(store: Store, job: str) -> bool:

@@ -20,6 +20,9 @@ MIN_WINDOW = 4
 ELECTED_SECONDS = 6.0
 """How long nobody else reconciles after the elected one has; its next turn comes before."""
 
+PASSED_ON_SECONDS = 1.0
+"""The same after something went wrong: somebody else may have the rights, or the way to the store, that it takes."""
+
 
 def reconcile(services: Services, owner: str) -> bool:
     """Reconcile all jobs, or leave it to whoever does (False); what goes wrong with one leaves the others alone."""
@@ -30,6 +33,7 @@ def reconcile(services: Services, owner: str) -> bool:
             reconcile_job(services, job)
         except MaskmillError as error:
             log.warning("job_not_reconciled", job=job, code=error.code, reason=str(error))
+            services.ledger.elect(owner, PASSED_ON_SECONDS)
     notify(services)
     return True
 

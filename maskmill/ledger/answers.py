@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from maskmill.schema import Counts, FailureExample
+from maskmill.schema import Counts, FailureExample, JobState
 
 
 class ClaimState(StrEnum):
@@ -131,6 +131,13 @@ class Progress:
             return self.decided
         rest = max(0, self.images - self.decided.total)
         return self.decided.model_copy(update={"cancelled": self.decided.cancelled + rest})
+
+    @property
+    def final_state(self) -> JobState:
+        """The state of a job that is finished."""
+        if self.counts.cancelled or self.cancelled:
+            return JobState.CANCELLED
+        return JobState.COMPLETED_WITH_FAILURES if self.counts.failed else JobState.COMPLETED
 
 
 @dataclass(frozen=True)

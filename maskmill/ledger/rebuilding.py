@@ -39,6 +39,7 @@ class Rebuilding(Table):
         priority: int,
         max_failures: int | None,
         retry_round: int,
+        cancelled: bool = False,
         done: bytes,
         counts: Counts,
         failures: Mapping[str, tuple[int, FailureExample]],
@@ -50,6 +51,7 @@ class Rebuilding(Table):
         """
         token = secrets.token_hex(8)
         fields = fields_of(out, model, images, shards, priority, max_failures, retry_round)
+        fields |= {"halted": 1} if cancelled else {}
         fields |= dict(amounts_of(counts, failures)) | dict(examples_of(failures))
         with self.errors(), self.redis.pipeline() as pipe:
             beside = self.key(job, f"new:{token}:meta")

@@ -72,9 +72,9 @@ def report(job: str, index: int, retry_round: int = 0) -> str:
     return f"{reports(job)}{_sortable(index)}{_of_round(retry_round)}.json"
 
 
-def cancellation(job: str) -> str:
-    """The marker that the job is cancelled."""
-    return f"jobs/{job}/cancelled.json"
+def cancellation(job: str, retry_round: int = 0) -> str:
+    """The marker that the job is cancelled in this retry round."""
+    return f"jobs/{job}/cancelled{_of_round(retry_round)}.json"
 
 
 def deletion(job: str) -> str:

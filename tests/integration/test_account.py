@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from maskmill import Client
 from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError, UsageError
 from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
-from maskmill.jobs.reconcile import reconcile, reconcile_job
+from maskmill.jobs.reconcile import ELECTED_SECONDS, reconcile, reconcile_job
 from maskmill.jobs.submit import start, submit
 from maskmill.ledger.answers import Booking, ClaimState
 from maskmill.schema import (
@@ -34,6 +34,7 @@ from maskmill.storage import keys
 from maskmill.storage.store import Store
 from maskmill_producer import embedded
 from tests.chaos.fault_proxy import fault_proxy
+from tests.conftest import wait_for
 
 SPEC = Spec(model="some/model", threshold=0.25)
 IMAGES, SHARD_SIZE, SHARDS = 11, 3, 4
@@ -119,6 +120,24 @@ def test_a_submission_notifies_its_window_and_no_more(job: JobRecord, services: 
     progress = services.ledger.progress(job.job)
     assert (progress.shards, progress.images) == (SHARDS, IMAGES)
     assert services.ledger.open_jobs() == [job.job]
+
+
+def test_a_submission_costs_a_put_for_each_shard_and_one_for_its_record(
+    services: Services, images: Path, store: Store
+) -> None:
+    asked, said = list[str](), list[str]()
+    store.client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    run = services.ledger.run
+
+    def counted(name: str, *arguments: object) -> object:
+        said.append(name)
+        return run(name, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.ledger, "run", counted)
+        job = submit_all(services, images)
+    assert asked == ["PutObject"] * (job.shards + 1)
+    assert len(said) <= 3, said
 
 
 def test_a_long_submission_is_complete_and_tells_its_progress(services: Services, tmp_path: Path, store: Store) -> None:
@@ -208,7 +227,7 @@ def test_of_two_reports_the_first_counts_everywhere(job: JobRecord, services: Se
 def test_of_four_workers_that_commit_a_shard_one_counts_everywhere(
     job: JobRecord, services: Services, store: Store
 ) -> None:
-    reports = [report_of(store, job, 0, worker=f"w{n}", failed=range(n)) for n in range(4)]
+    reports = [report_of(store, job, 0, worker=f"w{n}", failed=range(n % SHARD_SIZE)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         counted = list(pool.map(lambda report: commit_shard(services, services.settings.out, report), reports))
     winner = read_report(store, job.job, 0)
@@ -328,6 +347,19 @@ def test_one_job_that_does_not_add_up_does_not_keep_the_others_from_being_closed
     commit(services, sound, *range(SHARDS))
     reconcile(services, "w")
     assert read_manifest(store, sound.job) is not None
+
+
+def test_who_cannot_close_a_job_leaves_the_reconciling_to_others(
+    services: Services, images: Path, settings: Settings, store: Store
+) -> None:
+    """A watching client, say, without a right to the bucket of another one's job."""
+    job = submit_all(services, images)
+    commit(services, job, *range(SHARDS))
+    s3 = settings.s3.model_copy(update={"secret_access_key": SecretStr("another")})
+    stranger = Services(settings.model_copy(update={"s3": s3}), services.ledger, services.queue, store_attempts=1)
+    assert reconcile(stranger, "stranger")
+    wait_for(lambda: reconcile(services, "worker"), lambda: "the stranger keeps it", ELECTED_SECONDS / 2)
+    assert read_manifest(store, job.job) is not None
 
 
 # Cancelling

@@ -346,6 +346,19 @@ def test_a_job_s_batch_size_goes_before_the_worker_s(
     assert worker.batch_size(record) is worker.batch_size(record), "it learns"
 
 
+def test_what_a_job_asks_for_is_bounded_by_its_worker(services: Services, worker: ShardWorker, job: JobRecord) -> None:
+    def asked(**execution: object) -> tuple[int | None, float]:
+        made = worker.settings(job.model_copy(update={"execution": Execution.model_validate(execution)}))
+        return made.num_workers, made.fetch_timeout_seconds
+
+    own = services.settings
+    assert asked(num_workers=100_000, timeout=1e12) == (8, 3600.0)
+    assert asked(num_workers=0, timeout=0.5) == (0, 0.5)
+    assert asked() == (own.num_workers, own.fetch_timeout_seconds)
+    services.settings = own.model_copy(update={"num_workers": 12, "fetch_timeout_seconds": 7200.0})
+    assert asked(num_workers=100_000, timeout=1e12) == (12, 7200.0)
+
+
 def test_a_decided_shard_is_booked_on_the_way(services: Services, worker: ShardWorker, job: JobRecord) -> None:
     committed(services, job)
     process_shards(worker)

@@ -13,7 +13,7 @@ from maskmill.schema import Counts, FailureExample
 from maskmill.services import Services
 from maskmill.settings import Settings
 from tests.conftest import wait_for
-from tests.integration.ledger_jobs import JOB, LEASE, OUT, create, failed, keys, won
+from tests.integration.ledger_jobs import INSTANT, JOB, LEASE, OUT, create, expire, failed, keys, won
 
 OTHER = "20261123-000000-00000001"
 UNKNOWN = "20200101-000000-00000000"
@@ -82,6 +82,22 @@ def test_jobs_are_listed_newest_first_and_open_ones_oldest_first(ledger: Ledger)
     assert ledger.jobs() == [newer, JOB, older]
     assert ledger.jobs(newest=1) == [newer]
     assert ledger.open_jobs() == [older, JOB, newer]
+
+
+def test_the_list_of_jobs_does_not_grow_with_those_that_are_gone(ledger: Ledger) -> None:
+    """Though nobody looks further back than to the latest ones, which are there."""
+    latest = [f"2028{number:04d}-000000-00000000" for number in range(5)]
+    gone = [f"2027{number:04d}-000000-00000000" for number in range(30)]
+    for name in latest + gone:
+        create(ledger, name)
+    for name in gone:
+        ledger.close(name, 0, INSTANT)
+    expire()
+    ledger.forget(JOB)
+    for number in range(5, 10):
+        create(ledger, f"2028{number:04d}-000000-00000000")
+        assert len(ledger.jobs(5)) == 5
+    assert set(ledger.redis.zrange(ledger.key("jobs"), 0, -1)) & set(gone) == set()
 
 
 def test_claimable_shards_are_counted_over_all_jobs_up_to_a_limit(ledger: Ledger) -> None:

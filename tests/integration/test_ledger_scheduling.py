@@ -118,6 +118,18 @@ def test_a_job_that_gets_time_back_does_not_hold_up_new_ones(ledger: Ledger) -> 
     assert ledger.claim_next("w", FOREVER).job == THIRD
 
 
+def test_new_jobs_that_never_cease_do_not_keep_an_old_one_from_its_turn(ledger: Ledger) -> None:
+    """One worker, and each time that it asks there is a new job of one shard, which takes a second."""
+    create(ledger, BIG, shards=1000)
+    served = []
+    for number in range(100):
+        create(ledger, f"2026{number:04d}-000000-00000000", shards=1)
+        reply = ledger.claim_next("w", FOREVER)
+        ledger.book(reply.job, reply.shard, Counts(stored=1), {}, seconds=1.0)
+        served.append(reply.job == BIG)
+    assert 3 <= sum(served) <= 30, "and the new ones go first"
+
+
 def test_a_job_that_was_idle_does_not_get_the_time_that_it_missed(ledger: Ledger) -> None:
     create(ledger, SMALL, 50)
     idle = [ledger.claim_next("elsewhere", FOREVER).shard for _ in range(50)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from maskmill import Client, Job, Settings
 from maskmill.errors import JobNotFound, UsageError
 from maskmill.jobs import lifecycle
 from maskmill.jobs.lifecycle import Deleted
+from maskmill.schema import Deletion
 from maskmill.storage import keys
 from maskmill.storage.store import Store
 from tests.integration.finished_jobs import finish, finished_job, key_of, submitted_job
@@ -119,6 +120,24 @@ def test_a_job_that_runs_is_not_deleted(client: Client, store: Store) -> None:
     assert names(store) == []
 
 
+def test_a_job_whose_record_is_gone_from_the_bucket_can_be_deleted(client: Client, store: Store) -> None:
+    job = submitted_job(client, NAMES)
+    store.delete(keys.job_record(job.id))
+    client.delete(job.id)
+    assert names(store) == []
+    assert client.services.ledger.open_jobs() == []
+
+
+def test_a_prune_takes_a_job_whose_record_is_gone_from_the_ledger_too(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "BROKEN_AFTER", timedelta(0))
+    job = submitted_job(client, NAMES)
+    store.delete(keys.job_record(job.id))
+    assert [each.job for each in client.prune(timedelta(days=30)).remains] == [job.id]
+    assert client.services.ledger.open_jobs() == []
+
+
 @pytest.mark.parametrize("job", ["20200101-000000-00000000", "../../masks", ""])
 def test_what_is_no_job_is_not_deleted(client: Client, job: str) -> None:
     with pytest.raises(JobNotFound):
@@ -184,6 +203,19 @@ def test_a_break_at_any_point_leaves_a_whole_job_or_none_and_can_be_gone_on_with
     assert found.count(True) > 2
     assert found.count(False) > 10
     assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("again", [Job.resume, Job.retry], ids=["resume", "retry"])
+def test_a_job_that_is_being_deleted_does_not_return(client: Client, store: Store, again: Callable[[Job], Any]) -> None:
+    job = finished_job(client, NAMES, failed=["03"])
+    marker = Deletion(job=job.id, created=job.record().created, masks=False)  # and here the deletion broke off
+    store.put(keys.deletion(job.id), marker.to_json())
+    client.services.ledger.forget(job.id)
+    with pytest.raises(UsageError, match="is being deleted"):
+        again(job)
+    assert client.services.ledger.open_jobs() == []
+    job.delete()
+    assert names(store, keys.job_folder(job.id)) == []
 
 
 # Many jobs

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from maskmill.client import Job
 from maskmill.errors import MaskmillError, UsageError
-from maskmill.jobs.account import commit_shard, read_manifest
+from maskmill.jobs.account import commit_shard, current_round, read_manifest
 from maskmill.jobs.reconcile import reconcile_job
 from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
+from maskmill.storage import keys
 from maskmill.storage.store import Store
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.slice import Slice
@@ -171,7 +172,8 @@ def check(history: History, store: Store) -> None:
         {status: number for status, number in manifest.counts.model_dump().items() if number}
     )
     assert manifest.counts.total == IMAGES
-    assert (manifest.state is JobState.CANCELLED) == store.exists(f"jobs/{job.id}/cancelled.json")
+    marker = keys.cancellation(job.id, current_round(store, job.id))
+    assert manifest.state is not JobState.CANCELLED or store.exists(marker)
     stored = sorted(outcome.uri for outcome in outcomes if outcome.has_mask)
     assert sorted(result.uri for result in job.results()) == stored
     lines = [line for item in store.list(f"jobs/{job.id}/metadata/") for line in store.get(item.key).splitlines()]
@@ -207,6 +209,54 @@ def test_a_reader_who_races_with_a_retry_does_not_close_it(services: Services, t
     assert (before.counts.failed, manifest.counts.failed, manifest.counts.stored) == (1, 0, 2)
     assert read_manifest(job.store, job.id, 0) == before
     assert services.ledger.open_jobs() == []
+
+
+def test_a_cancellation_that_comes_too_late_says_so_and_does_not_end_the_next_round(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job's last shard is committed after the first look whether it has ended."""
+    names = tmp_path / "list.txt"
+    names.write_text("/photos/0.jpg\n/photos/1.jpg\n")
+    job = submitted(services, names)
+    history = History(services, job, Mortal())
+    put = job.store.put_if_absent
+
+    def late(key: str, *more: Any) -> bool:
+        if key == keys.cancellation(job.id):
+            history.work(1)
+        return put(key, *more)
+
+    monkeypatch.setattr(job.store, "put_if_absent", late)
+    with pytest.raises(UsageError, match="has ended"):
+        job.cancel()
+    manifest = job.manifest()
+    assert manifest is not None
+    services.ledger.forget(job.id)
+    job.resume()
+    assert job.status().state is manifest.state is JobState.COMPLETED_WITH_FAILURES
+
+    assert job.retry() == 1
+    history.work(0)
+    assert job.wait(timeout=300).state is JobState.COMPLETED
+
+
+def test_nobody_begins_a_shard_of_a_cancelled_job_that_is_resumed(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tmp_path / "list.txt"
+    names.write_text("/photos/0.jpg\n/photos/1.jpg\n")
+    job = submitted(services, names)
+    job.cancel()
+    services.ledger.forget(job.id)
+    rebuild, claims = services.ledger.rebuild, list[bool]()
+
+    def raced(*arguments: Any, **options: Any) -> None:
+        rebuild(*arguments, **options)
+        claims.append(bool(services.ledger.claim_next("quick", LEASE_SECONDS)))
+
+    monkeypatch.setattr(services.ledger, "rebuild", raced)
+    job.resume()
+    assert claims == [False]
 
 
 def test_an_owner_from_before_a_retry_changes_no_record(services: Services, tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from maskmill import Job
-from maskmill.errors import BrokerUnavailable, DeviceLost, LoaderDied, MaskmillError, StoreRefused, StoreUnavailable
+from maskmill.errors import (
+    BrokerUnavailable,
+    DeviceLost,
+    InvalidRecord,
+    LoaderDied,
+    MaskmillError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from maskmill.events import Event, ImageDone, JobEnded, ShardCommitted
 from maskmill.jobs.account import commit_shard, read_manifest, read_report
 from maskmill.jobs.reconcile import reconcile_job
@@ -368,6 +376,22 @@ def test_an_image_that_was_alone_in_two_processes_that_died_has_crashed_and_its_
     report = read_report(store, one_shard.job, 0)
     assert report is not None
     assert [each.code for each in report.outcomes] == ["crashed", None]
+
+
+# Reports that are not this shard's
+
+
+def test_a_report_of_another_shard_under_a_shards_key_books_neither(
+    services: Services, job: JobRecord, store: Store
+) -> None:
+    outcomes = [Outcome(uri=f"/photos/{n}.jpg", status=Status.STORED) for n in range(SHARD_SIZE)]
+    fields = {"job": job.job, "attempt": 1, "worker": "v", "finished": job.created, "outcomes": tuple(outcomes)}
+    store.put(keys.report(job.job, 0), ShardReport(shard=2, **fields).to_json())
+    with slice_of(services, job) as shards:
+        shards.take(claim(services))
+    assert isinstance(shards.error, InvalidRecord)
+    progress = services.ledger.progress(job.job)
+    assert (progress.shards_done, progress.waiting) == (0, 1)
 
 
 # Whatever fails while ending one shard

@@ -27,6 +27,7 @@ from maskmill.errors import (
 )
 from maskmill.schema import Reference
 from maskmill.settings import S3Settings, Settings
+from maskmill_worker.loading import process as loader_process
 from maskmill_worker.loading.child import PREFETCH
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.loading.process import LoaderProcess
@@ -251,6 +252,22 @@ def test_loaders_that_come_and_go_leave_nothing_behind(images: list[Task]) -> No
         come_and_go()
     gc.collect()
     assert (me.num_fds(), threading.active_count(), len(me.children())) == before
+
+
+def test_processes_that_cannot_be_started_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are no more processes to be had, and each attempt at a shard tries again."""
+
+    def full(*_: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(loader_process, "_data_loader", full)
+    gc.collect()
+    before = psutil.Process().num_fds()
+    for _ in range(3):
+        with pytest.raises(LoaderDied, match="could not be started"):
+            Loader(Preprocessor(), Settings(num_workers=2))
+    gc.collect()
+    assert psutil.Process().num_fds() == before
 
 
 @pytest.mark.parametrize("processes", [1, 2])

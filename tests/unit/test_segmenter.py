@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from maskmill.errors import DeviceLost, SegmentationFailed
-from maskmill.schema import Reference, Subtask
+from maskmill.schema import Reference, Spec, Subtask
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.forward import Outputs, collate, image_outputs, shape_of
+from maskmill_worker.model.models import Models
 from maskmill_worker.model.postprocess import Segments
 from maskmill_worker.model.predict import Prediction, predict
 from maskmill_worker.model.sample import Sample, Task
@@ -201,6 +202,28 @@ def test_a_lost_device_is_nobody_s_image() -> None:
 
     with pytest.raises(DeviceLost, match="unspecified launch failure"):
         run(Lost(), samples(2))
+
+
+def test_a_device_that_is_lost_while_outputs_are_postprocessed_costs_no_image() -> None:
+    """Kernels run on after `forward` has returned: what goes wrong in one shows when its result is needed."""
+
+    class Lost(Fake):
+        def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    with pytest.raises(DeviceLost, match="unspecified launch failure"):
+        run(Lost(), samples(2))
+
+
+def test_a_device_that_is_lost_while_a_model_is_loaded_is_no_fault_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(Models, "_load", lost)
+    with pytest.raises(DeviceLost, match="device-side assert"):
+        Models("cpu").get(Spec(model="demo"))
 
 
 def test_an_interruption_is_not_taken_for_a_failed_image() -> None:

@@ -6,7 +6,7 @@
 --   call    owner 'w1', lease 30000, no job
 --   answer  {'claimed', 'small', 's3://b/out', 0, 1, 0, 0, ''}
 --   after   small: leases {0: now+30000}, owners {0: w1}, charges {0: 2}, attempts {0: 1}, next 1, vtime 5.5;
---           runnable {big: 12.0, small: 5.5}; due {small: now+30000}; clock {0: 3.5}
+--           runnable {big: 12.0, small: 5.5}; due {small: now+30000}; clock {0: 4.5}
 local owner, lease = ARGV[2], tonumber(ARGV[3])
 local at_job, at_model = ARGV[4], ARGV[5]
 local stay_same, stay_other, only = ARGV[6] == '1', ARGV[7] == '1', ARGV[8] == '1'
@@ -36,11 +36,19 @@ local function choose(job)
   return shard
 end
 
+-- What a job gets first costs each of n jobs an n-th of its turn: later new ones start so much later, else those that
+-- never cease would keep an old job from its turn for good.
+local function start_later(job, served)
+  local base = -job.priority * PRIORITY_SECONDS
+  local jobs = call('ZCOUNT', RUNNABLE, base - PRIORITY_SECONDS / 2, base + PRIORITY_SECONDS / 2)
+  return jobs > 1 and served + job.average / jobs or served
+end
+
 local function take(job, first)
-  local shard = choose(job)
+  local begins, shard = job.next == 0, choose(job)
   if not shard then return nil end
-  local served = call('HGET', CLOCK, job.priority)
-  if not served or tonumber(served) < first.vtime then call('HSET', CLOCK, job.priority, first.vtime) end
+  local served = math.max(tonumber(call('HGET', CLOCK, job.priority) or first.vtime), first.vtime)
+  call('HSET', CLOCK, job.priority, begins and start_later(job, served) or served)
   local answer = hold(job, shard, owner, lease, job.average)
   job.vtime = job.vtime + job.average
   call('HSET', key(job.name, 'meta'), 'vtime', job.vtime, 'next', job.next)

@@ -6,7 +6,7 @@ local RUNNABLE, DUE, CLOCK = queue .. ':runnable', queue .. ':due', queue .. ':c
 
 local PRIORITY_SECONDS = 1e11 -- between the scores of two priorities: more than all workers will ever spend
 local HEAD_START_SECONDS = 0.01 -- a new job goes before its equals
-local LOOKED_AT = 8 -- due jobs that one claim looks at
+local LOOKED_AT = 8 -- due jobs that one claim looks at, and old ones that a new one does
 local IN_FLIGHT = {'owners', 'charges', 'leases', 'waiting', 'attempts', 'excused', 'notes'}
 
 local function key(job, part) return queue .. ':' .. job .. ':' .. part end
@@ -80,6 +80,12 @@ end
 
 -- A new job, or one that begins anew, goes before its equals.
 local function make_first(job) enter(job, clock(job.priority) - HEAD_START_SECONDS) end
+
+-- Whether nothing is left of a job; then it leaves the list of jobs.
+local function is_gone(name)
+  if call('EXISTS', key(name, 'meta')) == 1 or call('SISMEMBER', OPEN, name) == 1 then return false end
+  return call('ZREM', JOBS, name) == 1
+end
 
 -- Counts worker time for a job. The clock follows downwards, so that a new job still starts no later than this one.
 local function charge(job, seconds)

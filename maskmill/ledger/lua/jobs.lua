@@ -7,9 +7,7 @@ while #found < wanted do
   local page = call('ZREVRANGE', JOBS, from, from + wanted - 1)
   if #page == 0 then break end
   for _, name in ipairs(page) do
-    if call('EXISTS', key(name, 'meta')) == 0 and call('SISMEMBER', OPEN, name) == 0 then
-      call('ZREM', JOBS, name)
-    else
+    if not is_gone(name) then
       from = from + 1
       if #found < wanted then found[#found + 1] = name end
     end

@@ -75,7 +75,7 @@ call('SADD', OPEN, name)
 call('SREM', CLOSING, name)
 leave(name)
 local job = read(name)
-if over or (same and old and old.halted) then
+if over or job.halted or (same and old and old.halted) then
   halt(name)
 elseif job.done >= job.shards then
   call('SADD', CLOSING, name)

@@ -116,7 +116,7 @@ NumWorkers = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="DataLoader processes that fetch, decode and preprocess.",
+        help="DataLoader processes that fetch, decode and preprocess; a worker starts 8 at most.",
         show_default="one less than the cores, 1 to 8",
         rich_help_panel=EXECUTION,
     ),

@@ -72,7 +72,7 @@ class LoaderPool:
         """End the processes; what they have in flight, or nobody has asked for, is lost."""
         for process in self._processes:
             process.shut()
-        self._places.release(len(self._processes))
+        self._places.release(max(1, len(self._processes)))
         for process in self._processes:
             process.join()
         gc.unfreeze()

@@ -115,6 +115,8 @@ class LoaderProcess:
             stream.channel.close()
             started.set_result(self._started())
         except Exception as error:  # noqa: BLE001 - raised by the thread that waits for the process
+            for each in (stream.channel, self._channel, self._files):
+                each.close()
             started.set_exception(LoaderDied(f"a loader process could not be started: {one_line(error)}"))
             return
         try:

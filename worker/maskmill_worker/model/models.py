@@ -14,7 +14,7 @@ from transformers import DetrForSegmentation, pipeline
 from transformers.utils import logging as transformers_logging
 
 from maskmill.access import model_allowed
-from maskmill.errors import ModelRefused, ModelUnavailable, ModelUnusable, one_line
+from maskmill.errors import DeviceLost, ModelRefused, ModelUnavailable, ModelUnusable, one_line
 from maskmill.schema import Spec, Subtask
 from maskmill_worker.model.detr import DetrForward
 from maskmill_worker.model.forward import Forward, Outputs, StockForward, everything
@@ -53,7 +53,9 @@ class Models:
         self._model: _Loaded | None = None
 
     def get(self, spec: Spec) -> Segmenter:
-        """A segmenter for the spec, warmed up when its model is new; raises `ModelUnavailable`.
+        """A segmenter for the spec, warmed up when its model is new.
+
+        Raises `ModelUnavailable`, and `DeviceLost` when the device is to blame.
 
         Weights come from safetensors, or from a pickle read by torch's weights-only loader, which executes nothing.
         """
@@ -66,6 +68,8 @@ class Models:
             segmenter = model.segmenter(spec)
         except ModelUnavailable:
             raise
+        except torch.AcceleratorError as error:  # no later attempt in this process would end otherwise
+            raise DeviceLost(one_line(error)) from error
         except Exception as error:
             kind = ModelUnusable if Path(resolve(spec.model)).is_dir() and _will_stay(error) else ModelUnavailable
             raise kind(f"'{spec.model}' cannot be loaded: {one_line(error)}") from error

@@ -82,6 +82,8 @@ def _postprocess(
     result: Segmentation | ImageError
     try:
         result = segmenter.postprocess(outputs)
+    except torch.AcceleratorError as error:  # also that of a kernel of the forward pass, which is not waited for
+        raise DeviceLost(one_line(error)) from error
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for this image
         result = SegmentationFailed(f"postprocessing failed: {one_line(error)}")
     seconds = {"forward": forward_seconds, "postprocess": time.perf_counter() - started}

@@ -12,7 +12,7 @@ from maskmill.jobs.account import read_job
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
 from maskmill.services import Services
-from maskmill.settings import Settings
+from maskmill.settings import MAX_LOADERS, Settings
 from maskmill.storage import keys
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.model.batch_size import BatchSize
@@ -20,6 +20,9 @@ from maskmill_worker.model.models import Models
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.shards.attempts import REFUSALS
 from maskmill_worker.shards.scheduler import Scheduler
+
+MAX_TIMEOUT_SECONDS = 3600.0
+"""How long a job may have one image waited for, unless the worker's own setting is longer."""
 
 
 class ShardWorker:
@@ -47,11 +50,14 @@ class ShardWorker:
         return self._record
 
     def settings(self, record: JobRecord) -> Settings:
-        """The worker's settings with what the job's submitter asked for instead."""
-        asked = record.execution
-        changes = {"num_workers": asked.num_workers, "fetch_timeout_seconds": asked.timeout}
-        known = {name: value for name, value in changes.items() if value is not None}
-        return self.services.settings.model_copy(update=known)
+        """The worker's settings with what the job's submitter asked for instead, within this worker's bounds."""
+        own, asked = self.services.settings, record.execution
+        changes: dict[str, float] = {}
+        if asked.num_workers is not None:
+            changes["num_workers"] = min(asked.num_workers, max(MAX_LOADERS, own.loader_processes))
+        if asked.timeout is not None:
+            changes["fetch_timeout_seconds"] = min(asked.timeout, max(MAX_TIMEOUT_SECONDS, own.fetch_timeout_seconds))
+        return own.model_copy(update=changes)
 
     def segmenter(self, record: JobRecord) -> Segmenter:
         """The job's model, ready; a slice is long against the time that loading it took."""
