@@ -76,7 +76,7 @@ class Job:
     retry_round: int = 0
     cancelled: bool = False
     marked: bool = False
-    """Whether the bucket has the marker of a cancellation."""
+    """Whether the bucket has the marker of a cancellation of this round."""
 
     rebuilt: bool = False
     """Whether the ledger was lost once, and with it who had begun what."""
@@ -172,6 +172,7 @@ def replace(job: Job, listing: Listing) -> None:
         elif shard.done or not same:
             job.shards[number] = Shard()
     job.cancelled = job.over_budget or (same and job.cancelled)
+    job.marked = same and job.marked
 
 
 def lose(job: Job, part: str) -> None:

@@ -22,7 +22,7 @@ from tests.integration.ledger_jobs import JOB, LEASE, create, failed
 from tests.integration.ledger_machine import LedgerMachine
 from tests.integration.ledger_truth import IMAGES, SHARDS
 
-pytestmark = pytest.mark.timeout(1800 if LONG else 300)
+pytestmark = pytest.mark.timeout(1800 if LONG else 900)
 
 EXAMPLES = 400 if LONG else 60
 STEPS = 60
