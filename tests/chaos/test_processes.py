@@ -17,7 +17,7 @@ from tests.chaos.account import check_account
 from tests.chaos.form import LONG, record
 from tests.conftest import StartWorker, Worker, settings_of
 
-IMAGES, KILLS, WORKERS = (5000, 100, 3) if LONG else (120, 3, 2)
+IMAGES, KILLS, WORKERS = (5000, 100, 3) if LONG else (600, 3, 2)
 FLEET = ("--devices", "cpu", "--workers-per-device", str(WORKERS), "--backoff-seconds", "0.2")
 EACH = 9 * IMAGES // (10 * KILLS)
 """Images that are done between two kills, so that the last one comes before the end."""
