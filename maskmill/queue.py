@@ -61,13 +61,12 @@ def new_app(settings: Settings) -> Celery:
 
 
 class Queue:
-    """Wakes workers up, and tells how many wake-up messages wait.
+    """Wakes workers up; how many messages wait, the ledger tells (`Ledger.queue_length`).
 
     Each call has a connection of its own: a kept one may lead to a server that was demoted meanwhile (READONLY).
 
         queue = Queue(settings)
         queue.notify(3)     # three idle workers, if there are so many, ask the ledger for a shard
-        queue.length()      # 0 as soon as they have heard
     """
 
     def __init__(self, settings: Settings, app: Celery | None = None) -> None:
@@ -81,11 +80,6 @@ class Queue:
         with self._connection() as connection, connection.Producer() as producer, producer.batch():
             for _ in range(count):
                 self.app.send_task(WORK, producer=producer, queue=self.name, retry=False)
-
-    def length(self) -> int:
-        """How many messages wait for a worker, whoever sent them; raises `BrokerUnavailable`."""
-        with self._connection() as connection:
-            return int(connection.default_channel.queue_declare(self.name).message_count)
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from json.encoder import encode_basestring
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maskmill.addresses import without_query
 from maskmill.choices import Dtype as Dtype
@@ -200,16 +200,20 @@ class Counts(Record):
         return Counts(**{status.value: getattr(self, status) + getattr(other, status) for status in Status})
 
 
+Excerpt = Annotated[str, AfterValidator(lambda text: text[:500])]
+"""The beginning of a foreign text."""
+
+
 class FailureExample(Record):
     """One image that failed with a code: its address and the reason, each cut to 500 characters."""
 
-    uri: str
-    reason: str
+    uri: Excerpt
+    reason: Excerpt
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:
         """The failed image as an example, without secrets in its address."""
-        return cls(uri=without_query(outcome.uri)[:500], reason=(outcome.reason or "")[:500])
+        return cls(uri=without_query(outcome.uri), reason=outcome.reason or "")
 
 
 class DeviceSeconds(Record):

@@ -10,9 +10,6 @@ from maskmill.ledger.answers import NO_TURN, Booking, ClaimReply, ClaimState, Re
 from maskmill.ledger.table import Table, milliseconds
 from maskmill.schema import Counts, FailureExample, Status
 
-MAX_EXAMPLE_CHARACTERS = 500
-"""Of the address and of the reason of an example: both are foreign texts."""
-
 
 class Claims(Table):
     """From the claim of a shard to its booking."""
@@ -112,8 +109,7 @@ def amounts_of(counts: Counts, failures: Mapping[str, tuple[int, FailureExample]
 def examples_of(failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[tuple[str, str]]:
     """Fields of a job with an example of each code, as JSON."""
     for code, (_, example) in failures.items():
-        cut = {"uri": example.uri[:MAX_EXAMPLE_CHARACTERS], "reason": example.reason[:MAX_EXAMPLE_CHARACTERS]}
-        yield f"example:{code}", FailureExample(**cut).to_json().decode()
+        yield f"example:{code}", example.to_json().decode()
 
 
 def _reply(answer: Sequence[Any]) -> ClaimReply:

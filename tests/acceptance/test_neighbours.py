@@ -52,15 +52,15 @@ def test_the_messages_of_other_queues_stay_where_they_are(client: Client, start_
 
     client.submit(str(DEMO_SAMPLES), model="demo").wait(WAIT_SECONDS)
 
-    assert Queue(other).length() == 3
+    assert client.services.ledger.queue_length(other.queue) == 3
 
 
 @pytest.mark.attended
 def test_a_wake_up_message_is_taken_at_once_and_a_stranger_s_arguments_are_ignored(client: Client) -> None:
-    queue = client.services.queue
+    queue, ledger = client.services.queue, client.services.ledger
     stranger(client.settings).send_task("maskmill.work", ({"job": "../etc"}, 7), {"a": 1}, queue=queue.name)
     queue.notify(3)
     queue.notify(0)
 
-    wait_for(lambda: queue.length() == 0, queue.length)
+    wait_for(lambda: ledger.queue_length(queue.name) == 0, lambda: ledger.queue_length(queue.name))
     assert client.submit(str(DEMO_SAMPLES), model="demo").wait(WAIT_SECONDS).failures == {}

@@ -60,8 +60,10 @@ def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
 def segment(worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter) -> None:
     """Every image of the slice to its outcome; what is in hand of a cancelled job is accounted for."""
     torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
-    threads = worker.settings(record).upload_threads
-    with uploads(shards, record, threads) as stored, _until_cancelled(worker, shards, stored):
+    with (
+        uploads(shards, record, worker.services.settings.upload_threads) as stored,
+        _until_cancelled(worker, shards, stored),
+    ):
         Flow(worker, shards, record, segmenter, stored).run(first)
 
 
