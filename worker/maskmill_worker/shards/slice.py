@@ -241,8 +241,8 @@ class Slice:
         else:
             self._give_back(shard, error, judged.pause_seconds, counts=judged.counts)
 
-    def _give_back(self, shard: HeldShard, error: BaseException, pause_seconds: float, *, counts: bool) -> None:
-        delay = pause_seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    def _give_back(self, shard: HeldShard, error: BaseException, longest_pause: float, *, counts: bool) -> None:
+        delay = longest_pause * random.uniform(0.5, 1)  # noqa: S311 - jitter
         log.warning("shard_given_back", **shard.name, code=code_of(error), reason=one_line(error), delay_seconds=delay)
         self._note({shard: shard.crash_note.at_rest()})
         self.services.ledger.release(
