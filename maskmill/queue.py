@@ -24,7 +24,7 @@ SIX_HOURS_SECONDS = 6 * 3600
 
 
 def new_app(settings: Settings) -> Celery:
-    """The Celery app; every setting that differs from the default has its reason in docs/architecture.md."""
+    """The Celery app; what differs from the defaults has its reason here or in docs/architecture.md."""
     app = Celery("maskmill", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
         task_default_queue=settings.queue,
@@ -39,12 +39,12 @@ def new_app(settings: Settings) -> Celery:
         worker_pool="prefork",
         worker_concurrency=1,
         worker_pool_start_method="spawn",
-        worker_proc_alive_timeout=300,
+        worker_proc_alive_timeout=300,  # a spawned process imports torch before it answers
         worker_send_task_events=False,
         worker_enable_remote_control=False,  # else any Celery app on the same database can shut the worker down
-        worker_hijack_root_logger=False,
+        worker_hijack_root_logger=False,  # the log is ours (maskmill.logs)
         worker_redirect_stdouts=False,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # leases say whose work it is, not connections
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # else a broker that refuses (no memory, read-only) ends the worker

@@ -1,1 +1,1 @@
-"""The life of a job: submitted, admitted to the queue, decided shard by shard, closed; cancelled, retried, resumed."""
+"""The life of a job: submitted, entered in the ledger, decided shard by shard, closed; cancelled, retried, resumed."""

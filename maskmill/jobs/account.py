@@ -181,7 +181,7 @@ def enter_new_job(services: Services, out: str, record: JobRecord) -> None:
 
 
 def enter_job(services: Services, out: str, job: str) -> JobRecord:
-    """Put a job of the bucket into the ledger with what is already decided: the way on after any interruption.
+    """Put a job of the bucket into the ledger with what is already decided; `resume` and `retry` begin here.
 
     A ledger that has lost nothing is kept, and books what is decided and not yet booked. Any other, and that of an
     earlier retry round, is built anew beside the old one.
@@ -230,6 +230,7 @@ def _decided(
 
     def read(found: tuple[int, int]) -> ShardReport | None:
         report = read_latest_report(store, record.job, found[0], min(found[1], retry_round))
+        # An earlier round's report holds unless this round tries one of its images again.
         open_again = report and retry and report.round < retry_round and any(map(retry.concerns, report.outcomes))
         return None if open_again else report
 

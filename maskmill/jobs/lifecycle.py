@@ -104,7 +104,7 @@ def prune(
 def shards_in(store: Store, folder: str) -> Iterator[int]:
     """The shards that have an object in a folder of a job, each once.
 
-    `000000017.json`, `000000017.r1.json`, `000000018.json` are shards 17 and 18.
+    `000017.json`, `000017.r1.json`, `000018.json` are shards 17 and 18.
     """
     return (shard for shard, _ in groupby(keys.shard_index(item.key) for item in store.list(folder)))
 

@@ -70,7 +70,7 @@ def submit(
 
 
 def start(services: Services, out: str, job: str) -> JobRecord:
-    """Enter a job of the bucket into the ledger and wake the workers; the way on after any interruption."""
+    """Enter a job of the bucket into the ledger and wake the workers: what `resume` and `retry` do."""
     record = enter_job(services, out, job)
     reconcile.reconcile_job(services, job)
     reconcile.notify(services)

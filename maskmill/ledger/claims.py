@@ -70,7 +70,7 @@ class Claims(Table):
         retry_round: int = 0,
         seconds: float = 0.0,
     ) -> Booking:
-        """Close the shard in this round; its counts are added the first time only. Needs no lease.
+        """Mark the shard done in this round; its counts are added the first time only. Needs no lease.
 
         `failures` are images and an example by code. `seconds` is the worker time that was spent on it.
         """

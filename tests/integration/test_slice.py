@@ -320,7 +320,7 @@ def test_a_shard_whose_workers_died_in_all_its_attempts_is_closed_and_says_so(
     report = read_report(store, one_shard.job, 0)
     assert report is not None
     assert {(each.status, each.code) for each in report.outcomes} == {(Status.FAILED, "worker_crashed")}
-    assert report.outcomes[0].reason == "the worker process died in each of 3 attempts at this shard"
+    assert report.outcomes[0].reason == "the worker process died in all 3 attempts at this shard"
     assert services.ledger.progress(one_shard.job).counts == Counts(failed=2)
     assert read_manifest(store, one_shard.job) is not None
 
@@ -468,6 +468,47 @@ def test_a_lost_lease_is_left_to_its_new_owner_and_costs_no_attempt(services: Se
     assert (progress.claimed, progress.waiting) == (1, 0), "the other one's claim stays"
     assert services.ledger.release(one_shard.job, 0, "another")
     assert claim(services).counted == 2, "of three claims one was excused"
+
+
+def test_a_shard_that_is_being_committed_is_not_let_go_when_its_lease_is_lost(
+    services: Services, one_shard: JobRecord
+) -> None:
+    """As between booking, which ends the claim in the ledger, and the next renewal."""
+    with slice_of(services, one_shard, "slow") as shards:
+        shard = shards.take(claim(services, "slow", 0.01))
+        assert shard is not None
+        shards.decide(0, 0, stored(shard, 0))
+        assert shard.decide(1, stored(shard, 1)), "an upload thread commits it now"
+        claim(services, "another")
+        wait_for(lambda: shards._leases.is_lost(0), lambda: "the loss is not noticed")
+        shards.check()
+        assert shards.get(0) is shard
+        shards._commit(shard)
+    assert services.ledger.progress(one_shard.job).counts == Counts(stored=2)
+
+
+class FailsOnce(Ledger):
+    """A ledger whose first renewal fails in a way that nobody thought of."""
+
+    failed = False
+
+    def renew(self, job: str, shards: Sequence[int], owner: str, lease_seconds: float) -> dict[int, Renewal]:
+        if not self.failed:
+            self.failed = True
+            raise ValueError("an answer that is none")
+        return super().renew(job, shards, owner, lease_seconds)
+
+
+def test_leases_are_renewed_after_any_error_of_a_renewal(
+    services: Services, settings: Settings, one_shard: JobRecord
+) -> None:
+    services.settings = settings.model_copy(update={"lease_seconds": 0.6})
+    services.ledger = ledger = FailsOnce(services.ledger, settings.queue)
+    with slice_of(services, one_shard, "w") as shards:
+        assert shards.take(claim(services)) is not None
+        wait_for(lambda: ledger.failed, lambda: "nothing was renewed")
+        services.ledger.cancel(one_shard.job)
+        wait_for(shards._leases.cancelled.is_set, lambda: "the renewals have ended")
 
 
 def test_who_claims_a_shard_again_that_it_has_in_hand_keeps_it_with_what_is_done(

@@ -45,12 +45,12 @@ def test_every_error_of_ours_has_its_verdict(kind: type[MaskmillError], attempt:
     elif name in UNCOUNTED | REFUSED | INTERRUPTED:
         expected = Ending.GIVE_BACK, False
     elif name in CLOSED_AT_ONCE or last:
-        expected = Ending.CLOSE, True
+        expected = Ending.FAIL_REST, True
     else:
         expected = Ending.GIVE_BACK, True
     assert (judged.ending, judged.counts) == expected
     assert 0 <= judged.pause_seconds <= MAX_PAUSE_SECONDS
-    assert (judged.pause_seconds == 0) == (name in LEFT | INTERRUPTED or judged.ending is Ending.CLOSE)
+    assert (judged.pause_seconds == 0) == (name in LEFT | INTERRUPTED or judged.ending is Ending.FAIL_REST)
     assert name not in REFUSED or judged.pause_seconds == MAX_PAUSE_SECONDS
 
 
@@ -66,9 +66,15 @@ def test_what_nobody_thought_of_counts_until_the_attempts_are_used_up(error: Exc
     assert [verdict(error, n, n, ALLOWED).ending for n in (1, 2, 3)] == [
         Ending.GIVE_BACK,
         Ending.GIVE_BACK,
-        Ending.CLOSE,
+        Ending.FAIL_REST,
     ]
     assert verdict(error, attempt=900, counted=2, max_attempts=ALLOWED).ending is Ending.GIVE_BACK
+
+
+@pytest.mark.parametrize("error", [errors.ModelUnusable("?"), errors.InvalidRecord("?", ""), RuntimeError("?")])
+def test_a_shard_whose_images_are_not_known_is_tried_until_they_are(error: Exception) -> None:
+    judged = verdict(error, attempt=5, counted=900, max_attempts=ALLOWED, images_known=False)
+    assert (judged.ending, judged.pause_seconds, judged.counts) == (Ending.GIVE_BACK, 32, True)
 
 
 def test_pauses_grow_and_stay_bounded_at_any_attempt() -> None:

@@ -32,7 +32,7 @@ class Ending(Enum):
 
     LEAVE = "leave"
     GIVE_BACK = "give back"
-    CLOSE = "close"
+    FAIL_REST = "fail the rest"
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,13 @@ class Verdict:
     counts: bool = False
 
 
-def verdict(error: BaseException, attempt: int, counted: int, max_attempts: int) -> Verdict:
+def verdict(
+    error: BaseException, attempt: int, counted: int, max_attempts: int, *, images_known: bool = True
+) -> Verdict:
     """Judge an attempt by the error that ended it.
 
-    `attempt` counts all claims of the shard, this one included, `counted` those of them that count.
+    `attempt` counts all claims of the shard, this one included, `counted` those of them that count. Where its images
+    could not be read (`images_known`), there is nothing that could be failed: it is tried until they can.
 
     >>> verdict(LoaderDied("…"), attempt=3, counted=2, max_attempts=6)
     Verdict(ending=<Ending.GIVE_BACK: 'give back'>, pause_seconds=8.0, counts=True)
@@ -64,8 +67,8 @@ def verdict(error: BaseException, attempt: int, counted: int, max_attempts: int)
     if isinstance(error, SERVERS):
         return Verdict(Ending.GIVE_BACK, pause_seconds(attempt))
     final = isinstance(error, ShardError) and not error.retryable
-    if final or counted >= max_attempts:
-        return Verdict(Ending.CLOSE, counts=True)
+    if images_known and (final or counted >= max_attempts):
+        return Verdict(Ending.FAIL_REST, counts=True)
     return Verdict(Ending.GIVE_BACK, pause_seconds(attempt), counts=True)
 
 

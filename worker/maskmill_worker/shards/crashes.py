@@ -1,7 +1,17 @@
 """Crash attribution: which image ended a worker process, as noted in the ledger before each batch.
 
-A process that dies leaves the images that it had in the model. Each of them then goes alone; one that ends two more
-processes alone is to blame and has failed. So an image costs at most three crashes, and its shard-mates nothing.
+A process that dies leaves the images that it had in the model. Each of them then goes alone; one that ends two
+processes while alone is to blame and has failed. So an image costs at most three crashes, and its shard-mates nothing.
+
+The life of a note, where image 3 of 8 crashes the model:
+
+    entering(0…7)  the process dies      the next owner: after_crash() → alone {0: 0, … 7: 0}
+    entering(0)    0 comes out           passed() → 0 need not go alone any more
+    entering(3)    the process dies      after_crash() → alone {3: 1, …}
+    entering(3)    the process dies      after_crash() → crashing (3,): it has failed, 4…7 go on
+
+A batch stays noted until the next one enters, which saves a call for each; a process that dies in between blames images
+that are out already, and they clear themselves alone.
 """
 
 from __future__ import annotations
@@ -21,8 +31,9 @@ CRASHES_ALONE = 2
 class CrashNote(Record):
     """What is known of one shard's images, by their index in it.
 
-    `alone` counts for each image that must go alone the processes that ended while it did; `crashing` are those that
-    are to blame. `in_model` are in the model now; `others_in_model`: images of the owner's other shards are.
+    `alone` has the images that must go alone, each with the number of processes that ended while it did; `crashing`
+    are those that are to blame. `in_model` are in the model now. `others_in_model`: images of the owner's other shards
+    are, so that a crash is not this shard's fault and its attempt is excused.
 
     >>> CrashNote(in_model=(3, 7)).after_crash()  # the process died with two images in the model
     CrashNote(alone={3: 0, 7: 0}, crashing=(), in_model=(), others_in_model=False)

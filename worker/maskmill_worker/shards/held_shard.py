@@ -64,6 +64,11 @@ class HeldShard:
             self._complete = len(self.outcomes) >= len(self.references)
             return self._complete
 
+    @property
+    def complete(self) -> bool:
+        """Whether every image has its outcome."""
+        return self._complete
+
     def fail_rest(self, error: Exception) -> None:
         """Every image without an outcome has failed with this error."""
         for index, reference in enumerate(self.references):

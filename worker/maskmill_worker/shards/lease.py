@@ -1,4 +1,7 @@
-"""The leases of the shards in hand, renewed in the background."""
+"""The leases of the shards in hand, renewed in the background.
+
+A lease that has run out is renewed too, as long as nobody else has claimed the shard.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from threading import Event, Lock, Thread
 
 import structlog
 
-from maskmill.errors import BrokerUnavailable
+from maskmill.errors import one_line
 from maskmill.ledger.answers import Renewal
 from maskmill.ledger.ledger import Ledger
 
@@ -41,11 +44,11 @@ class Leases:
             self._lost.discard(shard)
 
     def is_lost(self, shard: int) -> bool:
-        """Whether another worker may have the shard by now."""
+        """Whether the ledger says that the shard is no longer this owner's."""
         return shard in self._lost
 
     def lost(self) -> list[int]:
-        """The shards whose leases ran out."""
+        """The shards that are no longer this owner's: claimed by another, booked, or the ledger was built anew."""
         with self._lock:
             return sorted(self._lost)
 
@@ -59,14 +62,13 @@ class Leases:
             with self._lock:
                 shards = sorted(self._shards - self._lost)
             if shards:
-                self._renew(shards)
+                try:
+                    self._renew(shards)
+                except Exception as error:  # noqa: BLE001 - a thread that ended would lose every lease
+                    log.warning("leases_not_renewed", job=self.job, shards=shards, reason=one_line(error))
 
     def _renew(self, shards: list[int]) -> None:
-        try:
-            renewals = self.ledger.renew(self.job, shards, self.owner, self.seconds)
-        except BrokerUnavailable as error:  # it may be back before the leases expire; the commit finds out
-            log.warning("leases_not_renewed", job=self.job, shards=shards, reason=str(error))
-            return
+        renewals = self.ledger.renew(self.job, shards, self.owner, self.seconds)
         with self._lock:
             self._lost |= {shard for shard, found in renewals.items() if found is Renewal.LOST} & self._shards
         if Renewal.CANCELLED in renewals.values():

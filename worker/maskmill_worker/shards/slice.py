@@ -1,7 +1,7 @@
 """The shards of one job that a worker has in hand, from the first claim until each one is ended.
 
-A shard ends in exactly one of four ways: committed, given back, closed with its images failed, or left to another
-worker that has its lease now (`shards.attempts`).
+A shard ends in exactly one of four ways: committed, given back, committed with the rest of its images failed, or left
+to another worker that has its lease now (`shards.attempts`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from maskmill.schema import Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.attempts import Ending, code_of, pause_seconds, verdict
+from maskmill_worker.shards.attempts import Ending, code_of, verdict
 from maskmill_worker.shards.crashes import CRASHES_ALONE, CrashNote
 from maskmill_worker.shards.held_shard import HeldShard, failed, indices_by_shard
 from maskmill_worker.shards.lease import Leases
@@ -60,7 +60,7 @@ class Slice:
         self.error: BaseException | None = None
         self._leases = Leases(services.ledger, job, owner, services.settings.lease_seconds)
         self._held: dict[int, HeldShard] = {}
-        self._left: set[int] = set()  # to other workers, while images of theirs may still be loaded
+        self._left_images_of: set[int] = set()  # shards that went to others; images of theirs may still be loaded
 
     def __enter__(self) -> Self:
         return self
@@ -77,21 +77,25 @@ class Slice:
         return isinstance(error, Exception) and not isinstance(error, DeviceLost)
 
     def take(self, claim: ClaimReply) -> HeldShard | None:
-        """Hold a claimed shard; None if it needs no work: decided by a report, closed after crashes, or had before."""
-        if claim.shard in self._held or claim.shard in self._left:
-            self._had_before(claim.shard)
+        """Hold a claimed shard and read what is to be done; None if nothing is.
+
+        Nothing is to be done for a shard that is in hand already, that has its report, that failed after too many
+        crashes, or whose images all have their outcomes.
+        """
+        if claim.shard in self._held or claim.shard in self._left_images_of:
+            self._refuse_second_claim(claim.shard)
             return None
         shard = HeldShard(claim, CrashNote.from_text(claim.note), counted=claim.counted)
         self._held[claim.shard] = shard
         self._leases.add(claim.shard)
-        if self._is_decided(shard):
+        if self._book_if_decided(shard):
             return None
         self._attribute_crash(shard)
         shard.references = read_references(self.store, self.job, claim.shard)
         shard.outcomes = self._known_outcomes(shard)
         allowed = self.services.settings.max_attempts
         if shard.counted > allowed:
-            self._close(shard, WorkerCrashed(f"the worker process died in each of {allowed} attempts at this shard"))
+            self._fail_rest(shard, WorkerCrashed(f"the worker process died in all {allowed} attempts at this shard"))
             return None
         if len(shard.outcomes) == len(shard.references):
             self._commit(shard)
@@ -110,9 +114,10 @@ class Slice:
     def check(self) -> None:
         """Let go of shards that another worker has by now; raise `JobCancelled` if the job is cancelled."""
         for number in self._leases.lost():
-            if shard := self._held.get(number):
+            shard = self._held.get(number)
+            if shard and not shard.complete:  # a complete one is about to be committed, which needs no lease
                 self._end(shard, LeaseLost(f"shard {number} of job {self.job} went to another worker"))
-                self._left.add(number)
+                self._left_images_of.add(number)
         if self._leases.cancelled.is_set():
             raise JobCancelled(f"job {self.job} is cancelled")
 
@@ -151,14 +156,17 @@ class Slice:
             for index, outcome in enumerate(rest):
                 self.decide(shard.number, index, outcome)
 
-    def _had_before(self, number: int) -> None:
-        """A shard in hand whose lease was over has it again; one that came back is for a slice that loads it anew."""
+    def _refuse_second_claim(self, number: int) -> None:
+        """Our own lease ran out, and we claimed the shard again.
+
+        One that is still in hand goes on; one that was let go is given back, for a slice that loads it anew.
+        """
         if number in self._held:
             self.services.ledger.excuse(self.job, number)
         else:
             self.services.ledger.release(self.job, number, self.owner, delay_seconds=COMES_BACK_SECONDS, counts=False)
 
-    def _is_decided(self, shard: HeldShard) -> bool:
+    def _book_if_decided(self, shard: HeldShard) -> bool:
         """Book the shard if its report is there already: its owner died in between, or the ledger was lost."""
         report = read_report(self.store, self.job, shard.number, shard.claim.retry_round)
         if report is not None:
@@ -214,9 +222,9 @@ class Slice:
         self._leases.drop(shard.number)
         self._held.pop(shard.number, None)
 
-    def _close(self, shard: HeldShard, error: Exception) -> None:
+    def _fail_rest(self, shard: HeldShard, error: Exception) -> None:
         """Every image that has no outcome yet has failed with this error."""
-        log.error("shard_closed", **shard.name, code=code_of(error), reason=one_line(error))
+        log.error("rest_of_shard_failed", **shard.name, code=code_of(error), reason=one_line(error))
         shard.fail_rest(error)
         self._commit(shard)
 
@@ -224,20 +232,19 @@ class Slice:
         """End the attempt as the verdict says; whatever fails here leaves the shard to its lease."""
         lost = self._leases.is_lost(shard.number)
         try:
-            self._end_attempt(shard, LeaseLost("its lease ran out") if lost else error)
+            self._end_attempt(shard, LeaseLost("it went to another worker") if lost else error)
         except Exception as second:  # noqa: BLE001 - the other shards are to be ended too
             log.warning("shard_left_to_its_lease", **shard.name, code=code_of(second), reason=one_line(second))
         self._drop(shard)
 
     def _end_attempt(self, shard: HeldShard, error: BaseException) -> None:
-        judged = verdict(error, shard.claim.attempt, shard.counted, self.services.settings.max_attempts)
+        most, known = self.services.settings.max_attempts, bool(shard.references)
+        judged = verdict(error, shard.claim.attempt, shard.counted, most, images_known=known)
         if judged.ending is Ending.LEAVE:
             log.warning("lease_lost", **shard.name)
             self.services.ledger.excuse(self.job, shard.number)
-        elif judged.ending is Ending.CLOSE and isinstance(error, Exception) and shard.references:
-            self._close(shard, error)
-        elif judged.ending is Ending.CLOSE:  # what its images are cannot be read
-            self._give_back(shard, error, pause_seconds(shard.claim.attempt), counts=True)
+        elif judged.ending is Ending.FAIL_REST and isinstance(error, Exception):
+            self._fail_rest(shard, error)
         else:
             self._give_back(shard, error, judged.pause_seconds, counts=judged.counts)
 
