@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from maskmill import Client, Job
-from maskmill.jobs.account import close_job, commit_shard, read_references
+from maskmill.jobs.account import close_job, commit_shard, current_round, read_latest_report, read_references
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.schema import Outcome, Reference, Segment, ShardReport, Status, Subtask, utc_now
 
@@ -48,8 +48,8 @@ def finished_job(
 
 
 def finish(client: Client, job: Job, failed: Mapping[str, str] | None = None, reused: Collection[str] = ()) -> None:
-    """End a job as workers would."""
-    fingerprint = job.record().spec.fingerprint()
+    """End a job, or its retry round, as workers would: in a round with what failed before."""
+    fingerprint, retry_round = job.record().spec.fingerprint(), current_round(job.store, job.id)
 
     def outcome(reference: Reference) -> Outcome:
         name = Path(reference.uri).stem
@@ -68,8 +68,21 @@ def finish(client: Client, job: Job, failed: Mapping[str, str] | None = None, re
         )
 
     for shard in range(job.record().shards):
-        outcomes = tuple(map(outcome, read_references(job.store, job.id, shard)))
-        report = ShardReport(job=job.id, shard=shard, attempt=1, worker="w", finished=utc_now(), outcomes=outcomes)
+        references = read_references(job.store, job.id, shard)
+        before = read_latest_report(job.store, job.id, shard, retry_round - 1) if retry_round else None
+        if before and not before.counts().failed:
+            continue
+        known = {index: each for index, each in enumerate(before.outcomes) if each.has_mask} if before else {}
+        outcomes = tuple(known.get(index) or outcome(reference) for index, reference in enumerate(references))
+        report = ShardReport(
+            job=job.id,
+            shard=shard,
+            round=retry_round,
+            attempt=1,
+            worker="w",
+            finished=utc_now(),
+            outcomes=outcomes,
+        )
         commit_shard(client.services, job.out, report)
     close_job(client.services, job.id)
 

@@ -62,6 +62,30 @@ def test_with_its_masks_nothing_is_left(client: Client, store: Store) -> None:
     assert names(store) == []
 
 
+def test_with_its_masks_those_of_every_retry_round_go(client: Client, store: Store) -> None:
+    job = finished_job(client, NAMES, failed=["03", "06", "07"])
+    for still_failed in (["06", "07"], []):
+        job.retry()
+        finish(client, job, failed=dict.fromkeys(still_failed, "not_found"))
+
+    deleted = job.delete(masks=True)
+
+    assert (deleted.masks, deleted.masks_kept) == (len(NAMES), 0)
+    assert names(store) == []
+
+
+def test_masks_that_another_job_reused_in_a_retry_round_stay(client: Client, store: Store) -> None:
+    first = finished_job(client, NAMES)
+    second = finished_job(client, NAMES[6:], failed=["07"], reused=["06"])
+    second.retry()
+    finish(client, second, reused=["07"])
+
+    deleted = first.delete(masks=True)
+
+    assert (deleted.masks, deleted.masks_kept) == (6, 2)
+    assert names(store, "masks/") == masks_of("06", "07")
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 100_000])
 def test_masks_that_another_job_reuses_stay(
     client: Client, store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
