@@ -38,7 +38,8 @@ class Reader:
         """The file's bytes, or why there are none."""
         clock = StageClock()
         try:
-            return Fetched(task, clock, clock.time("fetch", self.fetcher.download, task.reference.uri, task.known))
+            uri = task.reference.uri.reveal()
+            return Fetched(task, clock, clock.time("fetch", self.fetcher.download, uri, task.known))
         except Exception as error:  # noqa: BLE001 - goes on to `read`, in the thread that answers for it
             return Fetched(task, clock, error)
 
