@@ -12,6 +12,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from maskmill.errors import UsageError
 
+MAX_SHOWN = 200
+"""Characters of a foreign text in a message."""
+
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 _DATA = re.compile(r"data:[^,]*,", re.IGNORECASE)
@@ -104,6 +107,12 @@ def without_query(uri: str) -> str:
         return f"{scheme}://…"
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def on_one_line(text: str) -> str:
+    """The text, which may be an address, for a message: short, and without what a terminal would obey."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in text[:MAX_SHOWN])
+    return line if len(line) < MAX_SHOWN else line[:-1] + "…"
 
 
 def is_this_machine(url: str) -> bool:

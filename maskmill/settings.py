@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -62,9 +63,18 @@ def _names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+def _one_line(value: SecretStr) -> SecretStr:
+    if not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+        raise ValueError("write plain ASCII on one line")
+    return value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Seconds = Annotated[float, Field(gt=0.0)]
 Positive = Annotated[int, Field(ge=1)]
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
 
 MAX_LOADERS = 8
 
@@ -140,6 +150,15 @@ class Settings(BaseSettings):
     loader_memory_bytes: Positive = 6 * 2**30
     """Memory that a DataLoader process may take beyond what it starts with (Linux)."""
 
+    fetch_proxy: SecretStr | None = None
+    """Proxy for http(s) images: its address, or `environment` for what HTTP_PROXY and NO_PROXY say. None: direct."""
+
+    host_requests_per_second: Annotated[float, Field(gt=0.0)] | None = None
+    """How often a worker asks one image host at most. None: until the host says that it is too much."""
+
+    host_headers: dict[str, dict[HeaderName, HeaderValue]] = {}
+    """Headers for named image hosts, as JSON: `{"images.example": {"Authorization": "Bearer …"}}`."""
+
     allow_private_hosts: Names = ()
     """Hosts and networks (CIDR) that images may be fetched from although they are not public, or `all`."""
 
@@ -188,6 +207,14 @@ class Settings(BaseSettings):
         if self.num_workers is not None:
             return self.num_workers
         return loaders_each(usable_cores(), 1)
+
+    @field_validator("fetch_proxy")
+    @classmethod
+    def _is_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        text = proxy.get_secret_value() if proxy else ""
+        if text and text != "environment" and not text.startswith(("http://", "https://")):
+            raise ValueError("write http://HOST:PORT, or environment for what HTTP_PROXY and NO_PROXY say")
+        return proxy if text else None
 
     @field_validator("broker_url")
     @classmethod

@@ -33,6 +33,7 @@ from maskmill.errors import (
 )
 from maskmill.settings import S3Settings
 from maskmill.storage.download import Download
+from maskmill.storage.encodings import decoded
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -219,7 +220,8 @@ class Store:
             if answer["ContentLength"] > max_bytes:
                 answer["Body"].close()
                 raise ObjectTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
-            return Download(answer["ETag"], answer["Body"].read())
+            data = decoded(answer["Body"].read(), answer.get("ContentEncoding", ""), max_bytes)
+            return Download(answer["ETag"], data)
 
         try:
             return self._ask(read, key, **({"IfNoneMatch": known} if known else {}))

@@ -21,6 +21,7 @@ from maskmill.errors import MaskmillError, UsageError
 from maskmill.images import sources
 from maskmill.images.decode import decode
 from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.manners import Manners
 from maskmill.job import Job
 from maskmill.jobs.lifecycle import prune
 from maskmill.parameters import PipelineParameters
@@ -209,10 +210,11 @@ def worker_options(device: str, devices: str, workers_per_device: int | None) ->
 def panels(job: Job) -> Iterator[Panel]:
     """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
     settings = job.services.settings
-    fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.source_s3))
+    limits, read_object = FetchLimits(max_bytes=settings.max_image_bytes), ObjectReader(settings.source_s3)
+    fetcher = Fetcher(limits, read_object, manners=Manners.of(settings))
     for result in islice(job.results(reveal=True), SHEET_IMAGES):
         try:
-            image = decode(fetcher.fetch(result.uri.reveal()), max_pixels=settings.max_image_pixels)
+            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
             ids = result.segment_map
         except MaskmillError:
             continue
