@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,9 +13,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
@@ -35,6 +37,13 @@ class S3Settings(BaseModel):
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
 
+    ca_bundle: FilePath | None = None
+    """Certificates (PEM) that an `https://` store may be vouched for by, in place of the usual ones."""
+
+    client_cert: FilePath | None = None
+    client_key: FilePath | None = None
+    """Certificate and key (PEM) by which this machine proves to the store who it is."""
+
 
 class _AwsSettings(BaseSettings):
     """The usual `AWS_*` names, from the environment or `.env` (which boto3 does not read)."""
@@ -46,6 +55,9 @@ class _AwsSettings(BaseSettings):
     access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
     session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
+    ca_bundle: Path | None = Field(None, validation_alias="AWS_CA_BUNDLE")
+    client_cert: Path | None = Field(None, validation_alias="AWS_CLIENT_CERT")
+    client_key: Path | None = Field(None, validation_alias="AWS_CLIENT_KEY")
 
 
 def _s3_from_environment() -> S3Settings:
@@ -96,6 +108,13 @@ class Settings(BaseSettings):
 
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis-protocol server for queue and ledger; may carry a password, so it is never shown."""
+
+    broker_ca: FilePath | None = None
+    """Certificates (PEM) that a `rediss://` broker may be vouched for by, beside the system's own."""
+
+    broker_cert: FilePath | None = None
+    broker_key: FilePath | None = None
+    """Certificate and key (PEM) by which this machine proves to a broker who it is; the key may be in the same file."""
 
     bucket: str = "maskmill"
     prefix: str = "out"
@@ -194,6 +213,15 @@ class Settings(BaseSettings):
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     @property
+    def broker_tls(self) -> dict[str, Any]:
+        """redis-py's options for a broker behind TLS, for ledger and queue alike: its certificate must hold."""
+        if not self.broker_url.get_secret_value().startswith("rediss://"):
+            return {}
+        files = {"ssl_ca_certs": self.broker_ca, "ssl_certfile": self.broker_cert, "ssl_keyfile": self.broker_key}
+        named = {option: str(path) for option, path in files.items() if path}
+        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **named}
+
+    @property
     def access(self) -> Access:
         """What this worker reads for its submitters. Those on its own machine it trusts with its files and buckets."""
         near = is_this_machine(self.broker_url.get_secret_value())
@@ -223,6 +251,17 @@ class Settings(BaseSettings):
             raise ValueError("write redis://HOST:PORT/DATABASE or rediss://…")
         return url
 
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        named = [name for name in ("broker_ca", "broker_cert", "broker_key") if getattr(self, name)]
+        if named and self.broker_url.get_secret_value().startswith("redis://"):
+            raise ValueError(
+                f"MASKMILL_{named[0].upper()} is for a broker behind TLS: write MASKMILL_BROKER_URL=rediss://…"
+            )
+        if self.broker_key and not self.broker_cert:
+            raise ValueError("MASKMILL_BROKER_KEY goes with MASKMILL_BROKER_CERT: set both")
+        return self
+
 
 def load_settings() -> Settings:
     """The settings of this process's environment; raises `InvalidSettings` naming the variable that is wrong."""
@@ -237,5 +276,7 @@ def _what_is_wrong(error: ValidationError | SettingsError) -> str:
         return str(error)
     first = error.errors(include_input=False, include_url=False)[0]
     name = "_".join(map(str, first["loc"])).upper()
+    if not name:  # of several settings together, which the message names
+        return str(first["msg"].removeprefix("Value error, "))
     prefix = "" if name.startswith("AWS_") else "AWS_" if name.lower() in S3Settings.model_fields else "MASKMILL_"
     return f"setting {prefix}{name}: {first['msg']}"
