@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 from maskmill.errors import ImageRefused
 
@@ -67,9 +68,13 @@ class Access:
         return allowed
 
     def check_name(self, host: str) -> None:
-        """Raises `ImageRefused` for a host that is written as an address which is not public: for use with proxies."""
-        address = "127.0.0.1" if host.rstrip(".").endswith("localhost") else host.strip("[]")
-        if _is_address(address) and not self._may_connect(host, address):
+        """Raises `ImageRefused` for a host that is written as an address which is not public.
+
+        A proxy looks other names up by itself.
+        """
+        name = unquote(host).strip("[]").rstrip(".").lower()
+        address = "127.0.0.1" if name == "localhost" or name.endswith(".localhost") else _written_address(name)
+        if address and not self._may_connect(host, address):
             raise _not_public(host)
 
     def _may_connect(self, host: str, address: str) -> bool:
@@ -111,9 +116,10 @@ def _names(entry: str, host: str, address: str) -> bool:
         return False
 
 
-def _is_address(text: str) -> bool:
+def _written_address(name: str) -> str | None:
+    """The address that a name is, in any notation (`127.1`, `0x7f.1`, `2130706433`); None for one to look up."""
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return None
+    return str(found[0][4][0])

@@ -1,14 +1,66 @@
-"""Addresses taken apart: `http(s)://`, `s3://bucket/key` and the servers' own. Nothing is looked up."""
+"""Addresses taken apart and shown: `http(s)://`, `s3://bucket/key` and the servers' own. Nothing is looked up."""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from maskmill.errors import UsageError
 
+MAX_SHOWN = 200
+"""Characters of a foreign text in a message."""
+
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+_DATA = re.compile(r"data:[^,]*,", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(\[[^]/?#@]*\]|[^:/?#@[]*)(:\d{0,5})?(?=[/?#]|$)")
+_SECOND_AT = re.compile(r"[^/?#]*[:@][^/?#]*[/?#].*@[^/?#]+/", re.DOTALL)
+"""A port or a user, and further on an `@` with what may be the real host: `user:1/2@host/a` or `user:a@b/c@host/d`."""
+
+
+class Address(str):
+    """Where an image is. As a text it has no user, password, query and fragment; only `reveal` gives the whole.
+
+    >>> address = Address("https://me:secret@host/a.jpg?X-Amz-Signature=secret")
+    >>> address
+    'https://host/a.jpg'
+    >>> address.reveal()        # to fetch it, and for a job's shards
+    'https://me:secret@host/a.jpg?X-Amz-Signature=secret'
+
+    So a log, a message or a record's JSON shows what may be shown, whoever writes it.
+    """
+
+    __slots__ = ("_whole",)
+    _whole: str
+
+    def __new__(cls, whole: str) -> Self:
+        """The address of this whole text; one that is an address already stays as it is."""
+        if isinstance(whole, cls):
+            return whole
+        self = super().__new__(cls, without_query(whole))
+        self._whole = whole
+        return self
+
+    def reveal(self) -> str:
+        """The whole address, with its secrets."""
+        return self._whole
+
+    def __getnewargs__(self) -> tuple[str]:  # for pickle, between a worker's processes
+        return (self._whole,)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        made = core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+        return core_schema.json_or_python_schema(
+            json_schema=made,
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), made]),
+            serialization=core_schema.to_string_ser_schema(),
+        )
 
 
 def scheme_of(address: str) -> str:
@@ -41,12 +93,26 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def without_query(uri: str) -> str:
-    """An address that may be shown: no user, password, query or fragment. Takes whatever a list file holds."""
+    """An address that may be shown: no user, password, query or fragment. Takes whatever a list file holds.
+
+    Where a `/`, `?` or `#` stands unescaped in a password, nobody can tell what is the host: nothing is shown then.
+    """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return uri
+        data = _DATA.match(uri)
+        return f"{data[0]}…" if data else uri
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    malformed = "@" in rest and "@" not in authority and not _HOST_AND_PORT.match(rest)
+    if malformed or _SECOND_AT.match(rest):
+        return f"{scheme}://…"
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def on_one_line(text: str) -> str:
+    """The text, which may be an address, for a message: short, and without what a terminal would obey."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in text[:MAX_SHOWN])
+    return line if len(line) < MAX_SHOWN else line[:-1] + "…"
 
 
 def is_this_machine(url: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -23,6 +23,7 @@ from maskmill.jobs.cancel import cancel_job, given_up
 from maskmill.jobs.lifecycle import Deleted, shards_in
 from maskmill.jobs.reconcile import reconcile, reconcile_job
 from maskmill.jobs.retry import retry_job
+from maskmill.jobs.reveal import reveal_metadata, reveal_report
 from maskmill.jobs.submit import start
 from maskmill.ledger.answers import Progress
 from maskmill.result import Result
@@ -159,33 +160,39 @@ class Job:
         for outcomes in map_ahead(of, range(self.record().shards), READERS):
             yield from outcomes
 
-    def results(self) -> Iterator[Result]:
+    def results(self, *, reveal: bool = False) -> Iterator[Result]:
         """The images that have a mask, shard by shard; masks are fetched when they are looked at.
 
         `for result in job.results(): print(result.uri, result.segment_map.shape)`
 
+        With `reveal` they know their whole addresses: `result.uri.reveal()` has its password and signature.
         Reads the job's metadata as a stream: a few shards' lines are in memory at a time.
         """
         store, last = self.store, current_round(self.store, self.id)
 
         def of(shard: int) -> Iterator[Outcome]:
-            return _begun(read_metadata(store, self.id, shard, last))
+            found = read_metadata(store, self.id, shard, last)
+            return _begun(reveal_metadata(store, self.id, shard, found) if reveal else found)
 
         for lines in map_ahead(of, self._booked(), READERS):
             yield from (Result(outcome, store) for outcome in lines)
 
-    def failures(self, codes: Sequence[str] | None = None) -> Iterator[Outcome]:
+    def failures(self, codes: Sequence[str] | None = None, *, reveal: bool = False) -> Iterator[Outcome]:
         """The images that failed (with one of these codes), each with its code and reason.
 
         `[failure.uri for failure in job.failures(["timeout"])]`
 
+        With `reveal` they know their whole addresses: `failure.uri.reveal()` has its password and signature.
         Reads reports until the failures of a closed job are complete.
         """
         store, manifest, last = self.store, self.manifest(), current_round(self.store, self.id)
 
         def of(shard: int) -> Sequence[Outcome]:
             report = read_latest_report(store, self.id, shard, last)
-            failed = (each for each in report.outcomes if each.status is Status.FAILED) if report else ()
+            outcomes: Iterable[Outcome] = report.outcomes if report else ()
+            if report and reveal:
+                outcomes = reveal_report(store, self.id, shard, outcomes)
+            failed = (each for each in outcomes if each.status is Status.FAILED)
             return [each for each in failed if codes is None or each.code in codes]
 
         found = chain.from_iterable(map_ahead(of, self._decided(), READERS))

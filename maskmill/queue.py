@@ -27,6 +27,8 @@ def new_app(settings: Settings) -> Celery:
     """The Celery app; what differs from the defaults has its reason here or in docs/architecture.md."""
     app = Celery("maskmill", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
+        # Else Celery takes any certificate, and gives its password to whoever has one.
+        broker_use_ssl=settings.broker_tls or None,
         task_default_queue=settings.queue,
         task_serializer="json",
         accept_content=["json"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from maskmill.addresses import Address
 from maskmill.errors import ObjectNotFound
 from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.masks.stored import check_mask_of
@@ -21,8 +22,8 @@ class Result:
     store: Store
 
     @property
-    def uri(self) -> str:
-        """Where the image is."""
+    def uri(self) -> Address:
+        """Where the image is, without passwords and signatures, unless one asks: `result.uri.reveal()`."""
         return self.outcome.uri
 
     @property

@@ -9,9 +9,9 @@ from enum import StrEnum
 from json.encoder import encode_basestring
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer
 
-from maskmill.addresses import without_query
+from maskmill.addresses import Address
 from maskmill.choices import Dtype as Dtype
 from maskmill.choices import Subtask as Subtask
 from maskmill.errors import InvalidRecord, one_line
@@ -103,11 +103,16 @@ class Execution(Record):
 class Reference(Record):
     """Where one image is, and the key (below the output prefix) of the mask that it will get.
 
-    `uri` is an absolute local path, or an `http(s)://` or `s3://bucket/key` address.
+    `uri` is an absolute local path, or an `http(s)://` or `s3://bucket/key` address. A job's shards alone hold it
+    whole, with its passwords and signatures: workers fetch by it.
     """
 
-    uri: str
+    uri: Address
     mask_key: MaskKey
+
+    @field_serializer("uri")
+    def _whole(self, uri: Address) -> str:
+        return uri.reveal()
 
 
 def reference_line(uri: str, mask_key: str) -> str:
@@ -124,7 +129,7 @@ class JobRecord(Record):
     version: Literal[1] = VERSION
     job: str
     created: datetime
-    sources: tuple[str, ...]
+    sources: tuple[Address, ...]
     column: str | None = None
     spec: Spec
     execution: Execution
@@ -161,12 +166,13 @@ class Status(StrEnum):
 class Outcome(Record):
     """What became of one image of a shard: a mask with its segments, or an error code and a reason.
 
+    Its JSON shows `uri` without passwords and signatures.
     `width` and `height` are those of the decoded image after its EXIF orientation, in pixels.
     `seconds` are wall times by stage (fetch, decode, preprocess, forward, postprocess, encode, upload);
     those of a stage that serves a whole batch are divided by the images in it.
     """
 
-    uri: str
+    uri: Address
     status: Status
     code: str | None = None
     reason: str | None = None
@@ -212,8 +218,8 @@ class FailureExample(Record):
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:
-        """The failed image as an example, without secrets in its address."""
-        return cls(uri=without_query(outcome.uri), reason=outcome.reason or "")
+        """The failed image as an example."""
+        return cls(uri=outcome.uri, reason=outcome.reason or "")
 
 
 class DeviceSeconds(Record):

@@ -27,7 +27,8 @@ class Services:
     @classmethod
     def connect(cls, settings: Settings, queue: Queue | None = None, store_attempts: int = ATTEMPTS) -> Services:
         """Make the clients; nothing is sent before the first use."""
-        ledger = Ledger(connect(settings.broker_url.get_secret_value()), settings.queue)
+        redis = connect(settings.broker_url.get_secret_value(), settings.broker_tls)
+        ledger = Ledger(redis, settings.queue)
         return cls(settings, ledger, queue or Queue(settings), store_attempts)
 
     def store(self, out: str) -> Store:

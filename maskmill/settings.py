@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
@@ -34,6 +37,13 @@ class S3Settings(BaseModel):
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
 
+    ca_bundle: FilePath | None = None
+    """Certificates (PEM) that an `https://` store may be vouched for by, in place of the usual ones."""
+
+    client_cert: FilePath | None = None
+    client_key: FilePath | None = None
+    """Certificate and key (PEM) by which this machine proves to the store who it is."""
+
 
 class _AwsSettings(BaseSettings):
     """The usual `AWS_*` names, from the environment or `.env` (which boto3 does not read)."""
@@ -45,6 +55,9 @@ class _AwsSettings(BaseSettings):
     access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
     session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
+    ca_bundle: Path | None = Field(None, validation_alias="AWS_CA_BUNDLE")
+    client_cert: Path | None = Field(None, validation_alias="AWS_CLIENT_CERT")
+    client_key: Path | None = Field(None, validation_alias="AWS_CLIENT_KEY")
 
 
 def _s3_from_environment() -> S3Settings:
@@ -62,9 +75,18 @@ def _names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+def _one_line(value: SecretStr) -> SecretStr:
+    if not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+        raise ValueError("write plain ASCII on one line")
+    return value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Seconds = Annotated[float, Field(gt=0.0)]
 Positive = Annotated[int, Field(ge=1)]
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
 
 MAX_LOADERS = 8
 
@@ -86,6 +108,13 @@ class Settings(BaseSettings):
 
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis-protocol server for queue and ledger; may carry a password, so it is never shown."""
+
+    broker_ca: FilePath | None = None
+    """Certificates (PEM) that a `rediss://` broker may be vouched for by, beside the system's own."""
+
+    broker_cert: FilePath | None = None
+    broker_key: FilePath | None = None
+    """Certificate and key (PEM) by which this machine proves to a broker who it is; the key may be in the same file."""
 
     bucket: str = "maskmill"
     prefix: str = "out"
@@ -140,6 +169,15 @@ class Settings(BaseSettings):
     loader_memory_bytes: Positive = 6 * 2**30
     """Memory that a DataLoader process may take beyond what it starts with (Linux)."""
 
+    fetch_proxy: SecretStr | None = None
+    """Proxy for http(s) images: its address, or `environment` for what HTTP_PROXY and NO_PROXY say. None: direct."""
+
+    host_requests_per_second: Annotated[float, Field(gt=0.0)] | None = None
+    """How often a worker asks one image host at most. None: until the host says that it is too much."""
+
+    host_headers: dict[str, dict[HeaderName, HeaderValue]] = {}
+    """Headers for named image hosts, as JSON: `{"images.example": {"Authorization": "Bearer …"}}`."""
+
     allow_private_hosts: Names = ()
     """Hosts and networks (CIDR) that images may be fetched from although they are not public, or `all`."""
 
@@ -175,6 +213,15 @@ class Settings(BaseSettings):
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     @property
+    def broker_tls(self) -> dict[str, Any]:
+        """redis-py's options for a broker behind TLS, for ledger and queue alike: its certificate must hold."""
+        if not self.broker_url.get_secret_value().startswith("rediss://"):
+            return {}
+        files = {"ssl_ca_certs": self.broker_ca, "ssl_certfile": self.broker_cert, "ssl_keyfile": self.broker_key}
+        named = {option: str(path) for option, path in files.items() if path}
+        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **named}
+
+    @property
     def access(self) -> Access:
         """What this worker reads for its submitters. Those on its own machine it trusts with its files and buckets."""
         near = is_this_machine(self.broker_url.get_secret_value())
@@ -189,12 +236,31 @@ class Settings(BaseSettings):
             return self.num_workers
         return loaders_each(usable_cores(), 1)
 
+    @field_validator("fetch_proxy")
+    @classmethod
+    def _is_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        text = proxy.get_secret_value() if proxy else ""
+        if text and text != "environment" and not text.startswith(("http://", "https://")):
+            raise ValueError("write http://HOST:PORT, or environment for what HTTP_PROXY and NO_PROXY say")
+        return proxy if text else None
+
     @field_validator("broker_url")
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
         if not url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("write redis://HOST:PORT/DATABASE or rediss://…")
         return url
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        named = [name for name in ("broker_ca", "broker_cert", "broker_key") if getattr(self, name)]
+        if named and self.broker_url.get_secret_value().startswith("redis://"):
+            raise ValueError(
+                f"MASKMILL_{named[0].upper()} is for a broker behind TLS: write MASKMILL_BROKER_URL=rediss://…"
+            )
+        if self.broker_key and not self.broker_cert:
+            raise ValueError("MASKMILL_BROKER_KEY goes with MASKMILL_BROKER_CERT: set both")
+        return self
 
 
 def load_settings() -> Settings:
@@ -210,5 +276,7 @@ def _what_is_wrong(error: ValidationError | SettingsError) -> str:
         return str(error)
     first = error.errors(include_input=False, include_url=False)[0]
     name = "_".join(map(str, first["loc"])).upper()
+    if not name:  # of several settings together, which the message names
+        return str(first["msg"].removeprefix("Value error, "))
     prefix = "" if name.startswith("AWS_") else "AWS_" if name.lower() in S3Settings.model_fields else "MASKMILL_"
     return f"setting {prefix}{name}: {first['msg']}"

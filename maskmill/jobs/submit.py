@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import TextIO
 
-from maskmill.addresses import split_url
+from maskmill.addresses import Address, split_url
 from maskmill.errors import SourceError
 from maskmill.images import sources
 from maskmill.jobs import reconcile
@@ -54,7 +54,7 @@ def submit(
     record = JobRecord(
         job=job,
         created=utc_now(),
-        sources=tuple(sources.describe(name) for name in source_names),
+        sources=tuple(Address(sources.describe(name)) for name in source_names),
         column=column,
         spec=spec,
         execution=execution,

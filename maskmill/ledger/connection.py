@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import (
@@ -42,10 +43,14 @@ GENERIC_CODE = "ERR"
 right to it; what passes has a code of its own (MISCONF, BUSY, NOREPLICAS…). Before 8.0 redis-py does not tell."""
 
 
-def connect(url: str) -> Redis:
-    """A client that gives up on a silent server instead of hanging (facts: black-holed brokers)."""
+def connect(url: str, tls: Mapping[str, Any] | None = None) -> Redis:
+    """A client that gives up on a silent server instead of hanging (facts: black-holed brokers).
+
+    `tls` are redis-py's own options, see `Settings.broker_tls`.
+    """
     return Redis.from_url(
         url,
+        **(tls or {}),
         decode_responses=True,
         socket_timeout=10,
         socket_connect_timeout=5,

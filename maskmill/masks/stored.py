@@ -6,7 +6,6 @@ import io
 
 from PIL import Image
 
-from maskmill.addresses import without_query
 from maskmill.errors import InvalidRecord, MaskReplaced, one_line
 from maskmill.masks.segment_map import TEXT_KEY, MaskHeader
 from maskmill.schema import Outcome
@@ -35,7 +34,7 @@ def is_mask_of(header: MaskHeader, outcome: Outcome) -> bool:
     or from a changed file, has put another mask under the same key.
     """
     return (header.uri, header.fingerprint, header.segments) == (
-        without_query(outcome.uri),
+        outcome.uri,
         outcome.fingerprint,
         outcome.segments or (),
     )

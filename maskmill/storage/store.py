@@ -33,6 +33,7 @@ from maskmill.errors import (
 )
 from maskmill.settings import S3Settings
 from maskmill.storage.download import Download
+from maskmill.storage.encodings import decoded
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -92,6 +93,7 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         # No proxy stands between this machine and itself, whatever `http_proxy` says.
         proxies={} if is_this_machine(settings.endpoint_url or "") else None,
+        client_cert=_client_cert(settings),
         user_agent="maskmill",  # boto3 builds its own anew for each request, twice
     )
     secret, token = settings.secret_access_key, settings.session_token
@@ -99,6 +101,7 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
         client = _session().client(
             "s3",
             endpoint_url=settings.endpoint_url,
+            verify=str(settings.ca_bundle) if settings.ca_bundle else None,
             region_name=settings.region,
             aws_access_key_id=settings.access_key_id,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
@@ -108,6 +111,13 @@ def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
     # boto3 asks before it sends any body, a round trip each; the Go SDK asks from 2 MB (aws/aws-sdk-go#615).
     client.meta.events.unregister("before-call.s3", add_expect_header)
     return client
+
+
+def _client_cert(settings: S3Settings) -> str | tuple[str, str] | None:
+    """What botocore takes: one file with both, or certificate and key."""
+    if settings.client_cert and settings.client_key:
+        return str(settings.client_cert), str(settings.client_key)
+    return str(settings.client_cert) if settings.client_cert else None
 
 
 def _may_pass(error: ClientError) -> bool:
@@ -219,7 +229,8 @@ class Store:
             if answer["ContentLength"] > max_bytes:
                 answer["Body"].close()
                 raise ObjectTooLarge(f"{answer['ContentLength']:,} bytes; the limit is {max_bytes:,}")
-            return Download(answer["ETag"], answer["Body"].read())
+            data = decoded(answer["Body"].read(), answer.get("ContentEncoding", ""), max_bytes)
+            return Download(answer["ETag"], data)
 
         try:
             return self._ask(read, key, **({"IfNoneMatch": known} if known else {}))

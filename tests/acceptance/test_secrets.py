@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,45 +15,10 @@ from maskmill import Client, Settings
 from maskmill.schema import Counts
 from tests.acceptance.images import write_good
 from tests.conftest import StartWorker
+from tests.tls import tls_in_front_of
 
 WAIT_SECONDS = 600
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
-
-
-def pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError, ssl.SSLError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    for end in (source, target):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def tls_in_front_of(port: int, authority: trustme.CA) -> Iterator[int]:
-    """A port of 127.0.0.1 that speaks TLS, as the broker of a cloud does: the wheel's own is built without it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    client, _ = server.accept()
-                    threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-        def serve(client: socket.socket) -> None:
-            with (
-                suppress(OSError, ssl.SSLError),
-                context.wrap_socket(client, server_side=True) as safe,
-                socket.create_connection(("127.0.0.1", port)) as broker,
-            ):
-                threading.Thread(target=pump, args=(broker, safe), daemon=True).start()
-                pump(safe, broker)
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
 
 
 def all_text_of(client: Client) -> str:
@@ -84,7 +44,7 @@ def test_a_job_through_tls_and_a_password_shows_no_secret(
     with tls_in_front_of(broker.port, authority) as port:
         safe = {
             "MASKMILL_BROKER_URL": f"rediss://:{broker.password}@127.0.0.1:{port}/0",
-            "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+            "MASKMILL_BROKER_CA": str(tmp_path / "ca.pem"),
         }
         worker = start_worker(**safe)
         command = [MASKMILL, "submit", str(tmp_path / "some"), "--model", "demo", "--json"]

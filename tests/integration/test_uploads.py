@@ -19,6 +19,7 @@ from maskmill.masks.segment_map import decode
 from maskmill.schema import Execution, Segment, Spec, Subtask
 from maskmill.services import Services
 from maskmill.storage.store import Store
+from maskmill_producer.local.mirror import mirror
 from maskmill_worker.model.predict import Prediction
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmentation
@@ -63,8 +64,8 @@ def upload_all(shards: Slice, *others: Prediction) -> HeldShard:
     return shard
 
 
-def test_neither_masks_nor_events_nor_the_log_nor_the_account_hold_a_password_or_signature(
-    shards: Slice, services: Services, store: Store
+def test_nothing_but_the_shards_holds_a_password_or_signature(
+    shards: Slice, services: Services, store: Store, tmp_path: Path
 ) -> None:
     heard: list[object] = []
     services.events.subscribe(heard.append)
@@ -80,6 +81,9 @@ def test_neither_masks_nor_events_nor_the_log_nor_the_account_hold_a_password_or
     assert len(texts) == 2
     shown = [*texts, *map(str, heard), str(lines), job.status().to_json().decode(), str(job.manifest())]
     shown += [item.key for item in store.list()]
+    shown += [store.get(item.key).decode(errors="replace") for item in store.list() if "/shards/" not in item.key]
+    mirror(job, tmp_path / "masks")
+    shown += [path.read_text() for path in (tmp_path / "masks").iterdir() if path.is_file()]
     assert not [(secret, text) for secret in SECRETS for text in shown if secret in text]
     assert sorted(decode(mask)[1].uri for mask in masks) == SHOWN[:2], "but they say which image it was"
     assert job.status().examples["model_error"].uri == SHOWN[2]
@@ -88,13 +92,24 @@ def test_neither_masks_nor_events_nor_the_log_nor_the_account_hold_a_password_or
 def test_references_keep_what_a_fetch_needs(shards: Slice) -> None:
     shard = shards.get(0)
     assert shard is not None
-    assert [each.uri for each in shard.references] == SIGNED
+    assert [each.uri.reveal() for each in shard.references] == SIGNED
 
 
-def test_the_result_of_a_signed_address_is_found_by_its_whole_address(shards: Slice, services: Services) -> None:
+def test_who_asks_gets_the_whole_address_of_a_result_and_of_a_failure(shards: Slice, services: Services) -> None:
+    shard = shards.get(0)
+    assert shard is not None
+    failed = Prediction(Sample(Task(0, 2, shard.references[2])), SegmentationFailed("the model failed: no"), {})
+    upload_all(shards, failed)
+    job = Client(services.settings).job(shards.job)
+    assert [result.uri.reveal() for result in job.results()] == SHOWN[:2]
+    assert [result.uri.reveal() for result in job.results(reveal=True)] == SIGNED[:2]
+    assert [failure.uri.reveal() for failure in job.failures(reveal=True)] == SIGNED[2:]
+
+
+def test_the_result_of_a_signed_address_is_found(shards: Slice, services: Services) -> None:
     upload_all(shards)
     results = list(Client(services.settings).job(shards.job).results())
-    assert [result.uri for result in results] == SIGNED
+    assert [result.uri for result in results] == SHOWN
     assert {result.segment_map.shape for result in results} == {(4, 6)}
 
 

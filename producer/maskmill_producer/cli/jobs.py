@@ -14,7 +14,7 @@ from maskmill_producer.cli.exits import failing_plainly
 
 if TYPE_CHECKING:
     from maskmill import Client, Job
-    from maskmill.schema import JobStatus
+    from maskmill.schema import JobStatus, Outcome
 
 commands = typer.Typer()
 
@@ -90,6 +90,7 @@ def results(
     download: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Copy masks and metadata into this folder.")
     ] = None,
+    reveal: options.Reveal = False,
     json: options.Json = False,
 ) -> None:
     """List the images of a job with their masks and labels, or download them.
@@ -99,15 +100,25 @@ def results(
     """
     with failing_plainly(json):
         found = client().job(job, out)
+        if download and reveal:
+            raise typer.BadParameter("--reveal is for lists: files that are passed on hold no passwords")
         if download:
             _download(found, download, json)
             return
-        for result in found.results():
+        for result in found.results(reveal=reveal):
             if json:
-                print(result.outcome.to_json().decode())
+                display.print_json(_as_json(result.outcome, reveal))
             else:
                 labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
-                display.print_line(result.uri, f"{found.out}/{result.mask_key}", labels)
+                display.print_line(_address(result.outcome, reveal), f"{found.out}/{result.mask_key}", labels)
+
+
+def _address(outcome: Outcome, reveal: bool) -> str:
+    return outcome.uri.reveal() if reveal else outcome.uri
+
+
+def _as_json(outcome: Outcome, reveal: bool) -> dict[str, Any]:
+    return outcome.model_dump(mode="json", exclude_none=True) | {"uri": _address(outcome, reveal)}
 
 
 def _download(job: Job, folder: Path, json: bool) -> None:
@@ -136,15 +147,23 @@ def resume(job: options.JobId, out: options.Out = None, json: options.Json = Fal
 
 @commands.command(epilog="**Example**: `maskmill failures 20261122-205301-9f86d081 --code not_found --json`")
 def failures(
-    job: options.JobId, code: options.Codes = None, out: options.Out = None, json: options.Json = False
+    job: options.JobId,
+    code: options.Codes = None,
+    out: options.Out = None,
+    reveal: options.Reveal = False,
+    json: options.Json = False,
 ) -> None:
-    """List the images of a job that failed, each with its code and reason; with --json a line for each."""
+    """List the images of a job that failed, each with its code and reason; with --json a line for each.
+
+    `maskmill failures JOB --json --reveal > failed.jsonl` is a list for `maskmill submit`, signed addresses included.
+    """
     with failing_plainly(json):
-        for outcome in client().job(job, out).failures(code):
+        for outcome in client().job(job, out).failures(code, reveal=reveal):
             if json:
-                print(outcome.model_dump_json(include={"uri", "code", "reason"}))
+                facts = _as_json(outcome, reveal)
+                display.print_json({name: facts[name] for name in ("uri", "code", "reason") if name in facts})
             else:
-                display.print_line(outcome.uri, outcome.code, outcome.reason)
+                display.print_line(_address(outcome, reveal), outcome.code, outcome.reason)
 
 
 @commands.command(epilog="**Example**: `maskmill retry 20261122-205301-9f86d081 --code timeout --code fetch_failed`")

@@ -24,6 +24,7 @@ Sources = Annotated[
         show_default=False,
     ),
 ]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show whole addresses, with their passwords and signatures.")]
 Column = Annotated[
     str | None,
     typer.Option(help="Column of list files that holds the references.", show_default="uri, url, image, path…"),

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from maskmill.addresses import Address
 from maskmill.errors import InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused, UsageError
 from maskmill.job import Job
 from maskmill.masks.stored import check_mask_of, read_header
@@ -93,8 +94,11 @@ def mirror(job: Job, path: Path, *, replace: bool = False) -> Mirrored:
     return result
 
 
-def check_replaceable(path: Path, sources: Sequence[str]) -> None:
-    """Raise `UsageError` if a run of these sources into the folder would remove results of other ones."""
+def check_replaceable(path: Path, sources: Sequence[Address]) -> None:
+    """Raise `UsageError` if a run of these sources into the folder would remove results of other ones.
+
+    A record hides the secrets of its sources, so sources are the same here if what may be shown of them is.
+    """
     before = owner(path)
     if before is not None and not (isinstance(before, JobRecord) and set(before.sources) <= set(sources)):
         whose = ", ".join(before.sources[:3]) if isinstance(before, JobRecord) else f"job {before.job}"

@@ -15,11 +15,13 @@ from pathlib import Path
 import structlog
 
 from maskmill import parameters
+from maskmill.addresses import Address
 from maskmill.client import Client
 from maskmill.errors import MaskmillError, UsageError
 from maskmill.images import sources
 from maskmill.images.decode import decode
 from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.manners import Manners
 from maskmill.job import Job
 from maskmill.jobs.lifecycle import prune
 from maskmill.parameters import PipelineParameters
@@ -68,16 +70,16 @@ class Plan:
         return f"{self.folder.resolve().name or 'out'}-{digest}"
 
     @property
-    def described_sources(self) -> tuple[str, ...]:
-        """The sources as the job's record keeps them."""
-        return tuple(sources.describe(name) for name in self.source_names)
+    def described_sources(self) -> tuple[Address, ...]:
+        """The sources as the job's record has them."""
+        return tuple(Address(sources.describe(name)) for name in self.source_names)
 
     @property
     def queue(self) -> str:
         """A queue of its own for each command line, so that two runs do not wait for each other's images."""
         spec, execution = parameters.parse(**self.parameters)
         texts = (self.prefix, spec.fingerprint(), execution.model_dump_json(), str(self.column))
-        text = "\n".join((*texts, *self.described_sources))
+        text = "\n".join((*texts, *(source.reveal() for source in self.described_sources)))
         return f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -139,10 +141,15 @@ def delete_earlier(job: Job) -> None:
 
 
 def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
-    """The unfinished job of the same plan, entered again; else a new one. True if it was continued."""
+    """The unfinished job of the same plan, entered again; else a new one. True if it was continued.
+
+    A job's record hides the secrets of its sources. The plan's queue is named by them, too, and knows its jobs.
+    """
     wanted = (plan.described_sources, plan.column, *parameters.parse(**plan.parameters))
+    hides = any(source != source.reveal() for source in plan.described_sources)
     for record in client.unfinished(client.settings.out):
-        if (record.sources, record.column, record.spec, record.execution) == wanted:
+        found = (record.sources, record.column, record.spec, record.execution)
+        if found == wanted and (not hides or client.services.ledger.inspect(record.job)):
             job = Job(record.job, client.settings.out, client.services)
             job.resume()
             return job, True
@@ -203,8 +210,9 @@ def worker_options(device: str, devices: str, workers_per_device: int | None) ->
 def panels(job: Job) -> Iterator[Panel]:
     """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
     settings = job.services.settings
-    fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.source_s3))
-    for result in islice(job.results(), SHEET_IMAGES):
+    limits, read_object = FetchLimits(max_bytes=settings.max_image_bytes), ObjectReader(settings.source_s3)
+    fetcher = Fetcher(limits, read_object, manners=Manners.of(settings))
+    for result in islice(job.results(reveal=True), SHEET_IMAGES):
         try:
             image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
             ids = result.segment_map

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from maskmill.images.pace import Pace
 from maskmill.settings import Settings
 from maskmill_worker.loading.child import PREFETCH
 from maskmill_worker.loading.inline import InlineReading
@@ -21,11 +22,11 @@ class Loader:
     >>> sample = loader.next()  # of any of them
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings) -> None:
+    def __init__(self, segmenter: Segmenter, settings: Settings, pace: Pace | None = None) -> None:
         processes = max(1, settings.loader_processes)
         fetch_threads = math.ceil(settings.fetch_threads / processes)
         self._capacity = processes * (2 * fetch_threads + PREFETCH)
-        reader = Reader(segmenter, settings)
+        reader = Reader(segmenter, settings, pace)
         self._source = (
             LoaderPool(reader, settings, fetch_threads)
             if settings.loader_processes

@@ -10,7 +10,6 @@ from threading import Semaphore
 
 import structlog
 
-from maskmill.addresses import without_query
 from maskmill.errors import ImageCrashed, ImageError, ImageOverdue, LoaderDied, ShardError
 from maskmill.settings import Settings
 from maskmill_worker.loading.child import PREFETCH, Limits
@@ -89,7 +88,7 @@ class LoaderPool:
     def _replace(self, dead: LoaderProcess) -> Sample | None:
         """A new process for what a dead one had in flight; the sample of its image if that is not tried again."""
         guilty = dead.tasks.get(dead.in_flight.key or (-1, -1))
-        log.warning("loader_died", images=[without_query(guilty.reference.uri)] if guilty else [])
+        log.warning("loader_died", images=[guilty.reference.uri] if guilty else [])
         failed = None
         if guilty is None:
             self._blame_nobody()

@@ -11,6 +11,8 @@ from PIL import Image
 from maskmill.errors import ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.images.decode import decode
 from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.manners import Manners
+from maskmill.images.pace import Pace
 from maskmill.settings import Settings
 from maskmill.storage.download import Download
 from maskmill.storage.store import WORKER_ATTEMPTS, ObjectReader
@@ -23,7 +25,7 @@ from maskmill_worker.process.clock import StageClock
 class Reader:
     """Reads one image: its file's bytes, its pixels, its tensors. Raises no `ImageError`: it becomes the sample's."""
 
-    def __init__(self, segmenter: Segmenter, settings: Settings) -> None:
+    def __init__(self, segmenter: Segmenter, settings: Settings, pace: Pace | None = None) -> None:
         Image.init()  # the decoders are loaded once, not in each process
         self.segmenter = segmenter
         self.max_pixels = settings.max_image_pixels
@@ -32,6 +34,7 @@ class Reader:
             FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
             read_object=ObjectReader(settings.source_s3, WORKER_ATTEMPTS),
             access=settings.access,
+            manners=Manners.of(settings, pace),
         )
 
     def fetch(self, task: Task) -> Fetched:

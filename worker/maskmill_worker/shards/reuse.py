@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from maskmill.addresses import without_query
 from maskmill.errors import InvalidRecord, ObjectNotFound, StoreUnavailable
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, decode
 from maskmill.schema import JobRecord, Outcome, Reference, Status
@@ -116,5 +115,5 @@ def _read(store: Store, reference: Reference, fingerprint: str) -> tuple[StoredM
         ids, header = decode(there.data or b"")
     except InvalidRecord:
         return None, there.version
-    right = (without_query(reference.uri), fingerprint) == (header.uri, header.fingerprint)
+    right = (reference.uri, fingerprint) == (header.uri, header.fingerprint)
     return StoredMask(header, ids.shape[1], ids.shape[0]) if right else None, there.version

@@ -14,7 +14,6 @@ from typing import Self
 
 import structlog
 
-from maskmill.addresses import without_query
 from maskmill.errors import (
     BrokerUnavailable,
     DeviceLost,
@@ -140,7 +139,7 @@ class Slice:
             ImageDone(
                 self.job,
                 number,
-                without_query(outcome.uri),
+                outcome.uri,
                 outcome.status.value,
                 outcome.code or "",
                 sum((outcome.seconds or {}).values()),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from maskmill.addresses import without_query
 from maskmill.errors import ImageError
 from maskmill.masks.segment_map import MaskHeader, encode
 from maskmill.schema import JobRecord, Outcome
@@ -71,7 +70,7 @@ class Uploads:
         clock = StageClock()
         reference = sample.task.reference
         header = MaskHeader(
-            uri=without_query(reference.uri),  # masks are passed on: no password, no signature
+            uri=reference.uri,
             fingerprint=self.fingerprint,
             subtask=result.subtask,
             segments=result.segments,

@@ -8,6 +8,7 @@ import socket
 import time
 
 from maskmill.errors import StoreUnavailable
+from maskmill.images.pace import Pace
 from maskmill.jobs.account import read_job
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
@@ -33,6 +34,7 @@ class ShardWorker:
         self.models = models
         self.scheduler = Scheduler()
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._pace = Pace(services.settings.host_requests_per_second)
         self._record: JobRecord | None = None
         self._loader: tuple[object, Loader] | None = None
         self._batch_sizes: dict[object, BatchSize] = {}
@@ -77,7 +79,7 @@ class ShardWorker:
         key = (record.spec, record.execution)
         if self._loader is None or self._loader[0] != key:
             self.drop_loader()
-            self._loader = key, Loader(segmenter, self.settings(record))
+            self._loader = key, Loader(segmenter, self.settings(record), self._pace)
         return self._loader[1]
 
     def drop_loader(self) -> None:
