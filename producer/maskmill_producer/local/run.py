@@ -193,20 +193,23 @@ def model_options(pipeline_parameters: PipelineParameters) -> Sequence[str]:
     return ["--model", spec.model, *revision]
 
 
-def worker_options(device: str, devices: str, workers_per_device: int | None) -> tuple[str, ...]:
+def worker_options(
+    device: str, devices: str, workers_per_device: int | None, max_image_pixels: int | None
+) -> tuple[str, ...]:
     """Which workers to run, in the words of `maskmill-worker`, which refuses contradictions."""
     alone = device != "auto" or not devices
     given = {"--device": alone and device, "--devices": devices, "--workers-per-device": workers_per_device}
+    given["--max-image-pixels"] = max_image_pixels
     return tuple(text for option, value in given.items() if value for text in (option, str(value)))
 
 
 def panels(job: Job) -> Iterator[Panel]:
     """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
-    settings = job.services.settings
+    settings, scale = job.services.settings, job.record().spec.scale
     fetcher = Fetcher(FetchLimits(max_bytes=settings.max_image_bytes), read_object=ObjectReader(settings.source_s3))
     for result in islice(job.results(), SHEET_IMAGES):
         try:
-            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
+            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels, scale=scale).image
             ids = result.segment_map
         except MaskmillError:
             continue

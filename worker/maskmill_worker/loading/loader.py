@@ -21,11 +21,11 @@ class Loader:
     >>> sample = loader.next()  # of any of them
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings) -> None:
+    def __init__(self, segmenter: Segmenter, settings: Settings, scale: str | None = None) -> None:
         processes = max(1, settings.loader_processes)
         fetch_threads = math.ceil(settings.fetch_threads / processes)
         self._capacity = processes * (2 * fetch_threads + PREFETCH)
-        reader = Reader(segmenter, settings)
+        reader = Reader(segmenter, settings, scale)
         self._source = (
             LoaderPool(reader, settings, fetch_threads)
             if settings.loader_processes

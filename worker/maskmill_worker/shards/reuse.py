@@ -54,6 +54,8 @@ class StoredMask:
             width=self.width,
             height=self.height,
             segments=self.header.segments,
+            scale=self.header.scale,
+            warnings=self.header.warnings,
             seconds=seconds,
         )
 

@@ -77,7 +77,7 @@ class ShardWorker:
         key = (record.spec, record.execution)
         if self._loader is None or self._loader[0] != key:
             self.drop_loader()
-            self._loader = key, Loader(segmenter, self.settings(record))
+            self._loader = key, Loader(segmenter, self.settings(record), record.spec.scale)
         return self._loader[1]
 
     def drop_loader(self) -> None:
