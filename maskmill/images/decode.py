@@ -116,9 +116,10 @@ def _decode(data: bytes, max_pixels: int, scale: Scale) -> Picture:
     with Image.open(io.BytesIO(data), formats=register_formats()) as image:
         samples = wide.samples_of(image, data)
         if samples is not None:
-            return _scaled(*wide.colours_of(samples), scale, TRANSPOSE.get(_orientation(image)))
+            values, warnings = wide.colours_of(samples)
+            return _scaled(values, [*warnings, *_frames(image)], scale, TRANSPOSE.get(_orientation(image)))
         image.load()
-        return Picture(_to_rgb(_upright(image)), warnings=_decided(image))
+        return Picture(_to_rgb(_upright(image)), warnings=(*_transparency(image), *_frames(image)))
 
 
 def _decode_tiff(data: bytes, max_pixels: int, scale: Scale) -> Picture:
@@ -129,7 +130,7 @@ def _decode_tiff(data: bytes, max_pixels: int, scale: Scale) -> Picture:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
             image.seek(page.number)
             image.load()
-            return Picture(_to_rgb(_upright(image)), warnings=(*page.notes, *_decided(image)))
+            return Picture(_to_rgb(_upright(image)), warnings=(*page.notes, *_transparency(image)))
 
 
 def _scaled(
@@ -144,17 +145,21 @@ def _scaled(
     return Picture(upright, used if wide_values else None, tuple(warnings))
 
 
-def _decided(image: Image.Image) -> tuple[ImageWarning, ...]:
-    """What is left out of an 8-bit picture."""
-    found = [notes.transparent()] if _shows_through(image) else []
+def _frames(image: Image.Image) -> list[ImageWarning]:
+    """That there are others than the first. Asked last, for it may move the image to another one."""
+    frames = 1
     if image.format in ANIMATED:
         with suppress(Exception):  # a broken second frame does not harm the first
             frames = getattr(image, "n_frames", 1)
-            found += [notes.first_frame(frames)] if frames > 1 else []
-    return tuple(found)
+    return [notes.first_frame(frames)] if frames > 1 else []
+
+
+def _transparency(image: Image.Image) -> list[ImageWarning]:
+    return [notes.transparent()] if _shows_through(image) else []
 
 
 def _shows_through(image: Image.Image) -> bool:
+    """Whether anything would, if alpha were not dropped."""
     if image.mode in ("LA", "RGBA", "PA"):
         return image.getchannel("A").getextrema() != (255, 255)
     hidden = image.info.get("transparency")

@@ -28,8 +28,8 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 1000
 """Pages that are looked at: directories can be chained without end."""
 
-THUMBNAIL = 320
-"""The longer side of a first page that is no more than a thumbnail, if another is at least twice as large."""
+THUMBNAIL, THUMBNAIL_TIMES = 320, 3
+"""A first page is a thumbnail if its longer side is at most this, and another page's sides are so many times as long."""
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
 """Tag 262, PhotometricInterpretation; 3 is a palette, 5 CMYK, 6 YCbCr, 8 CIE L*a*b*."""
@@ -39,6 +39,12 @@ PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}
 
 RAW_OF_CAMERAS = {32803, 34892}
 """Colour filter array and linear raw (DNG 1.7)."""
+
+NO_PREDICTOR, PREDICTED = 1, {1, 5, 8, 32946, 34925, 50000}
+"""Tag 317, and the compressions that have one. Of others, libtiff ignores it and tifffile does not."""
+
+JPEG_2000 = {33003, 33004, 33005, 34712}
+"""Compressions that readers agree on for up to four 8-bit samples."""
 
 ALPHA, STRAIGHT_ALPHA = {1, 2}, 2
 """Tag 338, ExtraSamples: 1 is multiplied into the colours."""
@@ -60,7 +66,7 @@ class Page:
         page = self.found
         bits: int = page.bitspersample
         bands: int = page.samplesperpixel
-        if page.compression not in PILLOW_COMPRESSIONS or page.sampleformat != 1 or page.imagedepth != 1:
+        if page.compression not in PILLOW_COMPRESSIONS or page.sampleformat != 1 or not _is_clear(page):
             return False
         contiguous: bool = page.planarconfig == 1 or bands == 1
         match page.photometric:
@@ -69,9 +75,9 @@ class Page:
             case 0 | 1 if bands == 2:
                 return bits == 8 and contiguous and set(_extras(page)) <= ALPHA
             case 2:
-                return bits == 8 and bands >= 3
+                return bits == 8 and bands >= 3 and (bands <= 4 or contiguous)
             case 3:
-                return bits in (1, 2, 4, 8) and bands == 1
+                return bits in (1, 2, 4, 8) and (bands == 1 or (bands == 2 and contiguous and bool(_extras(page))))
             case 5:
                 return bands == 4 and (bits == 8 or (bits == 16 and contiguous))
             case 6:
@@ -108,8 +114,8 @@ def _choose(pages: list[Any]) -> tuple[int, Any]:
     number, first = pictures[0]
     at, largest = max(pictures, key=lambda each: each[1].imagewidth * each[1].imagelength)
     small = max(first.imagewidth, first.imagelength) <= THUMBNAIL
-    much_larger = largest.imagewidth >= 2 * first.imagewidth and largest.imagelength >= 2 * first.imagelength
-    return (at, largest) if small and much_larger else (number, first)
+    larger = min(largest.imagewidth / max(1, first.imagewidth), largest.imagelength / max(1, first.imagelength))
+    return (at, largest) if small and larger >= THUMBNAIL_TIMES else (number, first)
 
 
 def _notes(number: int, page: Any, pages: list[Any]) -> Iterator[ImageWarning]:
@@ -181,11 +187,21 @@ def _refuse_unknown(page: Any) -> None:
             f"TIFF: {bands} bands of which none is said to be red, green or blue: choose three, such as with "
             "`gdal_translate -b 3 -b 2 -b 1 -co PHOTOMETRIC=RGB`"
         )
+    if not _is_clear(page):
+        raise ImageUnsupported(f"TIFF: {page.compression!r} with {page.predictor!r}, {page.bitspersample} bits: {CONVERT}")
     try:
         tifffile.TIFF.DECOMPRESSORS[page.compression]
         tifffile.TIFF.UNPREDICTORS[page.predictor]
     except KeyError:
         raise ImageUnsupported(f"TIFF: no decoder for {page.compression!r}, {page.predictor!r}: {CONVERT}") from None
+
+
+def _is_clear(page: Any) -> bool:
+    """Whether all readers agree on what the page's compression means."""
+    predicted = page.predictor == NO_PREDICTOR or page.compression in PREDICTED
+    simple = page.bitspersample == 8 and page.sampleformat == 1 and page.samplesperpixel <= 4
+    odd = page.compression in JPEG_2000 and not simple
+    return bool(predicted and not odd and page.imagedepth == 1)
 
 
 def _refuse_cut_off(page: Any, size: int) -> None:
