@@ -72,7 +72,7 @@ def _range(samples: Samples, scale: Scale) -> tuple[float, float]:
     some = some[_valid(some, samples.nodata)]
     if not some.size:
         return 0.0, 1.0
-    low, high = np.percentile(some.astype(np.float64, copy=False), scale.percentiles or AUTO_PERCENTILES)
+    low, high = np.percentile(some, scale.percentiles or AUTO_PERCENTILES, method="nearest")
     return float(low), float(high)
 
 

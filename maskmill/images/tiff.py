@@ -29,7 +29,7 @@ MAX_PAGES = 1000
 """Pages that are looked at: directories can be chained without end."""
 
 THUMBNAIL, THUMBNAIL_TIMES = 320, 3
-"""A first page is a thumbnail if its longer side is at most this, and another page's sides are so many times as long."""
+"""A first page is a thumbnail if its longer side is no more, and another page's sides are so many times as long."""
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
 """Tag 262, PhotometricInterpretation; 3 is a palette, 5 CMYK, 6 YCbCr, 8 CIE L*a*b*."""
@@ -188,7 +188,9 @@ def _refuse_unknown(page: Any) -> None:
             "`gdal_translate -b 3 -b 2 -b 1 -co PHOTOMETRIC=RGB`"
         )
     if not _is_clear(page):
-        raise ImageUnsupported(f"TIFF: {page.compression!r} with {page.predictor!r}, {page.bitspersample} bits: {CONVERT}")
+        raise ImageUnsupported(
+            f"TIFF: {page.compression!r} with {page.predictor!r}, {page.bitspersample} bits: {CONVERT}"
+        )
     try:
         tifffile.TIFF.DECOMPRESSORS[page.compression]
         tifffile.TIFF.UNPREDICTORS[page.predictor]

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, ImageUnsupported, NotAnImage
+from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, NotAnImage
 from maskmill.images.decode import FORMATS, decode, register_formats
 from maskmill.images.sources import IMAGE_EXTENSIONS
 

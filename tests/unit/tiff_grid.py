@@ -1,4 +1,4 @@
-"""TIFFs of every kind that tifffile writes, with what is in them: 472 drawn from the product of all their properties."""
+"""TIFFs of every kind that tifffile writes, with what is in them: 472 drawn from the product of their properties."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Tiff:
 
     @property
     def is_clear(self) -> bool:
-        """Not a predictor with a compression that has none (libtiff ignores it there), nor a JPEG of more than a JPEG."""
+        """No predictor where there is none (libtiff ignores it then), no JPEG of more than a JPEG holds."""
         predicts = self.compression in (None, "lzw", "deflate", "zstd", "lzma")
         simple = self.depth == "uint8" and KINDS[self.kind] <= 4
         return (predicts or not self.predictor) and (simple or self.compression not in ("jpeg", "jpeg2000"))
@@ -134,7 +134,7 @@ class Tiff:
             shown = values * np.uint8(255) if self.bits == 1 else values >> (self.bits - 8)
         else:
             colours = values if self.kind != "alpha" else values[..., :1]
-            low, high = np.percentile(colours.astype(np.float64), (2, 98))
+            low, high = np.percentile(colours.astype(np.float64), (2, 98), method="nearest")
             shown = np.rint(np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255)
         shown = 255 - shown.astype(np.uint8) if self.kind == "white" else shown.astype(np.uint8)
         return shown if self.kind.startswith("rgb") else np.repeat(shown[..., :1], 3, axis=-1)
@@ -156,5 +156,5 @@ def _written(drawn: list[Tiff]) -> Iterator[tuple[Tiff, bytes]]:
             continue
         try:
             yield each, each.write()
-        except Exception:  # noqa: BLE001, S112 - not a combination that exists
+        except Exception:  # noqa: BLE001 - not a combination that exists
             continue
