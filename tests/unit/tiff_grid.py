@@ -130,14 +130,18 @@ class Tiff:
         if self.kind == "cmyk":
             ink = (values >> (self.bits - 8)).astype(np.int64)
             return ((255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255).astype(np.uint8)
-        if self.is_unsigned and self.bits <= 16:
-            shown = values * np.uint8(255) if self.bits == 1 else values >> (self.bits - 8)
-        else:
-            colours = values if self.kind != "alpha" else values[..., :1]
-            low, high = np.percentile(colours.astype(np.float64), (2, 98), method="nearest")
-            shown = np.rint(np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255)
-        shown = 255 - shown.astype(np.uint8) if self.kind == "white" else shown.astype(np.uint8)
-        return shown if self.kind.startswith("rgb") else np.repeat(shown[..., :1], 3, axis=-1)
+        values = values if self.kind.startswith("rgb") else np.repeat(values[..., :1], 3, axis=-1)
+        shown = eight_bit_by_auto(values, self.bits if self.is_unsigned and self.bits <= 16 else None)
+        return 255 - shown if self.kind == "white" else shown
+
+
+def eight_bit_by_auto(values: NDArray[Any], bits: int | None) -> NDArray[np.uint8]:
+    """The rule of `--scale auto` once more: the high byte of so many bits, else percentiles 2 to 98."""
+    if bits:
+        return (values * np.uint8(255) if bits == 1 else values >> (bits - 8)).astype(np.uint8)
+    low, high = np.percentile(values[np.isfinite(values)].astype(np.float64), (2, 98), method="nearest")
+    part = (np.nan_to_num(values.astype(np.float64), nan=low) - low) / (high - low)
+    return np.rint(np.clip(part, 0, 1) * 255).astype(np.uint8)
 
 
 def grid(size: int = SIZE, seed: int = 0) -> list[tuple[Tiff, bytes]]:

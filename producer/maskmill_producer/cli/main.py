@@ -83,8 +83,8 @@ def run(
     from maskmill_producer.local.run import run as run_plan
 
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
-        workers = worker_options(device, devices, workers_per_device, max_image_pixels)
-        plan = Plan(tuple(sources), column, parameters, out, workers)
+        workers = worker_options(device, devices, workers_per_device)
+        plan = Plan(tuple(sources), column, parameters, out, workers, max_image_pixels)
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
             result = run_plan(plan, Events(_step(json), _say_submitted(json), show))
         _print_run(result, out, json)

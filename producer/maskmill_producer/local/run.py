@@ -42,13 +42,14 @@ SHEET_IMAGES = 24
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: sources, parameters as the pipeline names them, target folder, and the worker's options."""
+    """What was asked for: sources, parameters as the pipeline names them, target folder, the worker's options."""
 
     source_names: tuple[str, ...]
     column: str | None
     parameters: PipelineParameters
     folder: Path
     worker_options: tuple[str, ...]
+    max_image_pixels: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any server is started."""
@@ -109,6 +110,8 @@ def run(plan: Plan, events: Events) -> RunResult:
         events.step("starting broker and object store")
         servers = stack.enter_context(embedded.running(load_settings().state_dir))
         environment = environment_of(servers, plan.prefix, plan.queue)
+        if plan.max_image_pixels:
+            environment["MASKMILL_MAX_IMAGE_PIXELS"] = str(plan.max_image_pixels)
         os.environ.update(environment)
         client = Client(load_settings())
         job, resumed = continue_or_submit(client, plan)
@@ -193,13 +196,10 @@ def model_options(pipeline_parameters: PipelineParameters) -> Sequence[str]:
     return ["--model", spec.model, *revision]
 
 
-def worker_options(
-    device: str, devices: str, workers_per_device: int | None, max_image_pixels: int | None
-) -> tuple[str, ...]:
+def worker_options(device: str, devices: str, workers_per_device: int | None) -> tuple[str, ...]:
     """Which workers to run, in the words of `maskmill-worker`, which refuses contradictions."""
     alone = device != "auto" or not devices
     given = {"--device": alone and device, "--devices": devices, "--workers-per-device": workers_per_device}
-    given["--max-image-pixels"] = max_image_pixels
     return tuple(text for option, value in given.items() if value for text in (option, str(value)))
 
 
