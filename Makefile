@@ -10,7 +10,7 @@ OUT ?= out
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
 PARALLEL ?= -n 2 --dist worksteal
 
-.PHONY: help run test quick lint format bench chaos mutate train clean
+.PHONY: help run test quick lint format bench chaos mutate pixels train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ chaos: $(DEV_STAMP) ## The long form of the fault tests (40 minutes on two cores
 
 mutate: $(MUTATE_STAMP) ## Whether tests notice when the centre is broken: 150 mutants of jobs, ledger and shards (about an hour)
 	$(BIN)/python -m tests.mutation
+
+pixels: $(DEV_STAMP) ## A job over Pillow's own test images and a grid of TIFFs: every image right, or refused
+	$(BIN)/python -m tests.pixels
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
 	$(BIN)/python -m demo.train

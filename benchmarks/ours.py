@@ -93,7 +93,7 @@ def _batches(
 
 
 def _sample(index: int, path: str, segmenter: Segmenter) -> Sample:
-    image = decode(Path(path).read_bytes(), max_pixels=Settings().max_image_pixels)
+    image = decode(Path(path).read_bytes(), max_pixels=Settings().max_image_pixels).image
     reference = Reference(uri=path, mask_key=keys.mask(path))
     return Sample(Task(0, index, reference), segmenter.preprocess(image), image.width, image.height)
 

@@ -38,6 +38,7 @@ class PipelineParameters(TypedDict, total=False):
     mask_threshold: float | None
     overlap_mask_area_threshold: float | None
     dtype: Dtype | Literal["auto", "float32", "float16", "bfloat16"] | None
+    scale: str | None
     batch_size: int | Literal["auto"] | None
     num_workers: int | None
     timeout: float | None

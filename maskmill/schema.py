@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from json.encoder import encode_basestring
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from maskmill.addresses import Address
 from maskmill.choices import Dtype as Dtype
+from maskmill.choices import Scale
 from maskmill.choices import Subtask as Subtask
 from maskmill.errors import InvalidRecord, one_line
 from maskmill.storage import keys
@@ -46,10 +48,16 @@ class Record(BaseModel):
             raise InvalidRecord(f"not a {cls.__name__}: {one_line(error)}", shown) from error
 
 
+def _scale(text: str | None) -> str | None:
+    """A valid `--scale`; None for `auto`, so that a spec without one and its fingerprint are the same."""
+    return None if text is None or Scale.parse(text) == Scale() else text
+
+
 class Spec(Record):
     """All that changes the masks. Names and defaults are those of the transformers pipeline.
 
     `subtask` None means the first that the image processor supports, in the order panoptic, instance, semantic.
+    `scale` is that of images of more than 8 bits (`maskmill.choices.Scale`), None the same as `auto`.
     """
 
     model: Annotated[str, Field(min_length=1)] = "facebook/detr-resnet-50-panoptic"
@@ -60,6 +68,7 @@ class Spec(Record):
     mask_threshold: Fraction = 0.5
     overlap_mask_area_threshold: Fraction = 0.5
     dtype: Dtype = Dtype.FLOAT32
+    scale: Annotated[str | None, AfterValidator(_scale)] = None
 
     def fingerprint(self) -> str:
         """32 hex digits that differ whenever the masks may differ."""
@@ -163,11 +172,22 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ImageWarning(Record):
+    """What was decided about an image that has a mask nevertheless, such as which of its pages was taken.
+
+    Example: `ImageWarning(code="first_frame", reason="the first of 30 frames")`. Codes are stable.
+    """
+
+    code: str
+    reason: str
+
+
 class Outcome(Record):
     """What became of one image of a shard: a mask with its segments, or an error code and a reason.
 
     Its JSON shows `uri` without passwords and signatures.
     `width` and `height` are those of the decoded image after its EXIF orientation, in pixels.
+    `scale` are the values that became black and white, of an image of more than 8 bits.
     `seconds` are wall times by stage (fetch, decode, preprocess, forward, postprocess, encode, upload);
     those of a stage that serves a whole batch are divided by the images in it.
     """
@@ -181,6 +201,8 @@ class Outcome(Record):
     width: Count | None = None
     height: Count | None = None
     segments: tuple[Segment, ...] | None = None
+    scale: tuple[float, float] | None = None
+    warnings: tuple[ImageWarning, ...] | None = None
     seconds: dict[str, float] | None = None
 
     @property
@@ -211,15 +233,19 @@ Excerpt = Annotated[str, AfterValidator(lambda text: text[:500])]
 
 
 class FailureExample(Record):
-    """One image that failed with a code: its address and the reason, each cut to 500 characters."""
+    """One image that failed, or has a warning, of a code: its address and the reason, each cut to 500 characters."""
 
     uri: Excerpt
     reason: Excerpt
 
     @classmethod
-    def of(cls, outcome: Outcome) -> Self:
-        """The failed image as an example."""
-        return cls(uri=outcome.uri, reason=outcome.reason or "")
+    def of(cls, uri: Address, reason: str | None) -> Self:
+        """The image as an example."""
+        return cls(uri=uri, reason=reason or "")
+
+
+ByCode = dict[str, tuple[int, FailureExample]]
+"""How many images have a code, and one of them."""
 
 
 class DeviceSeconds(Record):
@@ -256,15 +282,23 @@ class ShardReport(Record):
         statuses = [outcome.status for outcome in self.outcomes]
         return Counts(**{status.value: statuses.count(status) for status in Status})
 
-    def failures(self) -> dict[str, tuple[int, FailureExample]]:
+    def failures(self) -> ByCode:
         """The failed images by code: how many, and the first one."""
-        found: dict[str, tuple[int, FailureExample]] = {}
-        for outcome in self.outcomes:
-            if outcome.status is Status.FAILED:
-                code = outcome.code or "error"
-                number, example = found.get(code, (0, None))
-                found[code] = number + 1, example or FailureExample.of(outcome)
-        return found
+        failed = (each for each in self.outcomes if each.status is Status.FAILED)
+        return _by_code((each.code or "error", each.uri, each.reason) for each in failed)
+
+    def warnings(self) -> ByCode:
+        """The images with a warning by its code: how many, and the first one."""
+        warned = ((each.uri, warning) for each in self.outcomes for warning in each.warnings or ())
+        return _by_code((warning.code, uri, warning.reason) for uri, warning in warned)
+
+
+def _by_code(found: Iterable[tuple[str, Address, str | None]]) -> ByCode:
+    counted: ByCode = {}
+    for code, uri, reason in found:
+        number, example = counted.get(code, (0, None))
+        counted[code] = number + 1, example or FailureExample.of(uri, reason)
+    return counted
 
 
 class JobState(StrEnum):
@@ -285,6 +319,7 @@ class Manifest(Record):
     submitted: Count
     counts: Counts
     failures: dict[str, Count] = {}
+    warnings: dict[str, Count] = {}
     examples: dict[str, FailureExample] = {}
     spec: Spec
     fingerprint: str
@@ -342,6 +377,7 @@ class JobStatus(Record):
     submitted: Count
     counts: Counts
     failures: dict[str, Count] = {}
+    warnings: dict[str, Count] = {}
     examples: dict[str, FailureExample] = {}
     shards: Count
     shards_done: Count

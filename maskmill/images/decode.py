@@ -1,4 +1,7 @@
-"""From the bytes of a file to an RGB image, for bytes that may be anything. Pillow is the only decoder."""
+"""From the bytes of a file to an RGB image, for bytes that may be anything.
+
+Pillow decodes 8-bit pictures, as the stock pipeline does; `tiff` and `wide` read what it does not, or not right.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,29 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from maskmill.choices import Scale
 from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, ImageUnsupported, NotAnImage
+from maskmill.images import notes, tiff, wide
+from maskmill.images.brightness import Samples, eight_bit, is_flat
+from maskmill.schema import ImageWarning
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
-"""What is opened, in Pillow's names: the raster formats that its own wheels decode.
+"""What is opened, in Pillow's names: the raster formats that its own wheels decode; and HEIF with `maskmill[formats]`.
 
 Left out on purpose: formats that run an interpreter (EPS, WMF), stubs without a decoder, game textures.
 """
 
-UNSUPPORTED = re.compile(r"unknown pixel mode|unsupported|cannot handle|samples per pixel", re.IGNORECASE)
-"""Pillow's words for a sound file of a kind that it does not decode (a TIFF of nine bands…)."""
+UNSUPPORTED = re.compile(
+    r"unknown pixel mode|unsupported|cannot handle|samples per pixel|not supported|not implemented", re.IGNORECASE
+)
+"""The decoders' words for a sound file of a kind that they do not decode."""
 
 INFLATED = re.compile(r"decompressed data too large|too much memory used in text", re.IGNORECASE)
 """Pillow's words for a PNG whose texts or colour profile inflate to more than it takes (CVE-2014-9601)."""
@@ -39,14 +48,29 @@ TRANSPOSE = {
 }
 """How an image of this EXIF orientation is turned upright (Exif 2.32, tag 0x0112)."""
 
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+"""Of ISO 23008-12; AVIF has brands of its own."""
+
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats whose frames are equals. MPO and HEIF say which is the picture (CIPA DC-007); others are previews, depths…"""
+
 _PILLOW_LIMITS = threading.Lock()
 
 
-def decode(data: bytes, *, max_pixels: int) -> Image.Image:
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image, upright, 8-bit RGB. `scale`: the values that became 0 and 255, of more than 8 bits."""
+
+    image: Image.Image
+    scale: tuple[float, float] | None = None
+    warnings: tuple[ImageWarning, ...] = ()
+
+
+def decode(data: bytes, *, max_pixels: int, scale: str | None = None) -> Picture:
     """The image upright (EXIF orientation applied) as 8-bit RGB; of an animation the first frame.
 
     8-bit modes become exactly what transformers' `load_image` makes of them, so that masks equal the stock
-    pipeline's: alpha is dropped, not composited. Wider greys, which it clips to white, see `_to_eight_bit`.
+    pipeline's: alpha is dropped, not composited. Of more bits, see `maskmill.choices.Scale`.
     `max_pixels` is compared with the header before memory for pixels is taken.
 
     Raises `NotAnImage`, `ImageTruncated`, `ImageUnsupported` or `DecompressionBomb`, and nothing else but
@@ -54,17 +78,95 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
     """
     with _pixel_limit(max_pixels):
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                return _to_rgb(_upright(image))
+            return _decode(data, max_pixels, Scale.parse(scale or "auto"))
+        except (DecompressionBomb, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise DecompressionBomb(
+                f"more than {max_pixels:,} pixels: `--max-image-pixels`, or MASKMILL_MAX_IMAGE_PIXELS, of the worker "
+                "allows more"
+            ) from error
         except (ImageError, MemoryError):
             raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DecompressionBomb(f"more than {max_pixels:,} pixels, the worker's limit") from error
         except UnidentifiedImageError as error:
             raise _not_opened(data) from error
         except Exception as error:  # what Pillow raises for broken files is no closed set
             raise _broken(error) from error
+
+
+@cache
+def register_formats() -> tuple[str, ...]:
+    """The formats that are opened here; an extra's plugin is registered with Pillow."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return (*FORMATS, "HEIF")
+
+
+def _decode(data: bytes, max_pixels: int, scale: Scale) -> Picture:
+    if data.startswith(tiff.MAGIC):
+        return _decode_tiff(data, max_pixels, scale)
+    if data.startswith((wide.JXL_STREAM, wide.JXL_FILE)):
+        width, height = wide.jpeg_xl_size(data)
+        if width * height > max_pixels:
+            raise DecompressionBomb
+        return _scaled(*wide.jpeg_xl(data), scale)
+    if data[12:16] == b"CgBI":
+        raise ImageUnsupported("PNG in Apple's own form (CgBI): `xcrun pngcrush -revert-iphone-optimizations` mends it")
+    with Image.open(io.BytesIO(data), formats=register_formats()) as image:
+        samples = wide.samples_of(image, data)
+        if samples is not None:
+            values, warnings = wide.colours_of(samples)
+            return _scaled(values, [*warnings, *_frames(image)], scale, TRANSPOSE.get(_orientation(image)))
+        image.load()
+        return Picture(_to_rgb(_upright(image)), warnings=(*_transparency(image), *_frames(image)))
+
+
+def _decode_tiff(data: bytes, max_pixels: int, scale: Scale) -> Picture:
+    with tiff.picture_page(data, max_pixels) as page:
+        if not page.for_pillow:
+            samples, warnings = tiff.samples_of(page, data)
+            return _scaled(samples, warnings, scale, TRANSPOSE.get(tiff.orientation(page)))
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            image.seek(page.number)
+            image.load()
+            return Picture(_to_rgb(_upright(image)), warnings=(*page.notes, *_transparency(image)))
+
+
+def _scaled(
+    samples: Samples, warnings: list[ImageWarning], scale: Scale, method: Image.Transpose | None = None
+) -> Picture:
+    wide_values = samples.values.dtype != np.uint8  # of others, such as WebP in TIFF, black and white are known
+    shown, used = eight_bit(samples, scale if wide_values else Scale())
+    if wide_values and is_flat(shown):
+        warnings = [*warnings, notes.low_contrast(*used)]
+    image = Image.fromarray(shown).convert("RGB")
+    upright = image if method is None else image.transpose(method)
+    return Picture(upright, used if wide_values else None, tuple(warnings))
+
+
+def _frames(image: Image.Image) -> list[ImageWarning]:
+    """That there are others than the first. Asked last, for it may move the image to another one."""
+    frames = 1
+    if image.format in ANIMATED:
+        with suppress(Exception):  # a broken second frame does not harm the first
+            frames = getattr(image, "n_frames", 1)
+    return [notes.first_frame(frames)] if frames > 1 else []
+
+
+def _transparency(image: Image.Image) -> list[ImageWarning]:
+    return [notes.transparent()] if _shows_through(image) else []
+
+
+def _shows_through(image: Image.Image) -> bool:
+    """Whether anything would, if alpha were not dropped."""
+    if image.mode in ("LA", "RGBA", "PA"):
+        return image.getchannel("A").getextrema() != (255, 255)
+    hidden = image.info.get("transparency")
+    if image.mode != "P" or hidden is None:
+        return False
+    opacity = {hidden: 0} if isinstance(hidden, int) else dict(enumerate(hidden))
+    return any(number and opacity.get(index, 255) < 255 for index, number in enumerate(image.histogram()[:256]))
 
 
 @contextmanager
@@ -86,18 +188,20 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Like `ImageOps.exif_transpose`, but a broken EXIF block, which harms no pixel, counts as none."""
-    try:
-        method = TRANSPOSE.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001  As above, no closed set.
-        return image
+    method = TRANSPOSE.get(_orientation(image))
     return image if method is None else image.transpose(method)
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  As above, no closed set.
+        return 1
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_eight_bit(np.asarray(image)))
     try:
         upright = image.convert("RGB")
     except (ValueError, KeyError) as error:
@@ -106,40 +210,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return upright
 
 
-def _to_eight_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Greys of 16-bit, 32-bit and floating-point images, shape (height, width), as 0 to 255.
-
-    16-bit values keep their high byte, as Pillow does for 16-bit RGB. 32-bit integers, in which Pillow also
-    gives 16-bit PPM, are taken for 8-bit or 16-bit values if all are in that range; else see `_stretched`.
-    """
-    if values.dtype.kind == "f":
-        return _stretched(values)
-    low, high = int(values.min()), int(values.max())
-    if values.dtype.itemsize == 2 or (low >= 0 and 255 < high <= 65535):
-        return (values // 256).astype(np.uint8)
-    return values.astype(np.uint8) if 0 <= low <= high <= 255 else _stretched(values)
-
-
-def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values on a scale without a fixed white, as 0 to 255.
-
-    The scale is 0 to 1, 0 to 255 or 0 to 65,535 where that holds all of them, else from their lowest to their
-    highest. NaN becomes 0, an infinity the end of the scale.
-    """
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return np.zeros(values.shape, np.uint8)
-    low, high = float(finite.min()), float(finite.max())
-    white = next((white for white in (1.0, 255.0, 65535.0) if low >= 0 and high <= white), None)
-    black, white = (low, high) if white is None else (0.0, white)
-    span = max(white - black, np.finfo(np.float64).tiny)
-    fraction = np.nan_to_num((np.clip(values, black, white).astype(np.float64) - black) / span)
-    eight_bit: NDArray[np.uint8] = np.rint(fraction * 255).astype(np.uint8)
-    return eight_bit
-
-
 def _not_opened(data: bytes) -> ImageError:
     """Why no format took the bytes: they start like one of them, or like none."""
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+        return ImageUnsupported("HEIF (HEIC): install maskmill[formats] where the worker runs")
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
         if accept and accept(data[:16]) is True:

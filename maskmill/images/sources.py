@@ -27,6 +27,7 @@ Lister = Callable[[str], Iterator[str]]
 IMAGE_EXTENSIONS = frozenset(
     {".apng", ".avif", ".avifs", ".bmp", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg"}
     | {".jpf", ".jpg", ".jpx", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    | {".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".mpo"}
 )
 """What counts as an image in a folder, a glob or an S3 prefix: the extensions of `maskmill.images.decode.FORMATS`."""
 

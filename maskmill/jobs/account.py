@@ -15,9 +15,9 @@ from maskmill.events import JobEnded
 from maskmill.ledger.answers import Booking, Progress
 from maskmill.ledger.bitmap import is_done, of_shards
 from maskmill.schema import (
+    ByCode,
     Cancellation,
     Counts,
-    FailureExample,
     JobRecord,
     JobState,
     Manifest,
@@ -122,9 +122,8 @@ def book_shard(
 ) -> Booking:
     """Metadata and ledger from a decided report, in a retry round that it holds for. Idempotent."""
     write_metadata(store, report)
-    return services.ledger.book(
-        report.job, report.shard, report.counts(), report.failures(), retry_round=retry_round, seconds=seconds
-    )
+    found = report.counts(), report.failures(), report.warnings()
+    return services.ledger.book(report.job, report.shard, *found, retry_round=retry_round, seconds=seconds)
 
 
 def write_metadata(store: Store, report: ShardReport) -> None:
@@ -166,6 +165,7 @@ def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation 
         submitted=record.images,
         counts=progress.counts,
         failures=progress.failures,
+        warnings=progress.warnings,
         examples=progress.examples,
         spec=record.spec,
         fingerprint=record.spec.fingerprint(),
@@ -203,20 +203,25 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
 
 
 def _rebuild(services: Services, out: str, record: JobRecord, retry_round: int, *, cancelled: bool) -> None:
-    counts, failures = Counts(), dict[str, tuple[int, FailureExample]]()
+    counts, failures, warnings = Counts(), ByCode(), ByCode()
 
     def shards_done() -> Iterator[int]:
         nonlocal counts
         for report in _decided(services, services.store(out), record, retry_round):
             write_metadata(services.store(out), report)
             counts += report.counts()
-            for code, (number, example) in report.failures().items():
-                before, first = failures.get(code, (0, example))
-                failures[code] = before + number, first
+            _add(failures, report.failures())
+            _add(warnings, report.warnings())
             yield report.shard
 
     done, facts = of_shards(shards_done()), _facts(record, retry_round) | {"cancelled": cancelled}
-    services.ledger.rebuild(record.job, out, done=done, counts=counts, failures=failures, **facts)
+    services.ledger.rebuild(record.job, out, done=done, counts=counts, failures=failures, warnings=warnings, **facts)
+
+
+def _add(total: ByCode, more: ByCode) -> None:
+    for code, (number, example) in more.items():
+        before, first = total.get(code, (0, example))
+        total[code] = before + number, first
 
 
 def _decided(

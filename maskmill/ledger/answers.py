@@ -109,6 +109,7 @@ class Progress:
     retry_round: int
     decided: Counts
     failures: dict[str, int]
+    warnings: dict[str, int]
     examples: dict[str, FailureExample]
     trouble: str | None = None
     rebuilt: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 
 from maskmill.ledger.answers import NO_TURN, Booking, ClaimReply, ClaimState, Renewal, Turn
 from maskmill.ledger.table import Table, milliseconds
-from maskmill.schema import Counts, FailureExample, Status
+from maskmill.schema import ByCode, Counts, Status
 
 
 class Claims(Table):
@@ -65,16 +65,17 @@ class Claims(Table):
         job: str,
         shard: int,
         counts: Counts,
-        failures: Mapping[str, tuple[int, FailureExample]],
+        failures: ByCode,
+        warnings: ByCode | None = None,
         *,
         retry_round: int = 0,
         seconds: float = 0.0,
     ) -> Booking:
         """Mark the shard done in this round; its counts are added the first time only. Needs no lease.
 
-        `failures` are images and an example by code. `seconds` is the worker time that was spent on it.
+        `failures` and `warnings` are images and an example by code. `seconds` is the worker time that was spent on it.
         """
-        return Booking(self.run("book", *booking(job, shard, counts, failures, retry_round, seconds)))
+        return Booking(self.run("book", *booking(job, shard, counts, failures, warnings or {}, retry_round, seconds)))
 
 
 def claiming(owner: str, lease_seconds: float, turn: Turn) -> tuple[str | int, ...]:
@@ -87,28 +88,31 @@ def booking(
     job: str,
     shard: int,
     counts: Counts,
-    failures: Mapping[str, tuple[int, FailureExample]],
+    failures: ByCode,
+    warnings: ByCode,
     retry_round: int = 0,
     seconds: float = 0.0,
 ) -> tuple[str | int | float, ...]:
     """The arguments of the script `book`."""
-    amounts = [part for pair in amounts_of(counts, failures) for part in pair]
-    examples = [part for pair in examples_of(failures) for part in pair]
+    amounts = [part for pair in amounts_of(counts, failures, warnings) for part in pair]
+    examples = [part for pair in examples_of(failures | warnings) for part in pair]
     return job, shard, retry_round, _spent(seconds), len(amounts) // 2, *amounts, *examples
 
 
-def amounts_of(counts: Counts, failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[tuple[str, int]]:
-    """Counters of a job with what is to be added: `failed` 2, `failed:timeout` 2."""
+def amounts_of(counts: Counts, failures: ByCode, warnings: ByCode) -> Iterator[tuple[str, int]]:
+    """Counters of a job with what is to be added: `failed` 2, `failed:timeout` 2, `warned:first_frame` 1."""
     for status in Status:
         if number := getattr(counts, status.value):
             yield status.value, number
     for code, (number, _) in failures.items():
         yield f"failed:{code}", number
+    for code, (number, _) in warnings.items():
+        yield f"warned:{code}", number
 
 
-def examples_of(failures: Mapping[str, tuple[int, FailureExample]]) -> Iterator[tuple[str, str]]:
+def examples_of(found: ByCode) -> Iterator[tuple[str, str]]:
     """Fields of a job with an example of each code, as JSON."""
-    for code, (_, example) in failures.items():
+    for code, (_, example) in found.items():
         yield f"example:{code}", example.to_json().decode()
 
 

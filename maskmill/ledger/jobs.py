@@ -131,6 +131,7 @@ def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, beg
         retry_round=int(meta.get("round", 0)),
         decided=Counts(**{status.value: int(meta.get(status.value, 0)) for status in Status}),
         failures={code: int(number) for code, number in _by_code(meta, "failed:")},
+        warnings={code: int(number) for code, number in _by_code(meta, "warned:")},
         examples={code: FailureExample.from_json(text) for code, text in _by_code(meta, "example:")},
         trouble=meta.get("trouble"),
         rebuilt="rebuilt" in meta,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 
 from maskmill.ledger.answers import LedgerState
 from maskmill.ledger.claims import amounts_of, examples_of
 from maskmill.ledger.jobs import fields_of
 from maskmill.ledger.table import Table
-from maskmill.schema import Counts, FailureExample
+from maskmill.schema import ByCode, Counts
 
 BESIDE_SECONDS = 600
 """How long a ledger that was built beside waits to be switched to; a crash leaves it to expire."""
@@ -42,9 +41,10 @@ class Rebuilding(Table):
         cancelled: bool = False,
         done: bytes,
         counts: Counts,
-        failures: Mapping[str, tuple[int, FailureExample]],
+        failures: ByCode,
+        warnings: ByCode | None = None,
     ) -> None:
-        """Replace what the ledger has of the job by what the bucket says; `counts` and `failures` are of `done` shards.
+        """Replace what the ledger has of the job by what the bucket says; counts and codes are of `done` shards.
 
         In the same round leases, owners, attempts, excuses, notes and delays of shards that are not done stay. The
         ledger never goes back to an earlier round. A shard that is booked meanwhile is claimed and booked again.
@@ -52,7 +52,8 @@ class Rebuilding(Table):
         token = secrets.token_hex(8)
         fields = fields_of(out, model, images, shards, priority, max_failures, retry_round)
         fields |= {"halted": 1} if cancelled else {}
-        fields |= dict(amounts_of(counts, failures)) | dict(examples_of(failures))
+        fields |= dict(amounts_of(counts, failures, warnings or {}))
+        fields |= dict(examples_of(failures | (warnings or {})))
         with self.errors(), self.redis.pipeline() as pipe:
             beside = self.key(job, f"new:{token}:meta")
             pipe.hset(beside, mapping=fields).expire(beside, BESIDE_SECONDS)

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from maskmill.errors import InvalidRecord, one_line
 from maskmill.masks.png import write_png
-from maskmill.schema import VERSION, Record, Segment, Subtask
+from maskmill.schema import VERSION, ImageWarning, Record, Segment, Subtask
 
 TEXT_KEY = "maskmill"
 MAX_SEGMENTS = 2**16 - 1
@@ -30,7 +30,8 @@ SegmentMap = NDArray[np.uint16] | NDArray[np.uint8]
 class MaskHeader(Record):
     """The PNG's text: what was segmented, by which spec, and the segments in the pipeline's order.
 
-    `image_version` is that of the image's file (see `maskmill.images.fetch`), `job` the one that made the mask.
+    `image_version` is that of the image's file (see `maskmill.images.fetch`), `job` the one that made the mask;
+    `scale` and `warnings` are the outcome's, which a job that keeps the mask takes from here.
     """
 
     version: Literal[1] = VERSION
@@ -40,6 +41,8 @@ class MaskHeader(Record):
     segments: tuple[Segment, ...]
     image_version: str | None = None
     job: str | None = None
+    scale: tuple[float, float] | None = None
+    warnings: tuple[ImageWarning, ...] | None = None
 
 
 def encode(ids: SegmentMap, header: MaskHeader) -> bytes:

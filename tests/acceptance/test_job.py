@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from maskmill import Client, Job, Settings
@@ -143,3 +144,34 @@ def test_the_samples_shipped_with_the_project_are_all_segmented(client: Client) 
     assert manifest.counts.stored == manifest.submitted >= 16
     assert len({result.segment_map.shape for result in job.results()}) >= 5
     assert sum(bool(result.segments) for result in job.results()) >= 0.9 * manifest.submitted
+
+
+def test_what_was_decided_about_pictures_is_in_metadata_and_account(client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    ramp = np.tile(np.linspace(0, 4095, 96).astype(np.uint16), (72, 1))
+    dim, pages, bands = folder / "dim.tif", folder / "pages.tif", folder / "bands.tif"
+    tifffile.imwrite(dim, np.stack([ramp, ramp[::-1], ramp // 2], axis=-1), photometric="rgb")
+    tifffile.imwrite(pages, np.zeros((30, 72, 96, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(bands, np.zeros((72, 96, 5), np.uint16), photometric="minisblack", planarconfig="contig")
+
+    job = client.submit(str(folder), model="demo")
+    manifest = job.wait(timeout=WAIT_SECONDS)
+    scaled = client.submit(str(folder), model="demo", scale="0:4095", out=f"{job.out}-scaled")
+    scaled_manifest = scaled.wait(timeout=WAIT_SECONDS)
+
+    outcomes = {outcome.uri: outcome for outcome in job.outcomes()}
+    assert_every_image_has_one_outcome(job, [str(path) for path in (bands, dim, pages)])
+    assert outcomes[str(dim)].scale == (0, 65535)
+    assert [warning.code for warning in outcomes[str(dim)].warnings or ()] == ["low_contrast"]
+    assert [warning.reason for warning in outcomes[str(pages)].warnings or ()] == ["the first of 30 pages"]
+    assert (manifest.warnings, manifest.failures) == ({"first_frame": 1, "low_contrast": 1}, {"unsupported": 1})
+    assert job.status().warnings == manifest.warnings
+    assert "--scale" in manifest.examples["low_contrast"].reason
+    assert "choose three" in (outcomes[str(bands)].reason or "")
+    assert scaled_manifest.warnings == {"first_frame": 1}
+    assert {outcome.scale for outcome in scaled.outcomes()} == {(0, 4095), None}
+
+    again = client.submit(str(folder), model="demo")
+    assert again.wait(timeout=WAIT_SECONDS).warnings == manifest.warnings, "masks that are kept bring theirs"
+    assert {outcome.status for outcome in again.outcomes()} == {Status.REUSED, Status.FAILED}

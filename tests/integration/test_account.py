@@ -19,6 +19,7 @@ from maskmill.ledger.answers import Booking, ClaimState
 from maskmill.schema import (
     Counts,
     Execution,
+    ImageWarning,
     JobRecord,
     JobState,
     Outcome,
@@ -79,12 +80,17 @@ def references(store: Store, job: JobRecord, shard: int) -> list[Reference]:
     return [Reference.from_json(line) for line in store.get(keys.shard(job.job, shard)).splitlines()]
 
 
+FIRST_FRAME = ImageWarning(code="first_frame", reason="the first of 2 pages")
+
+
 def report_of(store: Store, job: JobRecord, shard: int, worker: str = "w", failed: Sequence[int] = ()) -> ShardReport:
     """A report in which the images at the places `failed` are not found and all others stored."""
     outcomes = [
         Outcome(uri=reference.uri, status=Status.FAILED, code="not_found", reason="gone")
         if place in failed
-        else Outcome(uri=reference.uri, status=Status.STORED, mask_key=reference.mask_key, segments=())
+        else Outcome(
+            uri=reference.uri, status=Status.STORED, mask_key=reference.mask_key, segments=(), warnings=(FIRST_FRAME,)
+        )
         for place, reference in enumerate(references(store, job, shard))
     ]
     return ShardReport(job=job.job, shard=shard, attempt=1, worker=worker, finished=utc_now(), outcomes=tuple(outcomes))
@@ -259,6 +265,8 @@ def test_the_manifest_reconciles_what_was_submitted(job: JobRecord, services: Se
     assert read_manifest(store, job.job) == manifest
     assert manifest.submitted == manifest.counts.total == IMAGES
     assert (manifest.counts, manifest.failures) == (Counts(stored=9, failed=2), {"not_found": 2})
+    assert manifest.warnings == {"first_frame": 9}
+    assert manifest.examples["first_frame"].reason == "the first of 2 pages"
     assert manifest.state is JobState.COMPLETED_WITH_FAILURES
     assert (manifest.spec, manifest.fingerprint) == (SPEC, SPEC.fingerprint())
     assert services.ledger.open_jobs() == []
@@ -293,6 +301,8 @@ def test_a_wiped_ledger_is_rebuilt_from_the_bucket_with_equal_counters(
     assert start(services, settings.out, job.job) == job
     after = services.ledger.progress(job.job)
     assert (after.counts, after.failures, after.shards_done) == (before.counts, before.failures, before.shards_done)
+    assert (after.warnings, after.examples) == (before.warnings, before.examples)
+    assert after.warnings == {"first_frame": after.counts.stored}
     assert (after.out, after.images, after.shards) == (before.out, before.images, before.shards)
     assert [services.ledger.claim_next("w", 30).shard for _ in range(2)] == [1, 3]
     assert services.ledger.claim_next("w", 30).state is ClaimState.NONE

@@ -66,6 +66,16 @@ def test_failures_of_all_shards_add_up_by_code_and_the_first_example_of_each_sta
     }
 
 
+def test_warnings_of_all_shards_add_up_by_code_apart_from_failures(ledger: Ledger) -> None:
+    ledger.book(JOB, 0, Counts(stored=3), {}, failed(first_frame=1, low_contrast=2))
+    ledger.book(JOB, 1, Counts(stored=2, failed=1), failed(timeout=1), failed(first_frame=4))
+    progress = ledger.progress(JOB)
+    assert progress.warnings == {"first_frame": 5, "low_contrast": 2}
+    assert progress.failures == {"timeout": 1}
+    assert progress.counts == Counts(stored=5, failed=1)
+    assert set(progress.examples) == {"first_frame", "low_contrast", "timeout"}
+
+
 def test_foreign_texts_in_examples_are_cut(ledger: Ledger) -> None:
     ledger.book(JOB, 0, Counts(failed=10), {"refused": (10, FailureExample(uri="ü" * 9000, reason="\u20ac" * 9000))})
     assert ledger.progress(JOB).examples == {"refused": FailureExample(uri="ü" * 500, reason="\u20ac" * 500)}

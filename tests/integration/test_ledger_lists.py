@@ -60,6 +60,7 @@ def test_progress_tells_all_of_a_job(ledger: Ledger) -> None:
         retry_round=0,
         decided=Counts(stored=9, failed=1),
         failures={"timeout": 1},
+        warnings={},
         examples={"timeout": FailureExample(uri="timeout.jpg", reason="why timeout")},
     )
     assert ledger.progress(JOB) == expected

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, encode
-from maskmill.schema import Execution, JobRecord, Reference, Spec, Subtask, utc_now
+from maskmill.schema import Execution, ImageWarning, JobRecord, Reference, Spec, Subtask, utc_now
 from maskmill.services import Services
 from maskmill.storage.store import Store
 from maskmill_worker.shards.reuse import StoredMask, put_mask, stored_masks
@@ -74,6 +74,15 @@ def test_a_mask_of_this_job_is_stored_and_one_of_another_reused(store: Store) ->
     outcomes = [mask.outcome(reference("x"), JOB) for mask in masks if mask]
     assert [outcome.status.value for outcome in outcomes] == ["stored", "reused"]
     assert (outcomes[0].width, outcomes[0].height) == (6, 4)
+
+
+def test_a_mask_that_is_kept_brings_its_warnings_and_its_scale(store: Store) -> None:
+    warnings = (ImageWarning(code="page_chosen", reason="page 2 of 3"),)
+    put(store, "a", job="20200101-000000-00000000", warnings=warnings, scale=(0.0, 4095.0))
+    (mask,) = stored_masks(store, [reference("a")], record())
+    assert mask
+    outcome = mask.outcome(reference("a"), JOB)
+    assert (outcome.warnings, outcome.scale) == (warnings, (0.0, 4095.0))
 
 
 def test_what_is_not_this_mask_is_none(store: Store) -> None:

@@ -42,7 +42,8 @@ def papers(folder: Path) -> Papers:
 
 
 def ask_ledger(settings: Settings) -> None:
-    Ledger(connect(settings.broker_url.get_secret_value(), settings.broker_tls), settings.queue).queue_length(settings.queue)
+    client = connect(settings.broker_url.get_secret_value(), settings.broker_tls)
+    Ledger(client, settings.queue).queue_length(settings.queue)
 
 
 def ask_queue(settings: Settings) -> None:
@@ -79,9 +80,8 @@ def test_an_impostor_in_place_of_the_broker_gets_no_password(
     settings: Settings, tmp_path: Path, ask: Callable[[Settings], None]
 ) -> None:
     ours, heard = papers(tmp_path), bytearray()
-    with tls_in_front_of(port_of(settings), trustme.CA(), heard=heard) as port:
-        with pytest.raises(BrokerUnavailable):
-            ask(behind_tls(settings, port, broker_ca=ours.ca))
+    with tls_in_front_of(port_of(settings), trustme.CA(), heard=heard) as port, pytest.raises(BrokerUnavailable):
+        ask(behind_tls(settings, port, broker_ca=ours.ca))
     assert not heard, "not a byte of the protocol"
     with tls_in_front_of(port_of(settings), ours.authority, heard=heard) as port:
         ask(behind_tls(settings, port, broker_ca=ours.ca))

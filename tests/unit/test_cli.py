@@ -79,7 +79,7 @@ def test_the_version_is_the_package_s() -> None:
 @pytest.mark.parametrize("command", ["run", "bench", "submit"])
 def test_each_option_of_a_job_is_explained_once(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "140", "TERM": "dumb"}).stdout
-    for option in ("--model", "--subtask", "--threshold", "--batch-size", "--deterministic"):
+    for option in ("--model", "--subtask", "--threshold", "--scale", "--batch-size", "--deterministic"):
         assert len(re.findall(rf"│ {option} ", shown)) == 1, option
     assert "What changes the masks" in shown
     assert ("--priority" in shown, "--overwrite" in shown) == (command == "submit", command != "bench")
@@ -99,7 +99,11 @@ def status(text: str) -> JobStatus:
         submitted=1,
         counts=Counts(failed=1),
         failures={"not_found": 1},
-        examples={"not_found": FailureExample(uri=text, reason=text)},
+        warnings={"first_frame": 1234},
+        examples={
+            "not_found": FailureExample(uri=text, reason=text),
+            "first_frame": FailureExample(uri=text, reason=f"of {text}"),
+        },
         shards=1,
         shards_done=1,
     )
@@ -117,6 +121,16 @@ def test_texts_from_elsewhere_are_shown_as_they_are(capsys: pytest.CaptureFixtur
     assert shown.count("photos [raw]/[/x] [red]:smile: \\x1b[2J") >= 6
     assert "\x1b[2J" not in shown
     assert "\nend" not in shown.replace("error: photos [raw]/[/x] [red]:smile: \\x1b[2J\nend", "")
+
+
+def test_warnings_are_told_with_their_number_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    display.print_end(status("many frames"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["warned", "code", "for", "example"],
+        ["1,234", "first_frame", "of", "many", "frames"],
+    ]
+    assert display.status_json(status(""))["warnings"] == {"first_frame": 1234}
 
 
 def test_the_title_of_a_bar_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

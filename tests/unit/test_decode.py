@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, ImageUnsupported, NotAnImage
-from maskmill.images.decode import FORMATS, decode
+from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, NotAnImage
+from maskmill.images.decode import FORMATS, decode, register_formats
 from maskmill.images.sources import IMAGE_EXTENSIONS
 
 LIMIT = 10_000_000
@@ -45,7 +45,7 @@ def stock(data: bytes) -> Image.Image:
 
 
 def pixels(data: bytes) -> NDArray[Any]:
-    image = decode(data, max_pixels=LIMIT)
+    image = decode(data, max_pixels=LIMIT).image
     assert image.mode == "RGB"
     return np.asarray(image)
 
@@ -92,7 +92,7 @@ def test_exif_orientation_is_applied(file_format: str, mode: str, orientation: i
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(picture(mode), file_format, exif=exif)
-    assert decode(data, max_pixels=LIMIT).size == (SIZE if orientation < 5 else SIZE[::-1])
+    assert decode(data, max_pixels=LIMIT).image.size == (SIZE if orientation < 5 else SIZE[::-1])
     np.testing.assert_array_equal(pixels(data), np.asarray(stock(data)))
 
 
@@ -117,7 +117,9 @@ def test_every_format_has_an_extension_that_folders_are_searched_for(file_format
 
 def test_every_extension_that_folders_are_searched_for_has_a_format() -> None:
     Image.init()
-    assert {Image.EXTENSION[extension] for extension in IMAGE_EXTENSIONS} == set(FORMATS)
+    register_formats()
+    known = {Image.EXTENSION.get(extension, "JPEG XL") for extension in IMAGE_EXTENSIONS}
+    assert known == {*FORMATS, "HEIF", "MPO", "JPEG XL"}
 
 
 # Wide greys
@@ -137,27 +139,6 @@ def test_sixteen_bit_greys_keep_their_high_byte(file_format: str) -> None:
 def test_big_endian_sixteen_bit_greys_are_the_same() -> None:
     data = encoded(Image.fromarray(RAMP.astype(">u2")), "TIFF")
     assert pixels(data)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
-        (np.array([[0, 256, 65535]], np.int32), [0, 1, 255]),
-        (np.array([[-100, 0, 100]], np.int32), [0, 128, 255]),
-        (np.array([[-(2**31), 2**31 - 1]], np.int32), [0, 255]),
-        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
-        (np.array([[0.0, 0.25]], np.float32), [0, 64]),
-        (np.array([[1.0, 100.0]], np.float32), [1, 100]),
-        (np.array([[257.0, 65535.0]], np.float32), [1, 255]),
-        (np.array([[-3.4, 1.6, np.nan, np.inf]], np.float32), [0, 255, 0, 255]),
-        (np.array([[-9999.0, -9999.0]], np.float32), [0, 0]),
-        (np.array([[np.nan, np.inf]], np.float32), [0, 0]),
-        (np.array([[-3e38, 3e38]], np.float32), [0, 255]),
-    ],
-)
-def test_values_without_a_fixed_white_are_scaled(values: NDArray[Any], expected: list[int]) -> None:
-    assert pixels(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == expected
 
 
 def test_a_sixteen_bit_image_is_turned_upright_too() -> None:
@@ -209,14 +190,6 @@ def test_a_cut_file_is_truncated(file_format: str, mode: str, part: float) -> No
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
-def test_a_tiff_of_nine_bands_is_unsupported() -> None:
-    tifffile = pytest.importorskip("tifffile")
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.zeros((8, 8, 9), np.uint8), photometric="rgb", planarconfig="contig")
-    with pytest.raises(ImageUnsupported, match="samples per pixel"):
-        decode(buffer.getvalue(), max_pixels=LIMIT)
-
-
 def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
@@ -265,7 +238,7 @@ def test_a_tiff_that_ends_in_its_directory_is_truncated() -> None:
 def test_the_limit_is_exact_and_may_be_above_that_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     data = encoded(picture(), "PNG")
-    assert decode(data, max_pixels=SIZE[0] * SIZE[1]).size == SIZE
+    assert decode(data, max_pixels=SIZE[0] * SIZE[1]).image.size == SIZE
     with pytest.raises(DecompressionBomb):
         decode(data, max_pixels=SIZE[0] * SIZE[1] - 1)
 

@@ -33,6 +33,22 @@ def test_how_a_job_is_run_does_not_change_its_fingerprint(name: str) -> None:
     assert parse(**{name: 1})[0].fingerprint() == Spec().fingerprint()
 
 
+def test_the_default_scale_leaves_fingerprints_as_they_were() -> None:
+    assert parse(scale="auto")[0] == Spec()
+    assert "scale" not in Spec().to_json().decode()
+    fingerprints = {parse(scale=scale)[0].fingerprint() for scale in (None, "none", "minmax", "p2-p98", "0:10000")}
+    assert len(fingerprints) == 5
+
+
+def test_a_scale_loads_no_other_model() -> None:
+    assert parse(scale="minmax")[0].model_key() == Spec().model_key()
+
+
+def test_what_is_no_scale_is_refused_with_what_there_is() -> None:
+    with pytest.raises(InvalidSpec, match=r"^scale: '98-2' is no scale: write auto, none, minmax, p2-p98"):
+        parse(scale="98-2")
+
+
 @pytest.mark.parametrize(
     ("name", "cure"),
     [

@@ -15,6 +15,8 @@ from maskmill.schema import (
     Counts,
     Dtype,
     Execution,
+    FailureExample,
+    ImageWarning,
     JobRecord,
     JobState,
     JobStatus,
@@ -34,6 +36,7 @@ unhurried = settings(deadline=None)  # the tests' machine may be busy
 
 JOB = "20261122-205301-9f86d081"
 NOW = datetime(2026, 11, 22, 20, 53, 1, 123456, tzinfo=UTC)
+WARNED = (ImageWarning(code="first_frame", reason="the first of 30 frames"),)
 SEGMENT = Segment(id=1, label="кот", label_id=17, score=0.987654321, area=12, box=(1, 2, 3, 4))
 STORED = Outcome(
     uri="/photos/a\nb.jpg",
@@ -43,6 +46,8 @@ STORED = Outcome(
     width=640,
     height=480,
     segments=(SEGMENT, Segment(id=2, label="sky", label_id=0, area=0, box=(0, 0, 0, 0))),
+    scale=(-3.5, 65535.0),
+    warnings=WARNED,
     seconds={"fetch": 0.25},
 )
 FAILED = Outcome(uri="s3://bucket/b.jpg", status=Status.FAILED, code="not_found", reason="no such key")
@@ -73,7 +78,9 @@ RECORDS: list[Record] = [
     JobStatus(
         job=JOB, out="s3://b/o", state=JobState.RUNNING, submitted=3, counts=Counts(stored=1), shards=2, shards_done=1
     ),
-    MaskHeader(uri="/a.jpg", fingerprint="f" * 32, subtask=Subtask.PANOPTIC, segments=(SEGMENT,)),
+    MaskHeader(
+        uri="/a.jpg", fingerprint="f" * 32, subtask=Subtask.PANOPTIC, segments=(SEGMENT,), scale=(0, 1), warnings=WARNED
+    ),
 ]
 each_record = pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
 
@@ -163,6 +170,7 @@ OTHER: dict[str, Any] = {
     "mask_threshold": 0.51,
     "overlap_mask_area_threshold": 0.81,
     "dtype": Dtype.FLOAT16,
+    "scale": "p2-p98",
 }
 
 
@@ -218,3 +226,20 @@ def test_a_report_counts_its_outcomes_by_status() -> None:
     )
     assert report.counts() == Counts(stored=2, reused=1, failed=1, cancelled=1)
     assert report.counts().total == 5
+
+
+def test_a_report_counts_warnings_by_code_with_the_first_of_each() -> None:
+    twice = STORED.model_copy(update={"warnings": (*WARNED, ImageWarning(code="alpha_dropped", reason="…"))})
+    report = ShardReport(job=JOB, shard=0, attempt=1, worker="w", finished=NOW, outcomes=(STORED, FAILED, twice))
+    first = FailureExample(uri=STORED.uri, reason="the first of 30 frames")
+    assert report.warnings() == {
+        "first_frame": (2, first),
+        "alpha_dropped": (1, FailureExample(uri=STORED.uri, reason="…")),
+    }
+
+
+def test_records_of_before_there_were_warnings_are_read() -> None:
+    for record in (STORED, RECORDS[-1]):
+        old = json.loads(record.to_json())
+        del old["warnings"], old["scale"]
+        assert "warnings" not in type(record).from_json(json.dumps(old)).to_json().decode()

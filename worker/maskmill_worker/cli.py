@@ -73,6 +73,10 @@ def worker(
     num_workers: Annotated[
         int, typer.Option(min=-1, help="DataLoader processes of a worker, unless the job says. -1: settings.")
     ] = -1,
+    max_image_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images with more fail as decompression_bomb.", show_default="settings, 178,956,970"),
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run models through torch.compile.")] = False,
     model: Annotated[
         str, typer.Option(help="Check before the start that this model can be had; exit code 3 if not.")
@@ -102,6 +106,7 @@ def worker(
     _set(
         MASKMILL_BATCH_SIZE=batch_size or None,
         MASKMILL_NUM_WORKERS=num_workers if num_workers >= 0 else None,
+        MASKMILL_MAX_IMAGE_PIXELS=max_image_pixels,
         MASKMILL_COMPILE=compiled or None,
         MASKMILL_LOG_JSON=json or None,
     )

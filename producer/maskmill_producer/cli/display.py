@@ -201,21 +201,22 @@ def status_json(status: JobStatus) -> dict[str, Any]:
 
 
 def print_end(status: JobStatus) -> None:
-    """The account, and for each code how many images failed and one of them."""
+    """The account, and for each code how many images failed, or have a mask and a warning, and one of them."""
     console.print(summary(status), soft_wrap=True)
     if status.reason:
         say(status.reason)
     if status.trouble:
         say(held_up(status))
-    if status.failures:
-        console.print(failures_table(status), soft_wrap=True)
+    for title, numbers in (("failed", status.failures), ("warned", status.warnings)):
+        if numbers:
+            console.print(codes_table(title, numbers, status), soft_wrap=True)
 
 
-def failures_table(status: JobStatus) -> Table:
-    """Failed images by code, with the reason of one of each."""
-    table = Table("failed", "code", "for example", box=None, pad_edge=False)
+def codes_table(title: str, numbers: dict[str, int], status: JobStatus) -> Table:
+    """Images by code, with the reason of one of each."""
+    table = Table(title, "code", "for example", box=None, pad_edge=False)
     table.columns[-1].overflow = "fold"
-    for code, number in status.failures.items():
+    for code, number in numbers.items():
         example = status.examples.get(code)
         table.add_row(f"{number:,}", shown(code), shown(example.reason) if example else "")
     return table

@@ -66,6 +66,7 @@ def run(
     device: options.Device = "auto",
     devices: options.Devices = "",
     workers_per_device: options.WorkersPerDevice = None,
+    max_image_pixels: options.MaxImagePixels = None,
     json: options.Json = False,
 ) -> None:
     """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
@@ -82,7 +83,8 @@ def run(
     from maskmill_producer.local.run import run as run_plan
 
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
-        plan = Plan(tuple(sources), column, parameters, out, worker_options(device, devices, workers_per_device))
+        workers = worker_options(device, devices, workers_per_device)
+        plan = Plan(tuple(sources), column, parameters, out, workers, max_image_pixels)
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
             result = run_plan(plan, Events(_step(json), _say_submitted(json), show))
         _print_run(result, out, json)

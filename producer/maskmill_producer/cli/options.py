@@ -83,6 +83,16 @@ DtypeOption = Annotated[
     Dtype | None,
     typer.Option(help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE),
 ]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|p2-p98|minmax|LOW:HIGH|none",
+        help="Images of more than 8 bits: which values become black and white. auto: the whole range of unsigned 9 to "
+        "16 bits, else percentiles 2 and 98 of the image.",
+        show_default="auto",
+        rich_help_panel=PIPELINE,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=EXECUTION)]
 Devices = Annotated[
     str,
@@ -177,6 +187,7 @@ PARAMETERS: dict[str, Any] = {
     "mask_threshold": MaskThreshold,
     "overlap_mask_area_threshold": OverlapThreshold,
     "dtype": DtypeOption,
+    "scale": ScaleOption,
     "batch_size": BatchSize,
     "num_workers": NumWorkers,
     "timeout": Timeout,
@@ -223,6 +234,15 @@ def _with_options(parameters: Iterable[inspect.Parameter], options: Mapping[str,
     return [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in taken]
 
 
+MaxImagePixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Images with more pixels fail as decompression_bomb.",
+        show_default="settings, 178,956,970",
+        rich_help_panel=EXECUTION,
+    ),
+]
 Codes = Annotated[
     list[str] | None,
     typer.Option("--code", help="Only failures of this code; may be given several times.", show_default="all"),

@@ -44,13 +44,14 @@ SHEET_IMAGES = 24
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: sources, parameters as the pipeline names them, target folder, and the worker's options."""
+    """What was asked for: sources, parameters as the pipeline names them, target folder, the worker's options."""
 
     source_names: tuple[str, ...]
     column: str | None
     parameters: PipelineParameters
     folder: Path
     worker_options: tuple[str, ...]
+    max_image_pixels: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any server is started."""
@@ -111,6 +112,8 @@ def run(plan: Plan, events: Events) -> RunResult:
         events.step("starting broker and object store")
         servers = stack.enter_context(embedded.running(load_settings().state_dir))
         environment = environment_of(servers, plan.prefix, plan.queue)
+        if plan.max_image_pixels:
+            environment["MASKMILL_MAX_IMAGE_PIXELS"] = str(plan.max_image_pixels)
         os.environ.update(environment)
         client = Client(load_settings())
         job, resumed = continue_or_submit(client, plan)
@@ -209,12 +212,12 @@ def worker_options(device: str, devices: str, workers_per_device: int | None) ->
 
 def panels(job: Job) -> Iterator[Panel]:
     """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
-    settings = job.services.settings
+    settings, scale = job.services.settings, job.record().spec.scale
     limits, read_object = FetchLimits(max_bytes=settings.max_image_bytes), ObjectReader(settings.source_s3)
     fetcher = Fetcher(limits, read_object, manners=Manners.of(settings))
     for result in islice(job.results(reveal=True), SHEET_IMAGES):
         try:
-            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels)
+            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels, scale=scale).image
             ids = result.segment_map
         except MaskmillError:
             continue

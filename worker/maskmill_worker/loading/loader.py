@@ -22,11 +22,13 @@ class Loader:
     >>> sample = loader.next()  # of any of them
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings, pace: Pace | None = None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, settings: Settings, scale: str | None = None, pace: Pace | None = None
+    ) -> None:
         processes = max(1, settings.loader_processes)
         fetch_threads = math.ceil(settings.fetch_threads / processes)
         self._capacity = processes * (2 * fetch_threads + PREFETCH)
-        reader = Reader(segmenter, settings, pace)
+        reader = Reader(segmenter, settings, scale, pace)
         self._source = (
             LoaderPool(reader, settings, fetch_threads)
             if settings.loader_processes

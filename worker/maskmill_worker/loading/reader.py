@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from maskmill.errors import ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
-from maskmill.images.decode import decode
+from maskmill.images.decode import decode, register_formats
 from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.images.pace import Pace
@@ -25,9 +25,13 @@ from maskmill_worker.process.clock import StageClock
 class Reader:
     """Reads one image: its file's bytes, its pixels, its tensors. Raises no `ImageError`: it becomes the sample's."""
 
-    def __init__(self, segmenter: Segmenter, settings: Settings, pace: Pace | None = None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, settings: Settings, scale: str | None = None, pace: Pace | None = None
+    ) -> None:
         Image.init()  # the decoders are loaded once, not in each process
+        register_formats()
         self.segmenter = segmenter
+        self.scale = scale
         self.max_pixels = settings.max_image_pixels
         self.pin_memory = segmenter.device.type == "cuda"
         self.fetcher = Fetcher(
@@ -52,15 +56,24 @@ class Reader:
             download = fetched.take()
             if download.data is None:
                 return Sample(task, seconds=clock.seconds, version=download.version, unchanged=True)
-            image = clock.time("decode", decode, download.data, max_pixels=self.max_pixels)
-            inputs = clock.time("preprocess", self._preprocess, image)
+            picture = clock.time("decode", decode, download.data, max_pixels=self.max_pixels, scale=self.scale)
+            inputs = clock.time("preprocess", self._preprocess, picture.image)
         except ImageError as error:
             return Sample(task, seconds=clock.seconds, error=_bare(error))
         except ShardError:
             raise
         except Exception as error:  # noqa: BLE001 - no memory, or what nobody thought of: this image's own
             return Sample(task, seconds=clock.seconds, error=unread(error))
-        return Sample(task, inputs, image.width, image.height, clock.seconds, version=download.version)
+        return Sample(
+            task,
+            inputs,
+            picture.image.width,
+            picture.image.height,
+            clock.seconds,
+            version=download.version,
+            scale=picture.scale,
+            warnings=picture.warnings,
+        )
 
     def _preprocess(self, image: Any) -> Inputs:
         try:

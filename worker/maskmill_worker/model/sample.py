@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 
 from maskmill.errors import ImageError
-from maskmill.schema import Reference
+from maskmill.schema import ImageWarning, Reference
 from maskmill_worker.model.forward import Inputs
 
 Key: TypeAlias = tuple[int, int]
@@ -33,7 +33,7 @@ class Task:
 class Sample:
     """A task with its tensors, or with the error that it ended with, or `unchanged`; wall `seconds` by stage.
 
-    `version` is that of the image's file, see `maskmill.images.fetch`.
+    `version` is that of the image's file, see `maskmill.images.fetch`; `scale` and `warnings` are the outcome's.
     """
 
     task: Task
@@ -43,6 +43,8 @@ class Sample:
     seconds: dict[str, float] = field(default_factory=dict)
     error: ImageError | None = None
     version: str = ""
+    scale: tuple[float, float] | None = None
+    warnings: tuple[ImageWarning, ...] = ()
     unchanged: bool = False
 
     def pin_memory(self) -> Sample:

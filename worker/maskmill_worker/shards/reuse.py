@@ -53,6 +53,8 @@ class StoredMask:
             width=self.width,
             height=self.height,
             segments=self.header.segments,
+            scale=self.header.scale,
+            warnings=self.header.warnings,
             seconds=seconds,
         )
 

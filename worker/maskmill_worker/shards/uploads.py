@@ -76,6 +76,8 @@ class Uploads:
             segments=result.segments,
             image_version=sample.version or None,
             job=self.record.job,
+            scale=sample.scale,
+            warnings=sample.warnings or None,
         )
         png = clock.time("encode", encode, result.ids, header)
         made = StoredMask(header, sample.width, sample.height)

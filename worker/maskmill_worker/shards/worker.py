@@ -79,7 +79,7 @@ class ShardWorker:
         key = (record.spec, record.execution)
         if self._loader is None or self._loader[0] != key:
             self.drop_loader()
-            self._loader = key, Loader(segmenter, self.settings(record), self._pace)
+            self._loader = key, Loader(segmenter, self.settings(record), record.spec.scale, self._pace)
         return self._loader[1]
 
     def drop_loader(self) -> None:

@@ -1,0 +1,1 @@
+"""Jobs over other people's test images: each ends right or refused."""
