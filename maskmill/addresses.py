@@ -92,11 +92,73 @@ def split_url(url: str) -> tuple[str, str]:
     return bucket, key
 
 
+NESTED = ("zip", "tar", "parquet")
+"""Schemes of images that lie in another file, written as fsspec writes them."""
+
+
+def nest(scheme: str, inside: str, container: str) -> str:
+    """The reference of what lies in a file: `nest("zip", "a/b.jpg", "/x.zip")` is `zip://a/b.jpg::/x.zip`."""
+    return f"{scheme}://{inside}::{container}"
+
+
+def nested(uri: str) -> tuple[str, str, str] | None:
+    """The parts of such a reference; None for any other.
+
+    >>> nested("zip://a/b.jpg::/data/photos.zip")
+    ('zip', 'a/b.jpg', '/data/photos.zip')
+    """
+    if "::" not in uri:
+        return None
+    scheme, _, rest = uri.partition("://")
+    inside, _, container = rest.rpartition("::")
+    return (scheme, inside, container) if scheme in NESTED else None
+
+
+SIGNATURES = tuple(
+    (frozenset(needed.split()), re.compile(signing))
+    for needed, signing in (
+        ("x-amz-signature", r"x-amz-.*"),
+        ("x-goog-signature", r"x-goog-.*"),
+        ("signature expires", r"signature|expires|key-pair-id|\w*accesskeyid|googleaccessid|(x-amz-)?security-token"),
+        ("signature policy", r"signature|policy|key-pair-id"),
+        ("q-signature", r"q-.*|x-cos-security-token"),
+        ("sig sv", r"sv|ss|srt|sr|st|se|sp|sip|spr|sig|si|sk(oid|tid|t|e|s|v)|saoid|suoid|scid|sdd|ses"),
+    )
+)
+"""Which parameters of a query sign it, where those of the first column are there: AWS, Google, CloudFront, Azure…"""
+
+
+def identity(uri: str) -> str:
+    """The reference without what proves a right to it: an address that is signed anew is that of the same image.
+
+    >>> identity("https://host/a.jpg?versionId=7&X-Amz-Signature=abc&X-Amz-Date=20261127T000000Z")
+    'https://host/a.jpg?versionId=7'
+
+    A password goes, too; the user stays.
+    """
+    if ("?" not in uri and "@" not in uri) or not uri.lower().startswith(("http://", "https://")):
+        return uri
+    scheme, _, rest = uri.partition("://")
+    before, mark, fragment = rest.partition("#")
+    path, _, query = before.partition("?")
+    host, slash, path = path.partition("/")
+    user, at, host = host.rpartition("@")
+    parameters = [each for each in query.split("&") if each]
+    names = {each.partition("=")[0].lower() for each in parameters}
+    for needed, signing in SIGNATURES:
+        if needed <= names:
+            parameters = [each for each in parameters if not signing.fullmatch(each.partition("=")[0].lower())]
+    query = "?" + "&".join(parameters) if parameters else ""
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}{query}{mark}{fragment}"
+
+
 def without_query(uri: str) -> str:
     """An address that may be shown: no user, password, query or fragment. Takes whatever a list file holds.
 
     Where a `/`, `?` or `#` stands unescaped in a password, nobody can tell what is the host: nothing is shown then.
     """
+    if inner := nested(uri):
+        return nest(inner[0], inner[1], without_query(inner[2]))
     scheme, separator, rest = uri.partition("://")
     if not separator:
         data = _DATA.match(uri)

@@ -53,19 +53,24 @@ class Client:
         *,
         out: str | None = None,
         column: str | None = None,
+        root: str | PathLike[str] | None = None,
+        all_files: bool = False,
+        strict: bool = False,
         stdin: TextIO | None = None,
         exclude: str | None = None,
         limit: int | None = None,
         on_images: Callable[[int], None] | None = None,
         **pipeline_parameters: Unpack[PipelineParameters],
     ) -> Job:
-        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, list files (see `maskmill.images.sources`).
+        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, archives, list files (see docs/sources.md).
 
         `Client().submit(Path("photos"), model="facebook/detr-resnet-50-panoptic", threshold=0.8)`
 
-        `out` is `s3://bucket/prefix` (default: the settings'). `column` names the column of list files. Images below
-        the local folder `exclude` are left out. Only the first `limit` are taken. The other parameters are those of
-        the transformers pipeline and of `maskmill.schema.Execution`.
+        `out` is `s3://bucket/prefix` (default: the settings'). `column` names the column of list files. Masks mirror
+        local paths below `root` (default: the current directory). `all_files` takes files whatever their names, and
+        `strict` refuses a job of which anything is left out (`job.record().left_out`). Images below the local folder
+        `exclude` are left out. Only the first `limit` are taken. The other parameters are those of the transformers
+        pipeline and of `maskmill.schema.Execution`.
         Raises `SourceError`, `InvalidSpec`, `StoreUnavailable` or `BrokerUnavailable`.
         """
         spec, execution = parameters.parse(**pipeline_parameters)
@@ -77,6 +82,9 @@ class Client:
             spec=spec,
             execution=execution,
             column=column,
+            root=str(fspath(root)) if root is not None else None,
+            all_files=all_files,
+            strict=strict,
             stdin=stdin,
             exclude=exclude,
             limit=limit,

@@ -90,6 +90,12 @@ class ImageUnsupported(ImageError):
     code = "unsupported"
 
 
+class EntryUnlisted(ImageError):
+    """An entry of a source that should be an image names none: an unreadable folder, a row without it."""
+
+    code = "unlisted"
+
+
 class ImageCrashed(ImageError):
     """The image ended the processes that read or segmented it (a fault in a decoder, the kernel out of memory)."""
 

@@ -44,6 +44,7 @@ class PipelineParameters(TypedDict, total=False):
     timeout: float | None
     deterministic: bool | None
     overwrite: bool | None
+    anonymous: bool | None
     priority: int | None
     max_failures: int | str | None
 

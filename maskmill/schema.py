@@ -90,8 +90,9 @@ class Execution(Record):
     """How a job is run: changes its speed, its masks by float noise at most. None leaves the choice to the worker.
 
     `deterministic` runs every image alone with deterministic algorithms: bit-equal masks on equal machines.
-    `overwrite` makes masks anew that are there already. A job of higher `priority` (0 unless said) gets the workers
-    first. More than `max_failures` failed images (a number, or a share of all such as `5%`) stop the job.
+    `overwrite` makes masks anew that are there already. `anonymous` reads `s3://` images without credentials. A job of
+    higher `priority` (0 unless said) gets the workers first. More than `max_failures` failed images (a number, or a
+    share of all such as `5%`) stop the job.
     """
 
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
@@ -99,6 +100,7 @@ class Execution(Record):
     timeout: Annotated[float, Field(gt=0.0)] | None = None
     deterministic: bool | None = None
     overwrite: bool | None = None
+    anonymous: bool | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     max_failures: Annotated[str, BeforeValidator(_number_or_share)] | None = None
 
@@ -112,27 +114,32 @@ class Execution(Record):
 class Reference(Record):
     """Where one image is, and the key (below the output prefix) of the mask that it will get.
 
-    `uri` is an absolute local path, or an `http(s)://` or `s3://bucket/key` address. A job's shards alone hold it
-    whole, with its passwords and signatures: workers fetch by it.
+    `uri` is an absolute local path, an `http(s)://`, `s3://bucket/key` or `data:` address, or what lies in a file:
+    `zip://a.jpg::/data/photos.zip`. A job's shards alone hold it whole, with its passwords and signatures: workers
+    fetch by it. With a `problem` it is the name of an entry that gives no image, and fails with it.
     """
 
     uri: Address
     mask_key: MaskKey
+    problem: str | None = None
 
     @field_serializer("uri")
     def _whole(self, uri: Address) -> str:
         return uri.reveal()
 
 
-def reference_line(uri: str, mask_key: str) -> str:
+def reference_line(uri: str, mask_key: str, problem: str | None = None) -> str:
     """The text of `Reference(uri=…, mask_key=…).to_json()`, at an eighth of its cost: a job may have millions."""
-    return f'{{"uri":{encode_basestring(uri)},"mask_key":{encode_basestring(mask_key)}}}'
+    more = f',"problem":{encode_basestring(problem)}' if problem else ""
+    return f'{{"uri":{encode_basestring(uri)},"mask_key":{encode_basestring(mask_key)}{more}}}'
 
 
 class JobRecord(Record):
     """`job.json`: what a user submitted. Written once all shards are in the bucket.
 
     `shard_size` is the setting at submission: `maskmill.jobs.submit.images_in_shard` makes later shards larger.
+    `found` entries of the sources are the `images` and those `left_out`, by reason (`maskmill.images.entries.Reason`),
+    with an example of each. Masks of local images below `root` mirror their paths from there.
     """
 
     version: Literal[1] = VERSION
@@ -140,8 +147,13 @@ class JobRecord(Record):
     created: datetime
     sources: tuple[Address, ...]
     column: str | None = None
+    root: str | None = None
+    all_files: bool = False
     spec: Spec
     execution: Execution
+    found: Count | None = None
+    left_out: dict[str, Count] = {}
+    left_out_examples: dict[str, str] = {}
     images: Count
     shards: Annotated[int, Field(ge=0, le=MAX_SHARDS)]
     shard_size: Annotated[int, Field(ge=1)]
@@ -311,11 +323,17 @@ class JobState(StrEnum):
 
 
 class Manifest(Record):
-    """`manifest.json`: the job's closing account. submitted = stored + reused + failed + cancelled."""
+    """`manifest.json`: the job's closing account.
+
+    found = submitted + left out, submitted = stored + reused + failed + cancelled.
+    """
 
     version: Literal[1] = VERSION
     job: str
     state: JobState
+    found: Count | None = None
+    left_out: dict[str, Count] = {}
+    left_out_examples: dict[str, str] = {}
     submitted: Count
     counts: Counts
     failures: dict[str, Count] = {}
@@ -374,6 +392,8 @@ class JobStatus(Record):
     job: str
     out: str
     state: JobState
+    found: Count | None = None
+    left_out: dict[str, Count] = {}
     submitted: Count
     counts: Counts
     failures: dict[str, Count] = {}

@@ -36,6 +36,11 @@ class S3Settings(BaseModel):
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
+    anonymous: bool = False
+    """Sign no request: for public buckets."""
+
+    requester_pays: bool = False
+    """Read buckets whose requesters pay (`x-amz-request-payer`)."""
 
     ca_bundle: FilePath | None = None
     """Certificates (PEM) that an `https://` store may be vouched for by, in place of the usual ones."""
@@ -206,6 +211,18 @@ class Settings(BaseSettings):
 
     source_s3: S3Settings = Field(default_factory=_s3_from_environment)
     """Where `s3://` sources are read from."""
+
+    anonymous: bool = False
+    """Read `s3://` sources without credentials, as public buckets are."""
+
+    requester_pays: bool = False
+    """Read `s3://` sources at the cost of whoever the credentials are of, where the bucket's owner wants that."""
+
+    @property
+    def source_store(self) -> S3Settings:
+        """Where and how `s3://` sources are read."""
+        asked = {name: True for name in ("anonymous", "requester_pays") if getattr(self, name)}
+        return self.source_s3.model_copy(update=asked)
 
     @property
     def out(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskmill.access import Access
-from maskmill.addresses import Address, bucket_of, on_one_line
+from maskmill.addresses import Address, bucket_of, nested, on_one_line
 from maskmill.errors import (
     FetchFailed,
     ImageError,
@@ -25,6 +25,7 @@ from maskmill.errors import (
     StoreRefused,
     UsageError,
 )
+from maskmill.images.inside import read_data, read_nested
 from maskmill.images.manners import Manners
 from maskmill.images.web import FetchLimits as FetchLimits
 from maskmill.images.web import Web, check_size
@@ -69,12 +70,22 @@ class Fetcher:
         whole, scheme = address.reveal(), "" if address.startswith("/") else address.partition(":")[0].lower()
         if not scheme:
             return _read_file(self.access.path(whole), address, self.limits.max_bytes, known)
+        if inner := nested(whole):
+            return self._read_nested(inner, address, known)
+        if scheme == "data":
+            return read_data(whole, self.limits.max_bytes, known)
         if scheme in ("http", "https"):
             return self.web.download(address, known)
         if scheme == "s3" and self.read_object is not None:
             self.access.check_bucket(bucket_of(whole))
             return _read_object(self.read_object, whole, self.limits.max_bytes, known)
         raise ImageUnsupported(f"{on_one_line(address)}: neither an absolute path nor an http, https or s3 address")
+
+    def _read_nested(self, inner: tuple[str, str, str], shown: str, known: str | None) -> Download:
+        try:
+            return read_nested(inner, self.access, self.limits.max_bytes, known)
+        except (OSError, ValueError) as error:
+            raise _file_error(error, on_one_line(shown)) from error
 
 
 def _read_file(path: Path, uri: str, max_bytes: int, known: str | None) -> Download:

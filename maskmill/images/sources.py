@@ -1,229 +1,215 @@
-"""From what a user typed to a stream of image addresses: nothing is fetched, and memory stays flat.
+"""From what a user typed to a stream of entries: nothing is fetched but lists, and memory stays flat.
 
-A source is a file, a folder, a glob, an `http(s)://` or `s3://` address, a list file, or `-` for stdin.
+A source is a file, a folder, a glob, an archive, an `http(s)://` or `s3://` address, a list, or `-` for stdin.
+docs/sources.md has the rules.
 """
 
 # Paths stay strings, as a Path apiece is several times slower and there may be millions.
-# ruff: noqa: PTH100, PTH109, PTH110, PTH112, PTH116, PTH118, PTH120, PTH122
+# ruff: noqa: PTH109, PTH112, PTH120
 
 from __future__ import annotations
 
-import csv
-import fnmatch
 import glob
-import itertools
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TextIO
+from dataclasses import dataclass
+from typing import BinaryIO, TextIO
+from urllib.parse import urlsplit
 
-from maskmill.addresses import bucket_of, file_path, scheme_of, split_url
-from maskmill.errors import SourceError
-from maskmill.images.lists import lines_of, read_list
+from maskmill.addresses import bucket_of, nested, scheme_of, split_url, without_query
+from maskmill.errors import ImageError, SourceError
+from maskmill.images import archives, buckets, folders
+from maskmill.images.buckets import Lister
+from maskmill.images.entries import Entry, LeftOut, Reason, Unlisted, up_to_a_break, writable
+from maskmill.images.kinds import Kind, is_image_name, kind_of_file, kind_of_name, spells_extension
+from maskmill.images.lists import ListFile, lines_of, read_list
+from maskmill.images.references import STDIN, describe, is_data, local_path, resolved
 
-Lister = Callable[[str], Iterator[str]]
-"""Gives every object below an `s3://bucket/prefix` as a full `s3://` address."""
+VERSION = "?versionId="
+"""Between an object's address and the version of it that is meant."""
 
-IMAGE_EXTENSIONS = frozenset(
-    {".apng", ".avif", ".avifs", ".bmp", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg"}
-    | {".jpf", ".jpg", ".jpx", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-    | {".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".mpo"}
-)
-"""What counts as an image in a folder, a glob or an S3 prefix: the extensions of `maskmill.images.decode.FORMATS`."""
 
-LIST_EXTENSIONS = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
-STDIN = "-"
+@dataclass(frozen=True)
+class Reach:
+    """What lies elsewhere: `list_objects` lists a bucket, `read` gives the bytes of a list at an address."""
+
+    list_objects: Lister
+    read: Callable[[str], bytes]
 
 
 def expand(
     sources: Iterable[str],
     *,
+    reach: Reach,
     column: str | None = None,
-    list_objects: Lister,
+    all_files: bool = False,
     stdin: TextIO | None = None,
-) -> Iterator[str]:
-    """Yield absolute local paths, `http(s)://` and `s3://bucket/key` addresses, in a fixed order.
+) -> Iterator[Entry]:
+    """Yield absolute local paths and addresses in a fixed order, and each entry that gives none.
 
-    `column` names the column of csv, jsonl and parquet lists; `stdin` None means the process's own. Each line
-    of a list is taken as one image: whether that is there is found out when it is fetched.
-    Raises `SourceError`, with the cure, on reaching a source that names nothing or cannot be read.
+    `column` names the column of tables; `all_files` takes files whatever their names; `stdin` None means the process's
+    own. Each line of a list is taken as one image: whether that is there is found out when it is fetched.
+    Raises `SourceError`, with the cure, on reaching a source that is not there or is no list from its beginning.
     """
+    way = _Way(reach, column, all_files)
     for source in sources:
-        try:
-            for uri in _expand(source, column, list_objects, stdin):
-                uri.encode()  # a name that is not UTF-8 fits into no JSON record: stop before the job begins
-                yield uri
-        except (OSError, ValueError, csv.Error) as error:  # Unicode, JSON and Arrow errors are ValueErrors
-            raise SourceError(f"{ascii(source)[1:-1]} cannot be read: {_reason(error)}") from error
+        yield from _known_text(_some(way.expand(source, stdin), source))
 
 
-def describe(source: str) -> str:
-    """The form in which a source is recorded: an absolute path or glob, an address unchanged, or `-`."""
-    return _local_path(source) or source
-
-
-def local_base(sources: Iterable[str]) -> str | None:
-    """The common parent folder of all local sources, below which masks get short keys; None without any.
-
-    A file or a folder counts with its parent, a glob with the parent of its fixed folder, a list with its
-    folder, standard input with the current directory.
-    """
-    paths = [os.path.abspath(STDIN) if source == STDIN else _local_path(source) for source in sources]
-    parents = [os.path.dirname(_fixed_part(path)) for path in paths if path]
-    return os.path.commonpath(parents) if parents else None
-
-
-def is_image_name(name: str) -> bool:
-    """Whether the name's extension is one of `IMAGE_EXTENSIONS`, in any case."""
-    return _extension(name) in IMAGE_EXTENSIONS
-
-
-def _expand(source: str, column: str | None, list_objects: Lister, stdin: TextIO | None) -> Iterator[str]:
-    if path := _local_path(source):
-        return _expand_path(path, column)
-    if source == STDIN:
-        lines = _resolved(lines_of(stdin or sys.stdin), os.getcwd())
-        return _some(lines, "standard input is empty: pipe one image a line into it")
-    scheme = scheme_of(source)
-    if scheme == "s3":
-        return _expand_s3(source, list_objects)
-    if scheme in ("http", "https"):
-        return iter([source])
-    raise SourceError(f"'{source}' cannot be read: use a path, a glob, http(s)://, s3://, or - for stdin")
-
-
-def _expand_path(path: str, column: str | None) -> Iterator[str]:
-    if os.path.isdir(path):
-        return _some(_walk(path), f"{path} has no images: name a folder with .jpg, .png, .tif… files in it")
-    if os.path.exists(path):
-        return _expand_file(path, column)
-    if glob.has_magic(path):
-        return _some(_expand_glob(path, column), f"{path} matches no image: check the pattern")
-    raise SourceError(f"{path}: no such file or folder: check the spelling and the current directory")
-
-
-def _expand_file(path: str, column: str | None) -> Iterator[str]:
-    if _extension(path) not in LIST_EXTENSIONS:
-        return iter([path])
-    references = _resolved(read_list(path, column), os.path.dirname(path))
-    return _some(references, f"{path} lists no images: put one into each line or row")
-
-
-def _expand_glob(pattern: str, column: str | None) -> Iterator[str]:
-    """Files that match count like named ones if the pattern spells their extension, else if they are images.
-
-    Folders that match are taken with all below them, except for `**`, which goes below by itself.
-    """
-    spelled = bool(_extension(pattern)) and not glob.has_magic(_extension(pattern))
-    for path in _glob("/", pattern.strip("/").split("/")):
-        if os.path.isdir(path):
-            yield from () if "**" in pattern else _walk(path)
-        elif spelled or is_image_name(path):
-            yield from _expand_file(path, column)
-
-
-def _expand_s3(source: str, list_objects: Lister) -> Iterator[str]:
-    if not bucket_of(source):
+def check(source: str) -> None:
+    """Raise `SourceError` for a source that cannot be one: nothing is there, or its scheme is unknown."""
+    path, scheme = local_path(source), scheme_of(source)
+    if path and not os.path.lexists(path) and not glob.has_magic(path):
+        raise SourceError(f"{path}: no such file or folder: check the spelling and the current directory")
+    if scheme == "s3" and not bucket_of(source):
         raise SourceError(f"{source} names no bucket: write s3://bucket/prefix/")
-    _, key = split_url(f"s3://{source.partition('://')[2]}")  # S3:// is one, too
-    if key and not key.endswith("/"):
-        return iter([source])
-    images = (uri for uri in list_objects(source) if is_image_name(uri))
-    return _some(images, f"{source} has no images: check the prefix, .jpg, .png, .tif… objects count")
+    if not (path or source == STDIN or scheme in ("s3", "http", "https") or is_data(source) or nested(source)):
+        shown = without_query(source)
+        raise SourceError(f"'{shown}' cannot be read: use a path, a glob, http(s)://, s3://, or - for stdin")
 
 
-def _some(references: Iterator[str], cure: str) -> Iterator[str]:
-    """The references themselves; raises `SourceError` in place of an empty stream."""
-    first = next(references, None)
-    if first is None:
-        raise SourceError(cure)
-    yield first
-    yield from references
+def never_repeats(sources: Sequence[str]) -> bool:
+    """Whether no image can come twice: of one folder or one prefix alone, which are listed once."""
+    if len(sources) != 1:
+        return False
+    path, scheme = local_path(sources[0]), scheme_of(sources[0])
+    return os.path.isdir(path) if path else scheme == "s3" and not glob.has_magic(sources[0]) and sources[0][-1] == "/"
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, names in _tree(folder):
-        yield from (os.path.join(parent, name) for name in names if is_image_name(name))
+@dataclass(frozen=True)
+class _Way:
+    """How sources are expanded."""
 
+    reach: Reach
+    column: str | None
+    all_files: bool
 
-def _tree(top: str) -> Iterator[tuple[str, list[str]]]:
-    """(folder, names of its files) for `top` and all below it, in name order; hidden entries are skipped.
+    def expand(self, source: str, stdin: TextIO | None) -> Iterator[Entry]:
+        check(source)
+        if path := local_path(source):
+            return self.path(path)
+        if source == STDIN:
+            return resolved(lines_of(_lenient(stdin or sys.stdin), STDIN), os.getcwd())
+        if is_data(source) or nested(source):
+            return resolved([source], os.getcwd())
+        if scheme_of(source) == "s3":
+            return self.objects(f"s3://{source.partition('://')[2]}")  # S3:// is one, too
+        return self.address(source, urlsplit(source).path) or iter([source])
 
-    Links to folders are followed; a folder that is reached twice is given once, so links cannot go round.
-    """
-    waiting, seen = [top], set[tuple[int, int]]()
-    while waiting:
-        folder = waiting.pop()
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) not in seen:
-            seen.add((status.st_dev, status.st_ino))
-            names, folders = _scan(folder)
-            yield folder, names
-            waiting.extend(os.path.join(folder, name) for name in reversed(folders))
+    def address(self, address: str, name: str) -> Iterator[Entry] | None:
+        """The entries of a list at an address; None for anything but one by its name."""
+        kind = kind_of_name(name)
+        if kind in (Kind.ZIP, Kind.TAR, Kind.PACKED):
+            raise SourceError(f"{without_query(address)}: archives are read in place only on disk: download it first")
+        fetched = ListFile(without_query(address), lambda: self.fetched(address))
+        return self.listed(fetched) if kind is Kind.LIST else None
 
+    def path(self, path: str) -> Iterator[Entry]:
+        if os.path.isdir(path):
+            return folders.walk(path, all_files=self.all_files)
+        return self.file(path) if os.path.lexists(path) else self.matches(path)
 
-def _scan(folder: str) -> tuple[list[str], list[str]]:
-    """Sorted names of the files and of the folders that are directly in `folder` and not hidden."""
-    files, folders = list[str](), list[str]()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                (folders if entry.is_dir() else files).append(entry.name)
-    return sorted(files), sorted(folders)
+    def file(self, path: str) -> Iterator[Entry]:
+        kind = kind_of_file(path)
+        if kind is Kind.LIST:
+            return self.listed(ListFile.at(path))
+        if kind in (Kind.ZIP, Kind.TAR):
+            return self.archive(path, kind)
+        if kind is Kind.IMAGE or self.all_files:
+            return iter([path])
+        return iter([LeftOut(Reason.UNKNOWN_KIND, path)])
 
+    def matches(self, pattern: str) -> Iterator[Entry]:
+        spelled = spells_extension(pattern)
+        for found in folders.matches(pattern, all_files=self.all_files):
+            if isinstance(found, str) and spelled and not is_image_name(found):
+                try:
+                    yield from self.file(found)
+                except (SourceError, OSError) as error:
+                    yield Unlisted(found, str(error))
+            else:
+                yield found
 
-def _glob(folder: str, parts: Sequence[str]) -> Iterator[str]:
-    """Like `glob.iglob`, which has no fixed order: paths in name order, one folder in memory at a time."""
-    part, rest = parts[0], parts[1:]
-    if part == "**":
-        deeper = list(itertools.dropwhile("**".__eq__, rest)) or ["*"]
-        for parent, _ in _tree(folder):
-            yield from _glob(parent, deeper)
-        return
-    for path in _matches(folder, part):
-        if not rest:
-            yield path
-        elif os.path.isdir(path):
-            yield from _glob(path, rest)
+    def archive(self, path: str, kind: Kind) -> Iterator[Entry]:
+        return up_to_a_break(archives.members(path, kind, all_files=self.all_files), path, archives.ERRORS)
 
+    def listed(self, listed: ListFile) -> Iterator[Entry]:
+        local = listed.name.startswith("/")
+        return resolved(read_list(listed, self.column), os.path.dirname(listed.name) if local else listed.name)
 
-def _matches(folder: str, part: str) -> list[str]:
-    if not glob.has_magic(part):
-        path = os.path.join(folder, part)
-        return [path] if os.path.lexists(path) else []
-    files, folders = _scan(folder)
-    return [os.path.join(folder, name) for name in sorted(fnmatch.filter(files + folders, part))]
+    def objects(self, url: str) -> Iterator[Entry]:
+        key, _, version = split_url(url)[1].partition(VERSION)
+        if glob.has_magic(key):
+            return self.matching_objects(url)
+        if listed := self.address(url, key):
+            return listed
+        if version or is_image_name(key):
+            return iter([url])
+        if not key or key.endswith("/"):
+            return buckets.below(url, self.reach.list_objects, all_files=self.all_files)
+        return self.prefix(url)
 
+    def matching_objects(self, pattern: str) -> Iterator[Entry]:
+        spelled = spells_extension(pattern)
+        for found in buckets.matches(pattern, self.reach.list_objects, all_files=self.all_files):
+            if isinstance(found, str) and spelled and kind_of_name(found) is Kind.LIST:
+                yield from self.address(found, found) or ()
+            else:
+                yield found
 
-def _resolved(references: Iterable[str], folder: str) -> Iterator[str]:
-    for reference in references:
-        scheme = scheme_of(reference)
-        if not scheme:
-            yield os.path.normpath(os.path.join(folder, reference))
+    def prefix(self, url: str) -> Iterator[Entry]:
+        """What lies below a prefix that is written without its slash; else the object of that name."""
+        found = buckets.below(f"{url}/", self.reach.list_objects, all_files=self.all_files)
+        first = next(found, None)
+        if first is None:
+            yield url
         else:
-            yield describe(reference) if scheme == "file" else reference
+            yield first
+            yield from found
+
+    def fetched(self, address: str) -> BinaryIO:
+        try:
+            return io.BufferedReader(io.BytesIO(self.reach.read(address)))
+        except ImageError as error:
+            raise SourceError(f"the list cannot be read: {error}") from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return f"the name {error.object!a} is not UTF-8: rename it"
-    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error).split("\n")[0]
+def _some(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
+    """The entries themselves; a source without any is one that is left out."""
+    try:
+        first = next(entries, None)
+    except OSError as error:
+        raise SourceError(f"{writable(source)} cannot be read: {error.strerror or error}") from error
+    yield first if first is not None else LeftOut(Reason.EMPTY, writable(describe(source)))
+    yield from entries
 
 
-def _local_path(source: str) -> str | None:
-    """The absolute path of a local source or `file:///…` address (RFC 8089), None for any other or none."""
-    scheme = scheme_of(source)
-    if scheme == "file":
-        return file_path(source)
-    return None if scheme or source in (STDIN, "") else os.path.abspath(source)
+def _known_text(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries, with names that any record can hold: one that is not UTF-8 fits into no JSON."""
+    for entry in entries:
+        if isinstance(entry, str):
+            if entry.isascii() or _is_utf8(entry):
+                yield entry
+            else:
+                yield Unlisted(writable(entry), "the name is not UTF-8: rename the file")
+        elif isinstance(entry, Unlisted):
+            yield Unlisted(writable(entry.name), writable(entry.problem))
+        else:
+            yield LeftOut(entry.reason, writable(entry.name))
 
 
-def _fixed_part(path: str) -> str:
-    """The path up to its first component with a wildcard; all of it where it exists or has none."""
-    if os.path.exists(path):
-        return path
-    return "/" + "/".join(itertools.takewhile(lambda part: not glob.has_magic(part), path[1:].split("/")))
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def _extension(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
+def _lenient(stdin: TextIO) -> TextIO:
+    """Standard input, whose lines that are not UTF-8 are entries of their own."""
+    if isinstance(stdin, io.TextIOWrapper):
+        stdin.reconfigure(errors="surrogateescape")
+    return stdin

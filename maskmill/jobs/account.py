@@ -162,6 +162,9 @@ def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation 
     return Manifest(
         job=record.job,
         state=state,
+        found=record.found,
+        left_out=record.left_out,
+        left_out_examples=record.left_out_examples,
         submitted=record.images,
         counts=progress.counts,
         failures=progress.failures,
@@ -252,4 +255,5 @@ def _facts(record: JobRecord, retry_round: int) -> dict[str, Any]:
         "priority": record.execution.priority or 0,
         "max_failures": record.execution.allowed_failures(record.images) if not retry_round else None,
         "retry_round": retry_round,
+        "left_out": record.left_out,
     }

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import TextIO
 
 from maskmill.addresses import Address, split_url
 from maskmill.errors import SourceError
-from maskmill.images import sources
+from maskmill.images import references, sources
+from maskmill.images.entries import Entry
+from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.sources import Reach
 from maskmill.jobs import reconcile
 from maskmill.jobs.account import JSON_LINES, enter_job, enter_new_job
-from maskmill.schema import Execution, JobRecord, Spec, reference_line, utc_now
+from maskmill.jobs.intake import Intake, check_strict, nothing_to_do
+from maskmill.schema import Execution, JobRecord, Spec, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
-from maskmill.storage.store import Store
+from maskmill.storage.store import ObjectReader, Store
 
 SHARDS_OF_A_SIZE = 64
 DOUBLINGS = 2
+
+MAX_LIST_BYTES = 2**28
+"""Of a list at an address, as it is sent: compressed, a list of ten million references is far below that."""
 
 PUT_THREADS = 8
 """Shards that are put at once; more threads are no faster against a store on the same two cores."""
@@ -33,6 +42,9 @@ def submit(
     spec: Spec,
     execution: Execution,
     column: str | None = None,
+    root: str | None = None,
+    all_files: bool = False,
+    strict: bool = False,
     stdin: TextIO | None = None,
     exclude: str | None = None,
     limit: int | None = None,
@@ -40,27 +52,45 @@ def submit(
 ) -> JobRecord:
     """Submit a job and wake the workers.
 
-    Images below the local folder `exclude` are left out: the masks of the last run are no sources of this one.
-    `limit` takes only so many images. `on_images` is told how many references are in the bucket so far.
+    Masks of local images mirror their paths below `root` (None: the current directory). `all_files` takes files
+    whatever their names; with `strict` a job of which anything is left out is refused. Results below `out`, and all
+    below the local folder `exclude`, are left out: the masks of the last run are no sources of this one. `limit` takes
+    only so many images. `on_images` is told how many references are in the bucket so far.
     Raises `SourceError` when a source names nothing, `StoreUnavailable` or `BrokerUnavailable` when a server cannot be
     reached; a job whose submission broke off has no `job.json` and is never run.
     """
-    job, store = keys.new_job_id(), services.store(out)
-    uris = sources.expand(source_names, column=column, list_objects=_lister(services), stdin=stdin)
-    lines = itertools.islice(_lines(uris, sources.local_base(source_names), exclude), limit)
-    images, shards = _write_shards(store, job, lines, services.settings.shard_size, on_images)
-    if not images:
-        raise SourceError(f"all images lie below {exclude}, where the masks go: choose another folder for them")
+    for name in source_names:
+        sources.check(name)
+    job, store, shard_size = keys.new_job_id(), services.store(out), services.settings.shard_size
+    reach = _reach(services, anonymous=bool(execution.anonymous))
+    entries = sources.expand(source_names, reach=reach, column=column, all_files=all_files, stdin=stdin)
+    own = [f"{out}/masks", f"{out}/jobs", *([exclude] if exclude else [])]
+    may_repeat = not sources.never_repeats(source_names)
+    intake = Intake(os.path.abspath(root or "."), own, may_repeat=may_repeat)  # noqa: PTH100 - no link is followed
+    shards = _write_shards(store, job, _runs(intake.lines, entries, shard_size, limit), on_images)
+    try:
+        if strict:
+            check_strict(intake.left_out, intake.examples)
+        if not intake.submitted:
+            raise nothing_to_do(intake.left_out, intake.examples)
+    except SourceError:
+        store.delete_all(keys.shard(job, index) for index in range(shards))
+        raise
     record = JobRecord(
         job=job,
         created=utc_now(),
-        sources=tuple(Address(sources.describe(name)) for name in source_names),
+        sources=tuple(Address(references.describe(name)) for name in source_names),
         column=column,
+        root=intake.root,
+        all_files=all_files,
         spec=spec,
         execution=execution,
-        images=images,
+        found=intake.submitted + intake.left_out.total(),
+        left_out=dict(intake.left_out),
+        left_out_examples=intake.examples,
+        images=intake.submitted,
         shards=shards,
-        shard_size=services.settings.shard_size,
+        shard_size=shard_size,
         software={"maskmill": version("maskmill")},
     )
     store.put(keys.job_record(job), record.to_json(), "application/json")
@@ -77,31 +107,24 @@ def start(services: Services, out: str, job: str) -> JobRecord:
     return record
 
 
-def _lines(uris: Iterable[str], base: str | None, exclude: str | None) -> Iterator[str]:
-    """The references as lines of a shard."""
-    below = f"{exclude.rstrip('/')}/" if exclude else None
-    for uri in uris:
-        if below is None or not uri.startswith(below):
-            yield reference_line(uri, keys.mask(uri, base))
+def _reach(services: Services, *, anonymous: bool) -> Reach:
+    settings = services.settings.source_store
+    if anonymous:
+        settings = settings.model_copy(update={"anonymous": True})
 
-
-def _lister(services: Services) -> Callable[[str], Iterator[str]]:
     def list_objects(url: str) -> Iterator[str]:
         bucket, prefix = split_url(url)
-        for item in Store(f"s3://{bucket}", services.settings.source_s3).list(prefix):
+        for item in Store(f"s3://{bucket}", settings).list(prefix):
             yield f"s3://{bucket}/{item.key}"
 
-    return list_objects
+    fetcher = Fetcher(FetchLimits(max_bytes=MAX_LIST_BYTES), ObjectReader(settings))
+    return Reach(list_objects, fetcher.fetch)
 
 
 def _write_shards(
-    store: Store,
-    job: str,
-    lines: Iterable[str],
-    shard_size: int,
-    on_images: Callable[[int], None] | None,
-) -> tuple[int, int]:
-    """Put the shards with a bounded number in memory; returns (images, shards)."""
+    store: Store, job: str, runs: Iterable[Sequence[str]], on_images: Callable[[int], None] | None
+) -> int:
+    """Put the shards with a bounded number in memory; returns how many."""
 
     def put(numbered: tuple[int, Sequence[str]]) -> int:
         index, run = numbered
@@ -109,21 +132,26 @@ def _write_shards(
         return len(run)
 
     images = shards = 0
-    for length in map_ahead(put, enumerate(_runs(lines, shard_size)), PUT_THREADS):
+    for length in map_ahead(put, enumerate(runs), PUT_THREADS):
         images, shards = images + length, shards + 1
         if on_images:
             on_images(images)
-    return images, shards
+    return shards
 
 
-def _runs(lines: Iterable[str], shard_size: int) -> Iterator[tuple[str, ...]]:
-    """The lines of one shard after the other."""
-    iterator = iter(lines)
+def _runs(
+    lines_of: Callable[[Sequence[Entry]], list[str]], entries: Iterable[Entry], shard_size: int, limit: int | None
+) -> Iterator[list[str]]:
+    """The lines of one shard after the other; `lines_of` gives those of some entries, and may give fewer."""
+    iterator, left = iter(entries), sys.maxsize if limit is None else limit
     for index in itertools.count():
-        run = tuple(itertools.islice(iterator, images_in_shard(index, shard_size)))
+        wanted, run = min(left, images_in_shard(index, shard_size)), list[str]()
+        while taken := list(itertools.islice(iterator, wanted - len(run))):
+            run += lines_of(taken)
         if not run:
             return
         yield run
+        left -= len(run)
 
 
 def images_in_shard(index: int, shard_size: int) -> int:

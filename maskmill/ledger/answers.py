@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from maskmill.schema import Counts, FailureExample, JobState
@@ -94,7 +94,8 @@ class Progress:
 
     Shards: `claimed` have an owner, `waiting` were given back, `begun` have had an owner and are not booked.
     `rebuilt`: the ledger was lost once, and with it who had begun what.
-    `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`.
+    `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`. `left_out` are entries of its
+    sources that were not submitted, by reason.
     """
 
     job: str
@@ -113,6 +114,7 @@ class Progress:
     examples: dict[str, FailureExample]
     trouble: str | None = None
     rebuilt: bool = False
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def begun_is_known(self) -> bool:

@@ -26,12 +26,13 @@ class Jobs(Table):
         priority: int = 0,
         max_failures: int | None = None,
         retry_round: int = 0,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         """Enter a job, or leave it as it is when it is there. More than `max_failures` failed images cancel it.
 
         A new job goes before those of the same priority that were served already.
         """
-        fields = fields_of(out, model, images, shards, priority, max_failures, retry_round)
+        fields = fields_of(out, model, images, shards, priority, max_failures, retry_round, left_out or {})
         self.run("create", job, created_seconds, *(part for pair in fields.items() for part in pair))
 
     def cancel(self, job: str) -> None:
@@ -104,11 +105,19 @@ class Jobs(Table):
 
 
 def fields_of(
-    out: str, model: str, images: int, shards: int, priority: int, max_failures: int | None, retry_round: int
+    out: str,
+    model: str,
+    images: int,
+    shards: int,
+    priority: int,
+    max_failures: int | None,
+    retry_round: int,
+    left_out: Mapping[str, int],
 ) -> dict[str, str | int]:
     """The fields of a job's `meta` that its submission decides."""
     fields: dict[str, str | int] = {"out": out, "model": model, "images": images, "shards": shards}
     fields |= {"priority": priority, "round": retry_round}
+    fields |= {f"left:{reason}": number for reason, number in left_out.items()}
     return fields if max_failures is None else fields | {"max_failures": max_failures}
 
 
@@ -130,6 +139,7 @@ def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, beg
         cancelled="halted" in meta,
         retry_round=int(meta.get("round", 0)),
         decided=Counts(**{status.value: int(meta.get(status.value, 0)) for status in Status}),
+        left_out={reason: int(number) for reason, number in _by_code(meta, "left:")},
         failures={code: int(number) for code, number in _by_code(meta, "failed:")},
         warnings={code: int(number) for code, number in _by_code(meta, "warned:")},
         examples={code: FailureExample.from_json(text) for code, text in _by_code(meta, "example:")},

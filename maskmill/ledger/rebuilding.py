@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 
 from maskmill.ledger.answers import LedgerState
 from maskmill.ledger.claims import amounts_of, examples_of
@@ -38,6 +39,7 @@ class Rebuilding(Table):
         priority: int,
         max_failures: int | None,
         retry_round: int,
+        left_out: Mapping[str, int] | None = None,
         cancelled: bool = False,
         done: bytes,
         counts: Counts,
@@ -50,7 +52,7 @@ class Rebuilding(Table):
         ledger never goes back to an earlier round. A shard that is booked meanwhile is claimed and booked again.
         """
         token = secrets.token_hex(8)
-        fields = fields_of(out, model, images, shards, priority, max_failures, retry_round)
+        fields = fields_of(out, model, images, shards, priority, max_failures, retry_round, left_out or {})
         fields |= {"halted": 1} if cancelled else {}
         fields |= dict(amounts_of(counts, failures, warnings or {}))
         fields |= dict(examples_of(failures | (warnings or {})))

@@ -7,7 +7,7 @@ import re
 import secrets
 from datetime import UTC, datetime
 
-from maskmill.addresses import without_query
+from maskmill.addresses import identity, nested, without_query
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 MASK_KEY = r"^masks(/[^/\\:\x00-\x1f]*[^/\\:\x00-\x1f.][^/\\:\x00-\x1f]*)+$"
@@ -130,24 +130,25 @@ def _of_round(retry_round: int) -> str:
     return f".r{retry_round}" if retry_round else ""
 
 
-def mask(uri: str, base: str | None = None) -> str:
+def mask(uri: str, root: str | None = None) -> str:
     """The mask's key for an image: the image's path mirrored below `masks/`, with `.png` added.
 
-    A local path below `base` (the common parent folder of the job's sources) is mirrored relative to it:
-    `/home/me/photos/cat.jpg` becomes `masks/photos/cat.jpg.png` for base `/home/me`. Every other image gets the
-    full way with its scheme: `masks/s3/bucket/cat.jpg.png`. The image's own extension stays, so that `cat.jpg` and
-    `cat.png` have two masks. Whatever could make two references share a key (a query, an odd character, an
-    overlong name) adds the first 16 hex digits of the reference's SHA-256.
+    A local path below `root` (the job's) is mirrored relative to it: `/home/me/photos/cat.jpg` becomes
+    `masks/photos/cat.jpg.png` for root `/home/me`. Every other image gets the full way with its scheme:
+    `masks/s3/bucket/cat.jpg.png`. What lies in an archive or a table is below that: `masks/photos.zip!/cat.jpg.png`.
+    The image's own extension stays, so that `cat.jpg` and `cat.png` have two masks. Whatever could make two images
+    share a key (a query, an odd character, an overlong name) adds the first 16 hex digits of the SHA-256 of the
+    reference's identity: a new signature, or which other images there are, changes nothing.
     """
-    path = _mirrored(uri, base)
+    path = _mirrored(uri, root)
     if len(path) > MAX_KEY_BYTES or not _PLAIN.fullmatch(path):
-        path = _cleaned(uri, base)
+        path = _cleaned(identity(uri), root)
     return f"masks/{path}.png"
 
 
-def _cleaned(uri: str, base: str | None) -> str:
+def _cleaned(uri: str, root: str | None) -> str:
     """The key's path for any reference; the same path again for a plain one, at many times the cost."""
-    path = _mirrored(without_query(uri), base)
+    path = _mirrored(without_query(uri), root)
     clean = "/".join(_clean(part) for part in path.split("/"))
     exact = clean == path and without_query(uri) == uri and len(clean.encode()) <= MAX_KEY_BYTES
     if not exact or LIKE_A_HASH.search(clean):
@@ -155,16 +156,30 @@ def _cleaned(uri: str, base: str | None) -> str:
     return clean
 
 
-def _mirrored(uri: str, base: str | None) -> str:
-    """The reference as a path: below `base` relative to it, else with its scheme as the first folder."""
+def _mirrored(uri: str, root: str | None) -> str:
+    """The reference as a path: below `root` relative to it, else with its scheme as the first folder.
+
+    `?`, an odd letter, stands where two references could be mirrored alike: it brings the hash.
+    """
+    if inner := nested(uri):
+        return _mirrored_inside(*inner, root)
+    if uri.startswith("data:"):
+        return "data/image?"
+    odd = "?" if "!/" in uri else ""  # which stands between a file and what lies in it
     if "://" in uri:
         scheme, rest = uri.split("://", 1)
-        # Only lower-case schemes of ours are kept apart from folders below: any other gets an odd letter, hence a hash.
-        return f"{scheme}/{rest}" if scheme in SCHEMES else f"?{scheme}/{rest}"
-    root = (base or "").rstrip("/") + "/"
-    if base is not None and uri.startswith(root) and uri[len(root) :].split("/")[0] not in SCHEMES:
-        return uri[len(root) :]
-    return f"file/{uri.lstrip('/')}"
+        # Only lower-case schemes of ours are kept apart from folders below.
+        return f"{odd}{scheme}/{rest}" if scheme in SCHEMES else f"?{scheme}/{rest}"
+    above = (root or "").rstrip("/") + "/"
+    if root is not None and uri.startswith(above) and uri[len(above) :].split("/")[0] not in SCHEMES:
+        return odd + uri[len(above) :]
+    return f"{odd}file/{uri.lstrip('/')}"
+
+
+def _mirrored_inside(scheme: str, inside: str, container: str, root: str | None) -> str:
+    """`zip://a/b.jpg::/home/me/photos.zip` is `photos.zip!/a/b.jpg` below `/home/me`; a name ends in its scheme."""
+    path = f"{_mirrored(container, root)}!/{inside}"
+    return path if path.count("!/") == 1 and container.endswith(f".{scheme}") else f"?{path}"
 
 
 def _clean(part: str) -> str:

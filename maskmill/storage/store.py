@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import stamina
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from botocore.handlers import add_expect_header
@@ -85,6 +86,7 @@ def _session() -> boto3.Session:
 def new_client(settings: S3Settings, connections: int = 16) -> S3Client:
     """A client with bounded waits that asks once; `connections` is how many threads will use it at once."""
     config = Config(
+        signature_version=UNSIGNED if settings.anonymous else None,
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         # `Store` asks again: boto3 does so only until it has an answer's head, and from a common budget that runs out.
@@ -173,6 +175,7 @@ class Store:
         self.bucket, prefix = split_url(self.url)
         self.prefix = f"{prefix}/" if prefix else ""
         self.client = new_client(settings, connections)
+        self.payer: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
         self._retrying = stamina.RetryingCaller(
             attempts=attempts, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
         ).on(StoreUnavailable)
@@ -218,8 +221,8 @@ class Store:
         """One object's bytes; raises `ObjectNotFound`, `ObjectForbidden` or `StoreUnavailable`."""
         return self._ask(lambda **where: self.client.get_object(**where)["Body"].read(), key)
 
-    def download(self, key: str, max_bytes: int, known: str | None = None) -> Download:
-        """One object's bytes and entity tag, without the bytes while the tag is still `known`.
+    def download(self, key: str, max_bytes: int, known: str | None = None, version: str | None = None) -> Download:
+        """One object's bytes (in this version, or the latest) and entity tag; no bytes while the tag is still `known`.
 
         Raises as `get` does, and `ObjectTooLarge`.
         """
@@ -232,8 +235,9 @@ class Store:
             data = decoded(answer["Body"].read(), answer.get("ContentEncoding", ""), max_bytes)
             return Download(answer["ETag"], data)
 
+        asked = self.payer | ({"IfNoneMatch": known} if known else {}) | ({"VersionId": version} if version else {})
         try:
-            return self._ask(read, key, **({"IfNoneMatch": known} if known else {}))
+            return self._ask(read, key, **asked)
         except StoreRefused as error:
             if known and _caused_by(error, UNCHANGED):
                 return Download(known)
@@ -288,7 +292,7 @@ class Store:
     def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
         more: Any = {}
         while more is not None:
-            page = self._ask(self.client.list_objects_v2, prefix, called="Prefix", **options, **more)
+            page = self._ask(self.client.list_objects_v2, prefix, called="Prefix", **self.payer, **options, **more)
             yield page
             more = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else None
 
@@ -304,7 +308,10 @@ class Store:
 
 @dataclass
 class ObjectReader:
-    """Reads `s3://bucket/key` addresses of any bucket; makes its clients at first use, so it may travel before that."""
+    """Reads `s3://bucket/key` addresses (`…?versionId=…`) of any bucket.
+
+    It makes its clients at first use, so it may travel before that.
+    """
 
     settings: S3Settings
     attempts: int = ATTEMPTS
@@ -313,6 +320,7 @@ class ObjectReader:
     def __call__(self, url: str, max_bytes: int, known: str | None = None) -> Download:
         """The object, see `Store.download`."""
         bucket, key = split_url(url)
+        key, _, version = key.partition("?versionId=")
         if bucket not in self._stores:
             self._stores[bucket] = Store(f"s3://{bucket}", self.settings, attempts=self.attempts)
-        return self._stores[bucket].download(key, max_bytes, known)
+        return self._stores[bucket].download(key, max_bytes, known, version or None)

@@ -82,12 +82,19 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     images = write_good(tmp_path / "pictures", 7)
     write_broken(tmp_path / "pictures")
     out = tmp_path / "pictures" / "out"
+    (tmp_path / "pictures" / "notes.md").write_text("no image")
+    (tmp_path / "pictures" / ".hidden.jpg").write_bytes(b"")
     write_good(out / "masks", 2)  # masks of the last run are no sources of this one
 
-    result = maskmill("run", tmp_path / "pictures", "--out", out, "--model", "demo", environment=environment)
+    where = ("--out", out, "--root", tmp_path)
+    refused = maskmill("run", tmp_path / "pictures", *where, "--model", "demo", "--strict", environment=environment)
+    result = maskmill("run", tmp_path / "pictures", *where, "--model", "demo", environment=environment)
 
+    assert (refused.returncode, "1 not an image by its name" in refused.stderr) == (EXIT_USAGE, True), refused.stderr
     assert result.returncode == EXIT_FAILURES, result.stderr
     assert "16 submitted = 7 stored + 9 failed" in result.stdout
+    assert "20 found = 16 submitted + 4 left out: 1 hidden" in result.stdout
+    assert "left out" in result.stderr
     for image in images:
         ids, header = decode((out / "masks" / "pictures" / f"{image.name}.png").read_bytes())
         assert header.uri == str(image)
@@ -99,6 +106,7 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     first_reasons = {failure["code"]: failure["reason"] for failure in reversed(failures)}
     assert all(reason[:20].rstrip() in result.stdout for reason in first_reasons.values())
     manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["found"] == manifest["submitted"] + sum(manifest["left_out"].values())
     assert manifest["counts"] == {"stored": 7, "reused": 0, "failed": 9, "cancelled": 0}
     with Image.open(out / "contact-sheet.png") as sheet:
         assert min(sheet.size) > 400

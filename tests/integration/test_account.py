@@ -69,7 +69,8 @@ def job(services: Services, images: Path) -> JobRecord:
 
 def submit_all(services: Services, *sources: Path) -> JobRecord:
     names = [str(source) for source in sources]
-    return submit(services, names, out=services.settings.out, spec=SPEC, execution=Execution(batch_size=2))
+    where = {"out": services.settings.out, "root": str(sources[0].parent)}
+    return submit(services, names, spec=SPEC, execution=Execution(batch_size=2), **where)
 
 
 def names(store: Store) -> list[str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from maskmill import Job
 from maskmill.errors import MaskmillError, SourceError
 from maskmill.jobs import submit as submission
 from maskmill.jobs.account import read_references
@@ -184,3 +188,116 @@ def test_a_long_list_takes_no_more_memory_at_any_moment_than_the_shards_that_are
     images, peak = map(int, result.stdout.split())
     assert images == REFERENCES
     assert peak < MAX_GROWTH_BYTES, peak
+
+
+# The account starts at the source
+
+
+def put_all(store: Store, *keys: str) -> None:
+    for key in keys:
+        store.put(key, b"")
+
+
+def test_masks_of_an_earlier_job_below_a_prefix_are_left_out(services: Services, store: Store) -> None:
+    put_all(store, "a.jpg", "b/c.jpg", "b/.d.jpg", "notes.txt")
+    everything = f"{services.settings.out}/"
+    nights = [f"{services.settings.out}/masks", f"{services.settings.out}/night", services.settings.out]
+    for out in nights:
+        record = submit(services, [everything], out=out, spec=Spec(model="m"), execution=Execution())
+        put_all(services.store(out), *(each.mask_key for each in read_references(services.store(out), record.job, 0)))
+        assert record.images == 2
+        assert record.found == 2 + sum(record.left_out.values())
+    assert record.left_out["own_result"] == 2 * (2 + 2)
+    assert (record.left_out["hidden"], record.left_out["not_an_image_name"]) == (1, 1)
+
+
+def test_the_account_is_in_the_record_the_ledger_and_the_manifest(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").write_text('{"url": "a.jpg"}\n{"url": "./a.jpg"}\n{"url": null}\n{"other": 1}\n')
+    record = submitted(services, str(tmp_path / "l.jsonl"))
+    left_out = {"duplicate": 1, "empty": 1}
+    assert (record.found, record.images, record.left_out) == (4, 2, left_out)
+    assert record.left_out_examples == {"duplicate": f"{tmp_path}/a.jpg", "empty": f"{tmp_path}/l.jsonl#row=3"}
+    job = Job(record.job, services.settings.out, services)
+    assert (job.status().found, job.status().left_out) == (4, left_out)
+    services.ledger.forget(record.job)
+    job.resume()
+    assert job.status().left_out == left_out
+    job.cancel()
+    manifest = job.manifest()
+    assert manifest is not None
+    assert (manifest.found, manifest.submitted, manifest.left_out) == (4, 2, left_out)
+    services.ledger.forget(record.job)
+    assert (job.status().found, job.status().left_out) == (4, left_out)
+
+
+def test_strict_refuses_what_is_left_out_and_leaves_nothing_behind(
+    services: Services, store: Store, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "b.heic", "noextension"):
+        (tmp_path / name).write_bytes(b"")
+    where = {"out": services.settings.out, "spec": Spec(model="m"), "execution": Execution()}
+    with pytest.raises(SourceError, match=r"1 not an image by its name .*noextension"):
+        submit(services, [str(tmp_path)], strict=True, **where)
+    assert not list(store.list())
+    assert not services.ledger.open_jobs()
+    assert submit(services, [str(tmp_path)], strict=True, all_files=True, **where).images == 3
+
+
+def test_a_source_that_is_missing_is_told_before_anything_is_written(
+    services: Services, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "l.txt").write_text("".join(f"{n}.jpg\n" for n in range(10 * SHARD_SIZE)))
+    where = {"out": services.settings.out, "spec": Spec(model="m"), "execution": Execution()}
+    with pytest.raises(SourceError, match=r"gone\.jpg"):
+        submit(services, [str(tmp_path / "l.txt"), str(tmp_path / "gone.jpg")], **where)
+    assert not list(store.list())
+
+
+@pytest.mark.parametrize(
+    "sources", [["photos"], ["photos/a.jpg"], ["photos/*.jpg", "other/x.jpg"], ["l.txt", "photos"]]
+)
+def test_a_mask_s_path_does_not_depend_on_what_is_given_with_it(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str]
+) -> None:
+    for name in ("photos/a.jpg", "other/x.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "l.txt").write_text("other/x.jpg\n")
+    monkeypatch.chdir(tmp_path)
+    where = {"out": services.settings.out, "spec": Spec(model="m"), "execution": Execution()}
+    for root, expected in (
+        (None, "photos/a.jpg"),
+        ("photos", "a.jpg"),
+        (str(tmp_path.parent), f"{tmp_path.name}/photos/a.jpg"),
+    ):
+        record = submit(services, sources, root=root, **where)
+        found = read_references(services.store(services.settings.out), record.job, 0)
+        [key] = [each.mask_key for each in found if each.uri.endswith("photos/a.jpg")]
+        assert key == f"masks/{expected}.png"
+
+
+def test_a_list_in_the_store_and_one_at_a_web_address_are_read(
+    services: Services, store: Store, tmp_path: Path, web_folder: str
+) -> None:
+    store.put("lists/l.csv", b"name;url\nx;../img/a.jpg\ny;http://host/b.jpg\n")
+    (tmp_path / "l.ndjson.gz").write_bytes(gzip.compress(b'{"url": "c.jpg"}\n'))
+    record = submit(
+        services,
+        [f"{services.settings.out}/lists/l.csv", f"{web_folder}/l.ndjson.gz"],
+        out=services.settings.out,
+        spec=Spec(model="m"),
+        execution=Execution(),
+    )
+    found = [each.uri for each in read_references(store, record.job, 0)]
+    assert found == [f"{services.settings.out}/img/a.jpg", "http://host/b.jpg", f"{web_folder}/c.jpg"]
+
+
+@pytest.fixture
+def web_folder(tmp_path: Path) -> Iterator[str]:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

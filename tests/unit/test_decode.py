@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, NotAnImage
 from maskmill.images.decode import FORMATS, decode, register_formats
-from maskmill.images.sources import IMAGE_EXTENSIONS
+from maskmill.images.kinds import IMAGE_EXTENSIONS
 
 LIMIT = 10_000_000
 SIZE = (37, 23)

@@ -292,7 +292,7 @@ def test_an_unused_fetcher_may_travel_to_another_process(server: Server) -> None
 @pytest.mark.parametrize(
     "uri",
     [
-        *("ftp://h/a.jpg", "data:image/png;base64,AAAA", "gs://b/k", "s3://b/k", "cat", ""),
+        *("ftp://h/a.jpg", "data:image/png;base64,*", "gs://b/k", "s3://b/k", "cat", ""),
         *("http://", "http:///x", "http://[::1/x", f"http://{'a' * 70}.org/", "http://h:x/", "http://h\n/x"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from maskmill.addresses import without_query
+from maskmill.addresses import identity, without_query
 from maskmill.storage import keys
 
 unhurried = settings(deadline=None)  # the tests' machine may be busy
@@ -32,6 +32,15 @@ long_parts = st.integers(150, 220).flatmap(lambda n: st.sampled_from("aé漢😀
 long_paths = st.lists(long_parts, min_size=4, max_size=12).map(lambda parts: "/" + "/".join(parts))
 
 
+schemes_inside = st.sampled_from(["zip", "tar", "parquet"])
+containers = st.builds("{}{}".format, paths | urls, st.sampled_from(["", ".zip", ".tar", ".parquet", "!/a.zip"]))
+members = st.lists(url_parts, min_size=1, max_size=3).map("/".join)
+insides = st.builds("{}://{}::{}".format, schemes_inside, members, containers)
+behind_marks = st.builds("{}!/{}".format, paths | urls, members)
+data = st.sampled_from(["data:,a", "data:,b", "data:image/png;base64,AAAA", "/data/image_~0123456789abcdef"])
+others = insides | behind_marks | data
+
+
 def lookalikes(names: list[str]) -> list[str]:
     """References whose mirrored paths look alike: local with and without the folder `a`, and as addresses."""
     path, (first, *rest) = "/".join(names), names
@@ -47,11 +56,15 @@ def lookalikes(names: list[str]) -> list[str]:
 def assert_unique(uris: set[str], base: str | None) -> None:
     owners: dict[str, str] = {}
     for uri in uris:
-        assert owners.setdefault(keys.mask(uri, base), uri) == uri
+        assert owners.setdefault(keys.mask(uri, base), identity(uri)) == identity(uri)
 
 
 @unhurried
-@given(st.sets(paths | urls, min_size=2, max_size=8), bases)
+@given(st.sets(paths | urls | others, min_size=2, max_size=8), bases)
+@example({"/a/x.zip!/b.jpg", "zip://b.jpg::/a/x.zip", "tar://b.jpg::/a/x.zip"}, "/a")
+@example({"zip://b.zip!/c.jpg::/a/x.zip", "zip://c.jpg::/a/x.zip!/b.zip"}, "/a")
+@example({"s3://b/x.zip!/c.jpg", "zip://c.jpg::s3://b/x.zip"}, "/a")
+@example({"zip://../c.jpg::/a/x.zip", "zip://_/c.jpg::/a/x.zip"}, "/a")
 def test_different_references_never_share_a_mask_key(uris: set[str], base: str | None) -> None:
     assert_unique(uris, base)
 
@@ -105,8 +118,11 @@ def test_a_reference_always_gets_the_same_key(uri: str, base: str | None) -> Non
 
 
 @unhurried
-@given(paths | urls | long_paths, bases)
+@given(paths | urls | long_paths | others, bases)
 @example("http://h/a/../../../etc/passwd", None)
+@example("zip://../../../etc/passwd::/a/x.zip", "/a")
+@example("tar:///etc/passwd::/a/x.tar", "/a")
+@example("zip://a\\..\\b.jpg::/a/x.zip", "/a")
 @example("s3://b//a/./b//", None)
 @example("http://h/a\r\nb\x00c\x7fd\u202ee", None)
 @example("/" + "/".join(["...x"] * 300), "/")
@@ -144,7 +160,7 @@ edge_uris = st.builds("{}{}".format, st.sampled_from(["/", "http://", "s3://", "
 
 
 @unhurried
-@given(paths | urls | long_paths | edge_uris, bases)
+@given(paths | urls | long_paths | edge_uris | others, bases)
 @example("/" + "x" * 180, "/")
 @example("/" + "x" * 181, "/")
 @example("/" + "/".join(["x" * 175] * 5), "/")
@@ -174,6 +190,9 @@ def test_a_plain_reference_gets_the_key_that_the_long_way_gives(uri: str, base: 
         ("/photos/cat.jpg", "/", "masks/photos/cat.jpg.png"),
         ("s3://bucket/2026/cat.jpg", "/home/me", "masks/s3/bucket/2026/cat.jpg.png"),
         ("https://example.org/a/cat.jpg", None, "masks/https/example.org/a/cat.jpg.png"),
+        ("zip://2026/cat.jpg::/home/me/photos.zip", "/home/me", "masks/photos.zip!/2026/cat.jpg.png"),
+        ("tar://cat.jpg::/data/photos.tar", "/home/me", "masks/file/data/photos.tar!/cat.jpg.png"),
+        ("parquet://image/17::/home/me/train.parquet", "/home/me", "masks/train.parquet!/image/17.png"),
     ],
 )
 def test_a_plain_image_is_mirrored(uri: str, base: str | None, key: str) -> None:
@@ -184,6 +203,51 @@ def test_an_odd_name_stays_recognisable_and_gets_a_hash() -> None:
     key = keys.mask("https://example.org/cat.jpg?size=large", None)
     assert key.startswith("masks/https/example.org/cat.jpg~")
     assert len(key.rpartition("~")[2]) == 16 + len(".png")
+
+
+# An address that is signed anew is that of the same image
+
+HOST = "https://host/a.jpg"
+SIGNATURES = {
+    "aws": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=k%2F{n}&X-Amz-Date=2026112{n}T0Z&X-Amz-Expires=60"
+    "&X-Amz-SignedHeaders=host&X-Amz-Security-Token=t{n}&X-Amz-Signature={n}",
+    "aws2": "AWSAccessKeyId=k&Expires={n}&Signature={n}%3D",
+    "google": "X-Goog-Algorithm=a&X-Goog-Credential=c{n}&X-Goog-Date={n}&x-goog-signature={n}",
+    "cloudfront": "Policy={n}&Signature={n}&Key-Pair-Id=K{n}",
+    "azure": "sv=2026-01-0{n}&st={n}&se={n}&sr=b&sp=r&sig={n}%2B",
+    "aliyun": "OSSAccessKeyId=k&Expires={n}&Signature={n}",
+    "tencent": "q-sign-algorithm=sha1&q-ak=k&q-sign-time={n}&q-signature={n}",
+}
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_a_new_signature_changes_no_key(kind: str) -> None:
+    one, other = (SIGNATURES[kind].format(n=n) for n in (1, 2))
+    assert identity(f"{HOST}?{one}") == identity(f"{HOST}?{other}") == HOST
+    assert keys.mask(f"{HOST}?{one}") == keys.mask(HOST) == "masks/https/host/a.jpg.png"
+    assert identity(f"{HOST}?versionId=7&{one}&w=9#f") == f"{HOST}?versionId=7&w=9#f"
+    assert keys.mask(f"{HOST}?versionId=7&{one}") == keys.mask(f"{HOST}?{other}&versionId=7")
+    assert keys.mask(f"{HOST}?versionId=8&{one}") != keys.mask(f"{HOST}?versionId=7&{one}")
+
+
+@pytest.mark.parametrize(
+    "query", ["Signature=Monet&page=1", "sig=abc&id=5", "Expires=never", "policy=open", "se=1&sp=2", "sv=3", "a=b&&c"]
+)
+def test_parameters_that_only_look_like_a_signature_stay(query: str) -> None:
+    assert keys.mask(f"{HOST}?{query}") != keys.mask(HOST)
+    assert identity(f"{HOST}?{query}") == f"{HOST}?{query.replace('&&', '&')}"
+
+
+def test_a_new_password_is_that_of_the_same_image_and_another_user_is_not() -> None:
+    assert identity("https://me:old@host/a.jpg") == identity("https://me:new@host/a.jpg") == "https://me@host/a.jpg"
+    assert keys.mask("https://me:old@host/a.jpg") != keys.mask("https://you:old@host/a.jpg")
+
+
+@pytest.mark.parametrize(
+    "uri", ["/a.jpg?X-Amz-Signature=1", "s3://b/k?X-Amz-Signature=1", "zip://a?sig=1&sv=2::/x.zip"]
+)
+def test_what_is_no_web_address_is_its_own_identity(uri: str) -> None:
+    assert identity(uri) == uri
 
 
 # Keys of a job

@@ -1,35 +1,27 @@
 from __future__ import annotations
 
-import io
-import json
 import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from maskmill.errors import ObjectForbidden, SourceError
-from maskmill.images import sources
+from maskmill.images import references, sources
+from maskmill.images.entries import LeftOut, Reason
+from maskmill.images.sources import Reach
+from tests.unit.expanding import entries, expand, left_out, no_list, no_objects, unlisted
 
-
-def no_objects(uri: str) -> Iterator[str]:
-    yield from ()
-
-
-def expand(*names: str | Path, **options: Any) -> list[str]:
-    return list(sources.expand([str(name) for name in names], **{"list_objects": no_objects} | options))
+JPEG = b"\xff\xd8\xff\xe0"
 
 
 def make(folder: Path, *names: str) -> list[str]:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        path.write_bytes(JPEG)
     return [str(folder / name) for name in names]
 
 
@@ -65,14 +57,17 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     assert expand(tmp_path / "data") == [images[0], str(tmp_path / "data/b/2.jpg")]
 
 
-@pytest.mark.parametrize(
-    ("name", "complaint"),
-    [("missing", "no such file or folder"), ("empty", "has no images"), ("*.jpg", "matches no image")],
-)
-def test_a_local_source_that_names_nothing_is_an_error(tmp_path: Path, name: str, complaint: str) -> None:
-    make(tmp_path, "empty/readme.md")
-    with pytest.raises(SourceError, match=complaint):
-        expand(tmp_path / name)
+def test_a_local_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such file or folder"):
+        expand(tmp_path / "missing")
+
+
+def test_a_source_without_anything_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("# only a comment\n\n")
+    (tmp_path / "empty.csv").write_text("url\n")
+    names = [str(tmp_path / name) for name in ("empty", "empty.txt", "empty.csv", "*.jpg")]
+    assert entries(*names) == [LeftOut(Reason.EMPTY, name) for name in names]
 
 
 def test_an_empty_source_is_not_the_current_directory() -> None:
@@ -80,21 +75,115 @@ def test_an_empty_source_is_not_the_current_directory() -> None:
         expand("")
 
 
-def test_a_name_that_is_not_utf8_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_an_entry_that_names_it(tmp_path: Path) -> None:
+    good = make(tmp_path, "a.jpg", "z.jpg")
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"")
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.doc")).write_bytes(b"")
     except OSError:
         pytest.skip("this file system takes only UTF-8 names")
-    with pytest.raises(SourceError, match=r"caf\\udce9.jpg' is not UTF-8: rename it"):
-        expand(tmp_path)
+    assert expand(tmp_path) == good
+    assert unlisted(tmp_path) == {f"{tmp_path}/caf\\xe9.jpg": "the name is not UTF-8: rename the file"}
+    assert left_out(tmp_path) == {"not_an_image_name": [f"{tmp_path}/caf\\xe9.doc"]}
 
 
 def test_sources_come_one_after_the_other(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
-    stream = sources.expand([str(tmp_path), "ftp://host/b.jpg"], list_objects=no_objects)
+    stream = sources.expand([str(tmp_path), "ftp://host/b.jpg"], reach=Reach(no_objects, no_list))
     assert next(stream) == str(tmp_path / "a.jpg")
     with pytest.raises(SourceError, match="ftp"):
         next(stream)
+
+
+# What is left out, and what cannot be listed
+
+
+def test_each_entry_of_a_folder_is_a_reference_or_left_out_for_a_reason(tmp_path: Path) -> None:
+    make(tmp_path, "a.HEIC", "b.heif", "c.jxl", "noextension", "d.jpg", "notes.txt", ".hidden.jpg", ".git/deep/x.png")
+    assert [Path(uri).name for uri in expand(tmp_path)] == ["a.HEIC", "b.heif", "c.jxl", "d.jpg"]
+    assert left_out(tmp_path) == {
+        "hidden": [str(tmp_path / ".hidden.jpg"), str(tmp_path / ".git")],
+        "not_an_image_name": [str(tmp_path / "noextension"), str(tmp_path / "notes.txt")],
+    }
+
+
+def test_all_files_are_taken_when_they_are_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "b/noextension", "a.jpg", ".hidden.jpg", ".git/x.pack")
+    taken = entries(tmp_path, all_files=True)
+    assert sorted(taken) == sorted(str(path) for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_links_that_lead_nowhere_cost_only_themselves(tmp_path: Path) -> None:
+    good = make(tmp_path, "z.jpg")
+    for name, target in (("loop", "loop"), ("loop.jpg", "loop.jpg"), ("dangling.jpg", "gone"), ("ring", "ring/x")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+    assert expand(tmp_path) == [str(tmp_path / name) for name in ("dangling.jpg", "loop.jpg")] + good
+    assert left_out(tmp_path) == {"not_an_image_name": [str(tmp_path / "loop"), str(tmp_path / "ring")]}
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Whoever runs the tests may be root, who reads everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.jpg", "*", "*/*.jpg"])
+def test_a_folder_that_may_not_be_read_costs_only_itself(pattern: str) -> None:
+    with as_somebody_else(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        good = make(folder, "a/1.jpg", "c/2.jpg")
+        make(folder, "b/3.jpg")
+        (folder / "b").chmod(0o000)
+        try:
+            assert expand(folder / pattern) == good
+            assert unlisted(folder / pattern) == {f"{name}/b": "the folder cannot be read: Permission denied"}
+        finally:
+            (folder / "b").chmod(0o755)
+
+
+def test_results_of_maskmill_below_a_folder_are_left_out(tmp_path: Path) -> None:
+    photos = make(tmp_path, "photos/a.jpg", "photos/results/b.jpg", "photos/masks/c.jpg")
+    own = make(tmp_path, "photos/results/masks/a.jpg.png", "photos/results/job.json", "photos/results/metadata.jsonl")
+    own += make(tmp_path, "photos/results/contact-sheet.png", "photos/results/masks/deep/b.png")
+    own += make(tmp_path, "photos/out/masks/job.json", "photos/out/masks/metadata.jsonl", "photos/out/masks/d/x.png")
+    assert sorted(expand(tmp_path / "photos")) == sorted(photos)
+    assert sorted(left_out(tmp_path / "photos")["own_result"]) == sorted(own)
+
+
+def test_a_named_file_that_is_neither_a_list_nor_an_image_is_left_out_as_that(tmp_path: Path) -> None:
+    (tmp_path / "letter.docx").write_bytes(b"PK\x03\x04 a word processor's")
+    (tmp_path / "noext").write_text("img/a.jpg\n")
+    (tmp_path / "photos.tar.gz").write_bytes(b"\x1f\x8b")
+    names = [str(tmp_path / name) for name in ("letter.docx", "noext", "photos.tar.gz")]
+    assert entries(*names) == [LeftOut(Reason.UNKNOWN_KIND, name) for name in names]
+    assert expand(*names, all_files=True) == names
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a",
+        b"II*\0",
+        b"MM\0*",
+        b"RIFF\0\0\0\0WEBP",
+        b"\0\0\0\x18ftypheic",
+        b"\0\0\0\x1cftypavif",
+        b"\xff\x0a",
+        b"P5\n2 2",
+        b"\0\0\0\x0cjP  \r\n\x87\n",
+    ],
+)
+def test_a_named_file_without_an_extension_is_an_image_if_it_begins_like_one(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "scan").write_bytes(head)
+    assert expand(tmp_path / "scan") == [str(tmp_path / "scan")]
 
 
 # Globs
@@ -117,8 +206,20 @@ def test_two_stars_match_at_any_depth(tmp_path: Path) -> None:
 
 def test_a_glob_takes_other_files_only_if_it_spells_their_extension(tmp_path: Path) -> None:
     make(tmp_path, "1.jpg", "2.dat")
+    (tmp_path / "3.txt").write_text("a.jpg\n")
     assert expand(tmp_path / "*") == [str(tmp_path / "1.jpg")]
+    assert left_out(tmp_path / "*") == {"not_an_image_name": [str(tmp_path / "2.dat"), str(tmp_path / "3.txt")]}
+    assert expand(tmp_path / "*", all_files=True) == [str(tmp_path / name) for name in ("1.jpg", "2.dat", "3.txt")]
     assert expand(tmp_path / "*.dat") == [str(tmp_path / "2.dat")]
+    assert expand(tmp_path / "*.txt") == [str(tmp_path / "a.jpg")]
+
+
+def test_a_broken_list_among_those_that_a_glob_matches_costs_only_itself(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("url\nhttp://h/1\n")
+    (tmp_path / "2.csv").write_text("name\nx\n")
+    (tmp_path / "3.csv").write_text("url\nhttp://h/3\n")
+    assert expand(tmp_path / "*.csv") == ["http://h/1", "http://h/3"]
+    assert list(unlisted(tmp_path / "*.csv")) == [str(tmp_path / "2.csv")]
 
 
 def test_a_folder_that_a_glob_matches_is_taken_with_all_below(tmp_path: Path) -> None:
@@ -141,24 +242,6 @@ def test_addresses_are_unchanged() -> None:
     assert expand(*addresses) == addresses
 
 
-@pytest.mark.parametrize("prefix", ["s3://bucket", "s3://bucket/", "s3://bucket/a/"])
-def test_an_s3_prefix_gives_the_images_below_it(prefix: str) -> None:
-    asked = []
-
-    def list_objects(uri: str) -> Iterator[str]:
-        asked.append(uri)
-        yield from ("s3://bucket/a/1.JPG", "s3://bucket/a/labels.json", "s3://bucket/a/")
-
-    assert expand(prefix, list_objects=list_objects) == ["s3://bucket/a/1.JPG"]
-    assert asked == [prefix]
-
-
-@pytest.mark.parametrize("prefix", ["s3://bucket/none/", "s3://", "s3:///key"])
-def test_an_s3_prefix_that_names_nothing_is_an_error(prefix: str) -> None:
-    with pytest.raises(SourceError, match="s3://"):
-        expand(prefix)
-
-
 def test_what_the_object_store_refuses_is_passed_on() -> None:
     def list_objects(uri: str) -> Iterator[str]:
         raise ObjectForbidden("denied")
@@ -168,131 +251,10 @@ def test_what_the_object_store_refuses_is_passed_on() -> None:
         expand("s3://bucket/", list_objects=list_objects)
 
 
-# Lists
-
-
-def test_a_text_list_has_one_reference_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "images.txt"
-    lines = [
-        "\ufeff# comment",
-        "\r",
-        "sub/cat.jpg\r",
-        " /abs/dog.png ",
-        "https://h/a#b",
-        f"file://{tmp_path}/x%20y.png",
-    ]
-    path.write_text("\n".join(lines))
-    assert expand(path) == [
-        str(tmp_path / "sub/cat.jpg"),
-        "/abs/dog.png",
-        "https://h/a#b",
-        str(tmp_path / "x y.png"),
-    ]
-
-
-def test_a_line_of_an_unknown_scheme_is_left_to_the_report(tmp_path: Path) -> None:
-    (tmp_path / "l.txt").write_text("ftp://host/a.jpg\n")
-    assert expand(tmp_path / "l.txt") == ["ftp://host/a.jpg"]
-
-
-def test_standard_input_is_read_against_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    stdin = io.StringIO("cat.jpg\n# no\nhttp://h/x\n")
-    assert expand("-", stdin=stdin) == [str(tmp_path / "cat.jpg"), "http://h/x"]
-    with pytest.raises(SourceError, match="standard input is empty"):
-        expand("-", stdin=io.StringIO("\n"))
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:
-    if path.suffix == ".csv":
-        lines = [",".join(rows[0]), *(",".join(str(cell) for cell in row.values()) for row in rows)]
-        path.write_text("\n".join(lines) + "\n")
-    elif path.suffix == ".jsonl":
-        path.write_text("\n\n".join(map(json.dumps, rows)))
-    else:
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    return path
-
-
-TABLES = pytest.mark.parametrize("extension", [".csv", ".jsonl", ".parquet"])
-
-
-@TABLES
-def test_a_table_is_read_by_the_first_known_column(tmp_path: Path, extension: str) -> None:
-    rows = [{"id": 1, "path": "/no", "URL": "http://h/1"}, {"id": 2, "path": "/no", "URL": "http://h/2"}]
-    assert expand(write_table(tmp_path / f"list{extension}", rows)) == ["http://h/1", "http://h/2"]
-
-
-@TABLES
-def test_a_table_is_read_by_the_named_column(tmp_path: Path, extension: str) -> None:
-    rows = [{"url": "http://h/1", "scene": "a.tif"}, {"url": "http://h/1", "scene": ""}]
-    path = write_table(tmp_path / f"list{extension}", rows)
-    assert expand(path, column="scene") == [str(tmp_path / "a.tif")]
-
-
-@TABLES
-@pytest.mark.parametrize("column", [None, "picture"])
-def test_a_missing_column_is_an_error_that_names_those_found(
-    tmp_path: Path, extension: str, column: str | None
-) -> None:
-    path = write_table(tmp_path / f"list{extension}", [{"id": "1", "scene": "a.tif"}])
-    with pytest.raises(SourceError, match="id, scene"):
-        expand(path, column=column)
-
-
-@pytest.mark.parametrize("extension", [".jsonl", ".parquet"])
-def test_a_column_that_holds_no_text_is_an_error(tmp_path: Path, extension: str) -> None:
-    path = write_table(tmp_path / f"list{extension}", [{"image": {"bytes": "x"}}])
-    with pytest.raises(SourceError, match="no text in column 'image'"):
-        expand(path)
-
-
-def test_a_json_row_without_the_column_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="row 2"):
-        expand(write_table(tmp_path / "l.jsonl", [{"url": "http://h/1"}, {"other": "x"}]))
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("empty.txt", b""),
-        ("comments.txt", b"# only\n\n"),
-        ("binary.txt", b"\xff\xfe\x00\n"),
-        ("header.csv", b"url\n"),
-        ("long.csv", b"url\n" + b"x" * 200_000 + b"\n"),
-        ("broken.jsonl", b'{"url": '),
-        ("number.jsonl", b"5\n"),
-        ("broken.parquet", b"PAR1 not really"),
-    ],
-)
-def test_an_empty_or_broken_list_is_an_error_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match=name) as caught:
-        expand(tmp_path / name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_long_list_keeps_memory_flat(tmp_path: Path) -> None:
-    with (tmp_path / "list.txt").open("w") as file:
-        file.writelines(f"some/longer/path/{i:09d}.jpg\n" for i in range(300_000))
-    program = (
-        "import psutil, sys; from maskmill.images import sources; rss = psutil.Process().memory_info\n"
-        "before = rss().rss; stream = sources.expand(sys.argv[1:], list_objects=None)\n"
-        "print(sum(1 for _ in stream), (rss().rss - before) // 2**20)"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "list.txt")]
-    count, grown_mib = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
-    assert count == "300000"
-    assert int(grown_mib) < 30
-
-
-def test_a_long_parquet_list_is_read_in_batches(tmp_path: Path) -> None:
-    urls = [f"https://images.example.org/some/longer/path/{i:09d}.jpg" for i in range(200_000)]
-    pq.write_table(pa.table({"url": urls, "text": urls}), tmp_path / "list.parquet", row_group_size=50_000)
-    before, most = pa.total_allocated_bytes(), 0
-    for _ in sources.expand([str(tmp_path / "list.parquet")], list_objects=no_objects):
-        most = max(most, pa.total_allocated_bytes() - before)
-    assert 0 < most < 8 * 2**20
+@pytest.mark.parametrize("source", ["s3://", "s3:///key", "ftp://h/a.jpg", "file://elsewhere/a.jpg"])
+def test_an_address_that_can_be_no_source_is_an_error(source: str) -> None:
+    with pytest.raises(SourceError, match=source[:5]):
+        sources.check(source)
 
 
 # Descriptions
@@ -300,33 +262,16 @@ def test_a_long_parquet_list_is_read_in_batches(tmp_path: Path) -> None:
 
 def test_describe_gives_absolute_paths_and_unchanged_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert sources.describe("photos/") == str(tmp_path / "photos")
-    assert sources.describe("photos/**/*.jpg") == str(tmp_path / "photos/**/*.jpg")
-    assert sources.describe("file:///data/a%20b.jpg") == "/data/a b.jpg"
+    assert references.describe("photos/") == str(tmp_path / "photos")
+    assert references.describe("photos/**/*.jpg") == str(tmp_path / "photos/**/*.jpg")
+    assert references.describe("file:///data/a%20b.jpg") == "/data/a b.jpg"
     for unchanged in ("https://h/a?b#c", "s3://bucket/prefix/", "-"):
-        assert sources.describe(unchanged) == unchanged
+        assert references.describe(unchanged) == unchanged
 
 
-@pytest.mark.parametrize(
-    ("names", "base"),
-    [
-        (["photos"], ""),
-        (["photos/cat.jpg"], "photos"),
-        (["photos/2026/*.jpg"], "photos"),
-        (["photos/**/x/*.jpg"], ""),
-        (["lists/images.csv"], "lists"),
-        (["photos/cat.jpg", "photos/2026"], "photos"),
-        (["photos/cat.jpg", "https://h/a.jpg", "lists/images.csv"], ""),
-        (["-"], ""),
-    ],
-)
-def test_local_base_is_the_common_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], base: str
-) -> None:
-    make(tmp_path, "photos/cat.jpg", "photos/2026/dog.jpg", "lists/images.csv")
-    monkeypatch.chdir(tmp_path)
-    assert sources.local_base(names) == str(tmp_path / base)
-
-
-def test_local_base_is_none_without_a_local_source() -> None:
-    assert sources.local_base(["https://h/a.jpg", "s3://b/c/"]) is None
+def test_only_one_folder_or_prefix_alone_cannot_give_an_image_twice(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    assert sources.never_repeats([str(tmp_path)])
+    assert sources.never_repeats(["s3://b/prefix/"])
+    for names in ([str(tmp_path)] * 2, [str(tmp_path / "*")], [str(tmp_path / "l.txt")], ["s3://b/*/"], ["-"], []):
+        assert not sources.never_repeats(names)

@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from maskmill.schema import JobStatus
+    from maskmill.schema import JobRecord, JobStatus
     from maskmill_producer.local.bench import BenchResult
     from maskmill_producer.local.mirror import Mirrored
 
@@ -145,6 +145,24 @@ def summary(status: JobStatus) -> Text:
     )
 
 
+def remark_left_out(record: JobRecord) -> None:
+    """What was found and is not submitted, by reason, with an example of each."""
+    from maskmill.jobs.intake import in_words
+
+    if record.left_out:
+        remark(f"{record.found:,} found; left out: {in_words(record.left_out, record.left_out_examples)}")
+
+
+def found_line(status: JobStatus) -> str:
+    """The account from the sources to the job."""
+    from maskmill.jobs.intake import in_words
+
+    left_out = sum(status.left_out.values())
+    return (
+        f"{status.found:,} found = {status.submitted:,} submitted + {left_out:,} left out: {in_words(status.left_out)}"
+    )
+
+
 def jobs_table(statuses: list[JobStatus]) -> Table:
     """All jobs, a row each."""
     table = Table(box=None, pad_edge=False)
@@ -203,6 +221,8 @@ def status_json(status: JobStatus) -> dict[str, Any]:
 def print_end(status: JobStatus) -> None:
     """The account, and for each code how many images failed, or have a mask and a warning, and one of them."""
     console.print(summary(status), soft_wrap=True)
+    if status.left_out:
+        say(found_line(status))
     if status.reason:
         say(status.reason)
     if status.trouble:

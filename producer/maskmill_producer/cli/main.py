@@ -63,6 +63,9 @@ def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for masks, metadata and contact sheet.")],
     parameters: PipelineParameters,
     column: options.Column = None,
+    root: options.Root = None,
+    all_files: options.AllFiles = False,
+    strict: options.Strict = False,
     device: options.Device = "auto",
     devices: options.Devices = "",
     workers_per_device: options.WorkersPerDevice = None,
@@ -79,12 +82,14 @@ def run(
     store keeps the last run's masks too, so that the next run makes only those that are missing; `maskmill servers
     purge` deletes them.
     """
-    from maskmill_producer.local.run import Events, Plan, worker_options
+    from maskmill_producer.local.plan import Plan, Selection
+    from maskmill_producer.local.run import Events, worker_options
     from maskmill_producer.local.run import run as run_plan
 
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
+        selection = Selection(tuple(sources), column, root or ".", all_files, strict)
         workers = worker_options(device, devices, workers_per_device)
-        plan = Plan(tuple(sources), column, parameters, out, workers, max_image_pixels)
+        plan = Plan(selection, parameters, out, workers, max_image_pixels)
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
             result = run_plan(plan, Events(_step(json), _say_submitted(json), show))
         _print_run(result, out, json)
@@ -113,8 +118,9 @@ def _step(json: bool) -> Callable[[str], None]:
 def _say_submitted(json: bool) -> Callable[[Job, bool], None]:
     def say(job: Job, resumed: bool) -> None:
         if not json:
-            what = "continuing" if resumed else "submitted"
-            display.remark(f"{what} job {job.id}: {job.record().images:,} images")
+            record = job.record()
+            display.remark(f"{'continuing' if resumed else 'submitted'} job {job.id}: {record.images:,} images")
+            display.remark_left_out(record)
 
     return say
 
@@ -153,6 +159,9 @@ def submit(
     parameters: PipelineParameters,
     out: options.Out = None,
     column: options.Column = None,
+    root: options.Root = None,
+    all_files: options.AllFiles = False,
+    strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
     """Queue a job for the workers and print its id.
@@ -161,13 +170,24 @@ def submit(
     Local paths must be readable by the workers too.
     """
     with failing_plainly(json):
-        job = jobs_cli.client().submit(sources, out=out, column=column, stdin=sys.stdin, **parameters)
+        job = jobs_cli.client().submit(
+            sources,
+            out=out,
+            column=column,
+            root=root,
+            all_files=all_files,
+            strict=strict,
+            stdin=sys.stdin,
+            **parameters,
+        )
         record = job.record()
         if json:
-            display.print_json({"job": job.id, "out": job.out, "images": record.images, "shards": record.shards})
+            account = {"found": record.found, "images": record.images, "left_out": record.left_out}
+            display.print_json({"job": job.id, "out": job.out, **account, "shards": record.shards})
         else:
             display.say(job.id)
             display.remark(f"{record.images:,} images to {job.out}; follow with: maskmill watch {job.id}")
+            display.remark_left_out(record)
 
 
 jobs_cli.add_commands(app)

@@ -14,20 +14,63 @@ from maskmill.parameters import PipelineParameters
 
 PIPELINE = "What changes the masks"
 EXECUTION = "What changes the speed"
+TAKEN = "Which images"
 
 Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE…",
-        help="File, folder, glob, http(s):// image, s3://bucket/prefix/, list file (.txt .csv .jsonl .parquet) "
-        "or - for standard input.",
+        help="File, folder, glob, .zip or .tar, http(s):// image, s3://bucket/prefix/, list (.txt .csv .tsv .jsonl "
+        ".json .parquet, also .gz and at an address) or - for standard input. A line of a .txt list that starts with # "
+        "is a comment: write ./#1.jpg for a file of that name.",
         show_default=False,
     ),
 ]
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show whole addresses, with their passwords and signatures.")]
 Column = Annotated[
     str | None,
-    typer.Option(help="Column of list files that holds the references.", show_default="uri, url, image, path…"),
+    typer.Option(
+        help="Column of tables and JSON lists that holds the references. Lines with # before a table's header are "
+        "comments.",
+        show_default="uri, url, image, path…",
+        rich_help_panel=TAKEN,
+    ),
+]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Masks of local images mirror their paths below this folder: photos/a.jpg gets masks/photos/a.jpg.png.",
+        show_default="the current directory",
+        rich_help_panel=TAKEN,
+    ),
+]
+AllFiles = Annotated[
+    bool,
+    typer.Option(
+        "--all-files",
+        help="Take hidden files, too, and those that are not images by their names.",
+        show_default="they are left out and counted",
+        rich_help_panel=TAKEN,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse the job if anything that was found is left out, duplicates included.",
+        show_default="it is counted",
+        rich_help_panel=TAKEN,
+    ),
+]
+Anonymous = Annotated[
+    bool | None,
+    typer.Option(
+        "--anonymous",
+        help="Read s3:// images without credentials, as of public buckets.",
+        show_default="with those of the settings",
+        rich_help_panel=TAKEN,
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -193,6 +236,7 @@ PARAMETERS: dict[str, Any] = {
     "timeout": Timeout,
     "deterministic": Deterministic,
     "overwrite": Overwrite,
+    "anonymous": Anonymous,
     "priority": Priority,
     "max_failures": MaxFailures,
 }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -15,14 +14,13 @@ from pathlib import Path
 import structlog
 
 from maskmill import parameters
-from maskmill.addresses import Address
 from maskmill.client import Client
-from maskmill.errors import MaskmillError, UsageError
-from maskmill.images import sources
+from maskmill.errors import MaskmillError
 from maskmill.images.decode import decode
 from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.job import Job
+from maskmill.jobs.intake import check_strict
 from maskmill.jobs.lifecycle import prune
 from maskmill.parameters import PipelineParameters
 from maskmill.result import Result
@@ -30,7 +28,8 @@ from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
 from maskmill.storage.store import ObjectReader
 from maskmill_producer import embedded
-from maskmill_producer.local.mirror import Mirrored, check_replaceable, mirror
+from maskmill_producer.local.mirror import Mirrored, mirror
+from maskmill_producer.local.plan import Plan
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
 from maskmill_producer.report.contact_sheet import Panel, write_contact_sheet
 
@@ -40,48 +39,6 @@ DRAIN_SECONDS = 2.0
 """Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
 
 SHEET_IMAGES = 24
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was asked for: sources, parameters as the pipeline names them, target folder, the worker's options."""
-
-    source_names: tuple[str, ...]
-    column: str | None
-    parameters: PipelineParameters
-    folder: Path
-    worker_options: tuple[str, ...]
-    max_image_pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work before any server is started."""
-        if "://" in str(self.folder):
-            raise UsageError("run writes to a local folder: for an s3:// prefix use `maskmill submit`")
-        if "-" in self.source_names:
-            raise UsageError("run cannot be continued from standard input: write the list to a .txt file")
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"--out {self.folder} is a file: name a folder")
-        parameters.parse(**self.parameters)
-        check_replaceable(self.folder, self.described_sources)
-
-    @property
-    def prefix(self) -> str:
-        """Output prefix in the embedded store: the folder's name and a hash of its path."""
-        digest = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]
-        return f"{self.folder.resolve().name or 'out'}-{digest}"
-
-    @property
-    def described_sources(self) -> tuple[Address, ...]:
-        """The sources as the job's record has them."""
-        return tuple(Address(sources.describe(name)) for name in self.source_names)
-
-    @property
-    def queue(self) -> str:
-        """A queue of its own for each command line, so that two runs do not wait for each other's images."""
-        spec, execution = parameters.parse(**self.parameters)
-        texts = (self.prefix, spec.fingerprint(), execution.model_dump_json(), str(self.column))
-        text = "\n".join((*texts, *(source.reveal() for source in self.described_sources)))
-        return f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -148,17 +105,20 @@ def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
 
     A job's record hides the secrets of its sources. The plan's queue is named by them, too, and knows its jobs.
     """
-    wanted = (plan.described_sources, plan.column, *parameters.parse(**plan.parameters))
-    hides = any(source != source.reveal() for source in plan.described_sources)
+    selection = plan.selection
+    wanted = (selection.described, *parameters.parse(**plan.parameters))
+    hides = any(source != source.reveal() for source in selection.sources)
     for record in client.unfinished(client.settings.out):
-        found = (record.sources, record.column, record.spec, record.execution)
+        found = (selection.of(record), record.spec, record.execution)
         if found == wanted and (not hides or client.services.ledger.inspect(record.job)):
+            if selection.strict:
+                check_strict(record.left_out, record.left_out_examples)
             job = Job(record.job, client.settings.out, client.services)
             job.resume()
             return job, True
-    return client.submit(
-        plan.source_names, column=plan.column, exclude=str(plan.folder.absolute()), **plan.parameters
-    ), False
+    taken = asdict(selection) | {"sources": selection.source_names, "exclude": str(plan.folder.absolute())}
+    del taken["source_names"]
+    return client.submit(**taken, **plan.parameters), False
 
 
 def wait(job: Job, worker: WorkerProcess, show: Callable[[JobStatus], None]) -> None:
@@ -213,7 +173,7 @@ def worker_options(device: str, devices: str, workers_per_device: int | None) ->
 def panels(job: Job) -> Iterator[Panel]:
     """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
     settings, scale = job.services.settings, job.record().spec.scale
-    limits, read_object = FetchLimits(max_bytes=settings.max_image_bytes), ObjectReader(settings.source_s3)
+    limits, read_object = FetchLimits(max_bytes=settings.max_image_bytes), ObjectReader(settings.source_store)
     fetcher = Fetcher(limits, read_object, manners=Manners.of(settings))
     for result in islice(job.results(reveal=True), SHEET_IMAGES):
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from maskmill.errors import ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
+from maskmill.errors import EntryUnlisted, ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.images.decode import decode, register_formats
 from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.images.manners import Manners
@@ -36,7 +36,7 @@ class Reader:
         self.pin_memory = segmenter.device.type == "cuda"
         self.fetcher = Fetcher(
             FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
-            read_object=ObjectReader(settings.source_s3, WORKER_ATTEMPTS),
+            read_object=ObjectReader(settings.source_store, WORKER_ATTEMPTS),
             access=settings.access,
             manners=Manners.of(settings, pace),
         )
@@ -44,6 +44,8 @@ class Reader:
     def fetch(self, task: Task) -> Fetched:
         """The file's bytes, or why there are none."""
         clock = StageClock()
+        if task.reference.problem:
+            return Fetched(task, clock, EntryUnlisted(task.reference.problem))
         try:
             return Fetched(task, clock, clock.time("fetch", self.fetcher.download, task.reference.uri, task.known))
         except Exception as error:  # noqa: BLE001 - goes on to `read`, in the thread that answers for it

@@ -59,6 +59,8 @@ class ShardWorker:
             changes["num_workers"] = min(asked.num_workers, max(MAX_LOADERS, own.loader_processes))
         if asked.timeout is not None:
             changes["fetch_timeout_seconds"] = min(asked.timeout, max(MAX_TIMEOUT_SECONDS, own.fetch_timeout_seconds))
+        if asked.anonymous:
+            changes["anonymous"] = True
         return own.model_copy(update=changes)
 
     def segmenter(self, record: JobRecord) -> Segmenter:
