@@ -56,7 +56,8 @@ class Intake:
 
     def _leave_out(self, reason: Reason, name: str) -> None:
         self.left_out[reason.value] += 1
-        self.examples.setdefault(reason.value, without_query(name)[:500])
+        if reason.value not in self.examples:
+            self.examples[reason.value] = without_query(name)[:500]
 
 
 def check_strict(left_out: Mapping[str, int], examples: Mapping[str, str]) -> None:

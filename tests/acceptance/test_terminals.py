@@ -54,7 +54,7 @@ def test_submit_watch_status_and_results(
     assert len(keys) == 8
     assert downloaded.returncode == 0
     for key in keys:
-        decode((tmp_path / "masks" / key).read_bytes())
+        decode((tmp_path / key).read_bytes())
 
 
 @pytest.mark.attended

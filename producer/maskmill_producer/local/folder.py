@@ -66,12 +66,18 @@ class Folder:
             finally:
                 folder._drop_parts()
 
+    @property
+    def masks(self) -> Path:
+        """Where the masks lie: `maskmill run photos/ --out masks/` leaves no `masks/masks/`."""
+        return self.root if self.root.name == MASKS else self.root / MASKS
+
     def path_of(self, key: str) -> Path:
         """The file of a mask key, its parent made; raises `Unplaceable` for one that would be outside.
 
-        `masks/a/b.png` is `<root>/masks/a/b.png`, unless `masks/a` is a link to somewhere else.
+        `masks/a/b.png` is `<root>/masks/a/b.png`, or `<root>/a/b.png` in a folder that is called `masks` itself, unless
+        `masks/a` is a link to somewhere else.
         """
-        target = self.root / PurePosixPath(key)
+        target = self.masks.parent / PurePosixPath(key)
         parent = target.parent.resolve()
         if target.name in ("", "..") or not parent.is_relative_to(self.root):
             raise Unplaceable(f"{key} would lie outside of {self.root}")
@@ -124,15 +130,22 @@ class Folder:
 
         What an interrupted run has left aside stays there; its masks that are in place again are made way for.
         """
-        masks, aside = self.root / MASKS, self.root / REPLACED
-        if aside.exists() and masks.exists():
+        masks, aside = self.masks, self.root / REPLACED
+        if masks == self.root:
+            aside.mkdir(exist_ok=True)
+            for path in [each for each in masks.iterdir() if each.name not in (REPLACED, PARTS)]:
+                if path.is_dir() and not path.is_symlink():
+                    _move_all(path, aside / path.name)
+                elif header_of(path):
+                    path.replace(aside / path.name)
+        elif aside.exists() and masks.exists():
             _move_all(masks, aside)
         elif masks.exists():
             masks.rename(aside)
 
     def drop_masks_aside(self) -> None:
         """Remove the masks that the new results have not taken over; files that are none of ours go back."""
-        aside, masks = self.root / REPLACED, self.root / MASKS
+        aside, masks = self.root / REPLACED, self.masks
         for path in _files(aside):
             if header_of(path):
                 path.unlink()

@@ -1,0 +1,57 @@
+"""A folder of results that is called `masks` is itself the `masks/` of the keys: no folder's name comes twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maskmill import Client
+from maskmill.masks.segment_map import decode
+from maskmill_producer.local.folder import Folder, Unplaceable
+from maskmill_producer.local.mirror import mirror
+from tests.integration.finished_jobs import finished_job, key_of
+
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "masks"
+
+
+def keys_in(out: Path) -> list[str]:
+    return sorted(str(path.relative_to(out.parent)) for path in out.rglob("*.png"))
+
+
+def test_masks_lie_in_the_folder_itself_where_their_keys_say(client: Client, out: Path) -> None:
+    mirror(finished_job(client, NAMES), out)
+    listed = [json.loads(line)["mask_key"] for line in (out / "metadata.jsonl").read_text().splitlines()]
+    assert keys_in(out) == listed == [key_of(name) for name in NAMES]
+    assert not (out / "masks").exists()
+
+
+def test_other_results_of_the_same_sources_replace_them_and_nothing_else(client: Client, out: Path) -> None:
+    mirror(finished_job(client, NAMES), out, replace=True)
+    (out / "mine.png").write_bytes(b"no mask")
+    (out / "file" / "mine.txt").write_text("mine")
+    job = finished_job(client, NAMES[1:], threshold=0.3)
+    mirror(job, out, replace=True)
+    assert keys_in(out) == [*map(key_of, NAMES[1:]), "masks/mine.png"]
+    assert decode((out.parent / key_of("b")).read_bytes())[1].fingerprint == job.record().spec.fingerprint()
+    assert (out / "file" / "mine.txt").read_text() == "mine"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "failures.jsonl", "file", "job.json", "manifest.json", "metadata.jsonl", "mine.png",
+    ]  # fmt: skip
+
+
+def test_the_same_results_again_are_taken_over(client: Client, out: Path) -> None:
+    mirror(finished_job(client, NAMES), out, replace=True)
+    assert mirror(finished_job(client, NAMES, reused=NAMES), out, replace=True).there == len(NAMES)
+
+
+@pytest.mark.parametrize("key", ["masks/../evil.png", "../masks-of-others/evil.png", "beside/evil.png"])
+def test_nothing_is_written_beside_the_folder(out: Path, key: str) -> None:
+    with Folder.open(out) as folder, pytest.raises(Unplaceable):
+        folder.path_of(key)
