@@ -30,7 +30,9 @@ def test_submit_watch_status_and_results(
 ) -> None:
     images = write_good(tmp_path / "pictures", 8)
     start_worker()
-    listed = "\n".join([*map(str, images), str(tmp_path / "gone.jpg")])
+    listed = "\n".join(
+        [*map(str, images), str(tmp_path / "gone.jpg"), str(images[0]), f"{tmp_path}/./pictures/{images[1].name}"]
+    )
 
     submitted = maskmill("submit", "-", "--model", "demo", environment=environment, stdin=listed)
     job = submitted.stdout.strip()
@@ -47,6 +49,8 @@ def test_submit_watch_status_and_results(
     assert (last["state"], last["counts"]["stored"]) == ("completed with failures", 8)
     status = json.loads(told.stdout)
     assert status["failures"] == {"not_found": 1}
+    assert (status["found"], status["submitted"], status["left_out"]) == (11, 9, {"duplicate": 2})
+    assert f"11 found; left out: 2 duplicate ({images[0]}…)" in submitted.stderr
     [failure] = map(json.loads, failures.stdout.splitlines())
     assert (failure["uri"], failure["code"]) == (str(tmp_path / "gone.jpg"), "not_found")
     assert [each["job"] for each in json.loads(everything.stdout)] == [job]
