@@ -17,6 +17,9 @@ from maskmill.errors import ImageRefused
 ALL = "all"
 """Instead of names: no bounds."""
 
+TRUST = "or MASKMILL_TRUST_SUBMITTERS=true where all who submit may have all read"
+ROOTS_CURE, BUCKETS_CURE = f"MASKMILL_ALLOWED_ROOTS, {TRUST}", f"MASKMILL_ALLOWED_BUCKETS, {TRUST}"
+
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that end with the IPv4 address they lead to (RFC 6052)."""
 
@@ -42,7 +45,7 @@ class Access:
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
             raise ImageRefused(f"{path[:200]!r}: cannot be resolved") from error
         if not any(real.is_relative_to(root) for root in self._real_roots):
-            raise ImageRefused(f"{path[:200]}: outside of the folders this worker may read (MASKMILL_ALLOWED_ROOTS)")
+            raise ImageRefused(f"{path[:200]}: outside of the folders this worker may read ({ROOTS_CURE})")
         return real
 
     @cached_property
@@ -52,7 +55,7 @@ class Access:
     def check_bucket(self, bucket: str) -> None:
         """Raises `ImageRefused` for a bucket that sources may not be in."""
         if self.buckets is not None and bucket not in self.buckets:
-            raise ImageRefused(f"s3://{bucket}: not a bucket this worker reads from (MASKMILL_ALLOWED_BUCKETS)")
+            raise ImageRefused(f"s3://{bucket}: not a bucket this worker reads from ({BUCKETS_CURE})")
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The addresses of a host that may be connected to, in the resolver's order.
