@@ -23,6 +23,12 @@ ROOTS_CURE, BUCKETS_CURE = f"MASKMILL_ALLOWED_ROOTS, {TRUST}", f"MASKMILL_ALLOWE
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that end with the IPv4 address they lead to (RFC 6052)."""
 
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""What IANA gives out; outside of it lie old and local ways to wrap an IPv4 address (`::10.0.0.1`, `64:ff9b:1::…`)."""
+
+OF_THE_INSIDE = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "168.63.129.16/32")))
+"""Public by `ipaddress`, and where clouds have their metadata services: Oracle's and Azure's."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -96,7 +102,9 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or teredo or nat64
         if inner is not None:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+        if ip not in GLOBAL_UNICAST:
+            return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in OF_THE_INSIDE)
 
 
 def model_allowed(model: str, patterns: Sequence[str]) -> bool:
