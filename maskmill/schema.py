@@ -33,7 +33,7 @@ MaskKey = Annotated[str, Field(pattern=keys.MASK_KEY, max_length=keys.MAX_MASK_K
 class Record(BaseModel):
     """Base of all records: immutable, and strict about unknown fields so that a foreign text is noticed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def to_json(self) -> bytes:
         """The record as one line of UTF-8 JSON, without the fields that are unset."""

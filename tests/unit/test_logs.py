@@ -10,7 +10,6 @@ import structlog
 
 from maskmill.logs import configure_logs
 
-
 SECRET = "https://me:pass-word@host/a.jpg"
 
 
