@@ -17,8 +17,17 @@ from maskmill.errors import ImageRefused
 ALL = "all"
 """Instead of names: no bounds."""
 
+TRUST = "or MASKMILL_TRUST_SUBMITTERS=true where all who submit may have all read"
+ROOTS_CURE, BUCKETS_CURE = f"MASKMILL_ALLOWED_ROOTS, {TRUST}", f"MASKMILL_ALLOWED_BUCKETS, {TRUST}"
+
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that end with the IPv4 address they lead to (RFC 6052)."""
+
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""What IANA gives out; outside of it lie old and local ways to wrap an IPv4 address (`::10.0.0.1`, `64:ff9b:1::…`)."""
+
+OF_THE_INSIDE = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "168.63.129.16/32")))
+"""Public by `ipaddress`, and where clouds have their metadata services: Oracle's and Azure's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Access:
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
             raise ImageRefused(f"{path[:200]!r}: cannot be resolved") from error
         if not any(real.is_relative_to(root) for root in self._real_roots):
-            raise ImageRefused(f"{path[:200]}: outside of the folders this worker may read (MASKMILL_ALLOWED_ROOTS)")
+            raise ImageRefused(f"{path[:200]}: outside of the folders this worker may read ({ROOTS_CURE})")
         return real
 
     @cached_property
@@ -52,7 +61,7 @@ class Access:
     def check_bucket(self, bucket: str) -> None:
         """Raises `ImageRefused` for a bucket that sources may not be in."""
         if self.buckets is not None and bucket not in self.buckets:
-            raise ImageRefused(f"s3://{bucket}: not a bucket this worker reads from (MASKMILL_ALLOWED_BUCKETS)")
+            raise ImageRefused(f"s3://{bucket}: not a bucket this worker reads from ({BUCKETS_CURE})")
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The addresses of a host that may be connected to, in the resolver's order.
@@ -93,7 +102,9 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or teredo or nat64
         if inner is not None:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+        if ip not in GLOBAL_UNICAST:
+            return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in OF_THE_INSIDE)
 
 
 def model_allowed(model: str, patterns: Sequence[str]) -> bool:

@@ -9,6 +9,12 @@ import stamina
 import structlog
 
 
+def _tracebacks() -> structlog.typing.Processor:
+    """Without the values of variables, among which are passwords; structlog's own `dict_tracebacks` shows them."""
+    made = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return structlog.processors.ExceptionRenderer(made)
+
+
 def configure_logs(json: bool, level: int = logging.INFO) -> None:
     """Send structlog's events to standard error, one a line."""
     renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
@@ -17,7 +23,7 @@ def configure_logs(json: bool, level: int = logging.INFO) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.dict_tracebacks if json else structlog.processors.format_exc_info,
+            _tracebacks() if json else structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -26,13 +26,14 @@ MAX_SHARDS = 2**31
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+JobId = Annotated[str, Field(pattern=f"^{keys.JOB_ID.pattern}$")]
 MaskKey = Annotated[str, Field(pattern=keys.MASK_KEY, max_length=keys.MAX_MASK_KEY)]
 
 
 class Record(BaseModel):
     """Base of all records: immutable, and strict about unknown fields so that a foreign text is noticed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def to_json(self) -> bytes:
         """The record as one line of UTF-8 JSON, without the fields that are unset."""
@@ -53,6 +54,13 @@ def _scale(text: str | None) -> str | None:
     return None if text is None or Scale.parse(text) == Scale() else text
 
 
+def _git_name(revision: str) -> str:
+    """A branch, tag or commit, of whose name the hub's client makes a file's (git-check-ref-format(1))."""
+    if ".." in revision or revision.startswith(("/", "~")) or not revision.isprintable() or "\\" in revision:
+        raise ValueError("no branch, tag or commit has such a name")
+    return revision
+
+
 class Spec(Record):
     """All that changes the masks. Names and defaults are those of the transformers pipeline.
 
@@ -61,7 +69,7 @@ class Spec(Record):
     """
 
     model: Annotated[str, Field(min_length=1)] = "facebook/detr-resnet-50-panoptic"
-    revision: str | None = None
+    revision: Annotated[str, AfterValidator(_git_name)] | None = None
     image_processor: str | None = None
     subtask: Subtask | None = None
     threshold: Fraction = 0.9
@@ -143,7 +151,7 @@ class JobRecord(Record):
     """
 
     version: Literal[1] = VERSION
-    job: str
+    job: JobId
     created: datetime
     sources: tuple[Address, ...]
     column: str | None = None
@@ -280,7 +288,7 @@ class ShardReport(Record):
     """`reports/000017.json`: every outcome of a shard. The first one of each round counts, for good."""
 
     version: Literal[1] = VERSION
-    job: str
+    job: JobId
     shard: Count
     round: Count = 0
     attempt: Count
@@ -329,7 +337,7 @@ class Manifest(Record):
     """
 
     version: Literal[1] = VERSION
-    job: str
+    job: JobId
     state: JobState
     found: Count | None = None
     left_out: dict[str, Count] = {}
@@ -350,7 +358,7 @@ class Cancellation(Record):
     """`cancelled.json`: nobody begins a shard of this job any more in this retry round, and why."""
 
     version: Literal[1] = VERSION
-    job: str
+    job: JobId
     cancelled: datetime
     reason: str
 
@@ -359,7 +367,7 @@ class Deletion(Record):
     """`deleting.json`: the job is being deleted, with its masks or without. Whoever finds it goes on."""
 
     version: Literal[1] = VERSION
-    job: str
+    job: JobId
     created: datetime
     masks: bool
 
@@ -368,7 +376,7 @@ class RetryRound(Record):
     """`retries/0001.json`: failed images of these codes (None: of any) are tried once more. Rounds count from 1."""
 
     version: Literal[1] = VERSION
-    job: str
+    job: JobId
     round: Annotated[int, Field(ge=1)]
     codes: tuple[str, ...] | None = None
     created: datetime
@@ -389,7 +397,7 @@ class JobStatus(Record):
     `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results.
     """
 
-    job: str
+    job: JobId
     out: str
     state: JobState
     found: Count | None = None

@@ -22,7 +22,6 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from maskmill.access import ALL, Access
-from maskmill.addresses import is_this_machine
 from maskmill.errors import InvalidSettings
 
 
@@ -69,15 +68,25 @@ def _s3_from_environment() -> S3Settings:
     return S3Settings(**{name: value or None for name, value in _AwsSettings()})
 
 
+YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
 def _names(value: object) -> object:
-    """`a, b` as two names; yes and no, for those who take a list of hosts for a switch, as all of them and none."""
+    """`a, b` as two names. A yes names nobody: `MASKMILL_TRUSTED_MODELS=true` must not trust all."""
+    if isinstance(value, bool | int):  # which pydantic-settings makes of `true` and `1` in an optional field
+        value = str(value)
     if not isinstance(value, str):
         return value
-    if value.strip().lower() in ("", "0", "false", "no"):
+    if value.strip().lower() in YES:
+        raise ValueError(f"{value.strip()!r} names nothing: write names, or all")
+    if value.strip().lower() in NO:
         return ()
-    if value.strip().lower() in ("1", "true", "yes"):
-        return (ALL,)
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _hosts(value: object) -> object:
+    """As names; but yes stands for all of them: the setting's name may be read as a switch's."""
+    return (ALL,) if isinstance(value, str) and value.strip().lower() in YES else _names(value)
 
 
 def _one_line(value: SecretStr) -> SecretStr:
@@ -87,6 +96,7 @@ def _one_line(value: SecretStr) -> SecretStr:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
 Seconds = Annotated[float, Field(gt=0.0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -156,6 +166,11 @@ class Settings(BaseSettings):
     num_workers: Annotated[int, Field(ge=0)] | None = None
     """DataLoader processes; None: one less than the cores, at least 1 and at most 8."""
 
+    max_batch_size: Positive = 256
+    max_num_workers: Positive = MAX_LOADERS
+    max_fetch_timeout_seconds: Seconds = 3600.0
+    """What jobs may ask for instead of the worker's own setting at most; that itself counts where it is more."""
+
     fetch_threads: Positive = 16
     """Images that a worker fetches at a time, over all its DataLoader processes."""
 
@@ -183,14 +198,17 @@ class Settings(BaseSettings):
     host_headers: dict[str, dict[HeaderName, HeaderValue]] = {}
     """Headers for named image hosts, as JSON: `{"images.example": {"Authorization": "Bearer …"}}`."""
 
-    allow_private_hosts: Names = ()
+    allow_private_hosts: Hosts = ()
     """Hosts and networks (CIDR) that images may be fetched from although they are not public, or `all`."""
 
+    trust_submitters: bool = False
+    """Whoever can write to broker and bucket may have any local file and any bucket read: for one's own machine."""
+
     allowed_roots: Names | None = None
-    """Folders that local paths must lie below. None: any, but none if the broker is on another machine."""
+    """Folders that local paths must lie below, or `all`. None: any for trusted submitters, else none."""
 
     allowed_buckets: Names | None = None
-    """Buckets that `s3://` sources may be in. None: any, but the results' alone if the broker is on another machine."""
+    """Buckets that `s3://` sources may be in, or `all`. None: any for trusted submitters, else the results' alone."""
 
     allowed_models: Names | None = None
     """Models that submitters may have loaded, with `*` for anything: `demo, facebook/*, /models/*`. None: any."""
@@ -240,10 +258,9 @@ class Settings(BaseSettings):
 
     @property
     def access(self) -> Access:
-        """What this worker reads for its submitters. Those on its own machine it trusts with its files and buckets."""
-        near = is_this_machine(self.broker_url.get_secret_value())
-        roots = self.allowed_roots if self.allowed_roots is not None else None if near else ()
-        buckets = self.allowed_buckets if self.allowed_buckets is not None else None if near else (self.bucket,)
+        """What this worker reads for its submitters."""
+        no_roots, own_bucket = (None, None) if self.trust_submitters else ((), (self.bucket,))
+        roots, buckets = _bounds(self.allowed_roots, no_roots), _bounds(self.allowed_buckets, own_bucket)
         return Access(self.allow_private_hosts, roots, buckets)
 
     @property
@@ -278,6 +295,11 @@ class Settings(BaseSettings):
         if self.broker_key and not self.broker_cert:
             raise ValueError("MASKMILL_BROKER_KEY goes with MASKMILL_BROKER_CERT: set both")
         return self
+
+
+def _bounds(named: tuple[str, ...] | None, otherwise: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names that bound what is read; None for no bounds."""
+    return otherwise if named is None else None if ALL in named else named
 
 
 def load_settings() -> Settings:

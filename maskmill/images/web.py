@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,7 +107,7 @@ class Web:
     @property
     def _unused_proxy(self) -> str:
         """A cure for machines that reach the web through a proxy alone."""
-        if self.manners.proxies.setting or not getproxies_environment():
+        if self.manners.proxies.setting or not getproxies_environment().keys() - {"no"}:
             return ""
         return " (HTTP_PROXY is looked at with MASKMILL_FETCH_PROXY=environment alone)"
 
@@ -125,10 +125,11 @@ class Web:
                 request = self._request(response.next_request.url, known, response.next_request.headers)
         raise FetchFailed(f"{shown}: more than {self.limits.max_redirects} redirects")
 
-    def _request(self, url: httpx.URL, known: str | None, before: Mapping[str, str] | None = None) -> httpx.Request:
+    def _request(self, url: httpx.URL, known: str | None, redirected: httpx.Headers | None = None) -> httpx.Request:
         """A request as if it were the first one: of what httpx would send after a redirect only the password stays."""
-        password = {name: value for name, value in (before or {}).items() if name == "authorization"}
-        headers = password | self.manners.headers_for(url) | _unless(known)
+        headers = httpx.Headers(self.manners.headers_for(url) | _unless(known))
+        if redirected and "Authorization" in redirected:
+            headers.setdefault("Authorization", redirected["Authorization"])
         return self._client.build_request("GET", url, headers=headers)
 
     @contextmanager

@@ -40,7 +40,10 @@ JSON_LINES = "application/x-ndjson"
 
 def read_job(store: Store, job: str) -> JobRecord:
     """The job's record; raises `ObjectNotFound` when the prefix has no such job."""
-    return JobRecord.from_json(store.get(keys.job_record(job)))
+    record = JobRecord.from_json(store.get(keys.job_record(job)))
+    if record.job != job:
+        raise InvalidRecord(f"{keys.job_record(job)} is the record of another job", record.to_json().decode())
+    return record
 
 
 def read_references(store: Store, job: str, shard: int) -> list[Reference]:

@@ -11,7 +11,7 @@ from maskmill.storage.store import Store
 
 def reveal_report(store: Store, job: str, shard: int, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
     """The outcomes of a shard's report, which are in the order of its references."""
-    for outcome, reference in zip(outcomes, read_references(store, job, shard), strict=True):
+    for outcome, reference in zip(outcomes, read_references(store, job, shard), strict=False):
         yield _of(outcome, reference)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from maskmill.addresses import identity, nested, without_query
 
-JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 MASK_KEY = r"^masks(/[^/\\:\x00-\x1f]*[^/\\:\x00-\x1f.][^/\\:\x00-\x1f]*)+$"
 """What `mask` builds, for records that carry one: no empty part, none of dots alone, no backslash, no drive.
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from maskmill import Client
-from maskmill.errors import AccountMismatch, BrokerUnavailable, ObjectNotFound, SourceError, UsageError
+from maskmill.errors import AccountMismatch, BrokerUnavailable, InvalidRecord, ObjectNotFound, SourceError, UsageError
 from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
 from maskmill.jobs.reconcile import ELECTED_SECONDS, reconcile, reconcile_job
 from maskmill.jobs.submit import start, submit
@@ -112,6 +112,16 @@ def test_a_submission_writes_its_shards_and_its_record(job: JobRecord, store: St
     assert read_job(store, job.job) == job
     assert job.spec == SPEC
     assert job.execution == Execution(batch_size=2)
+
+
+def test_a_record_counts_only_for_the_job_whose_key_it_has(
+    services: Services, settings: Settings, job: JobRecord, store: Store
+) -> None:
+    other = "20261122-205301-9f86d081"
+    store.put(keys.job_record(other), job.to_json())
+    for ask in (Client(settings).job(other, settings.out).record, lambda: start(services, settings.out, other)):
+        with pytest.raises(InvalidRecord, match="is the record of another job"):
+            ask()
 
 
 def test_shards_hold_all_references_in_order(job: JobRecord, store: Store, tmp_path: Path) -> None:

@@ -334,7 +334,10 @@ def test_a_shard_that_can_be_worked_on_has_its_model_loaded_once_and_is_given_ba
 
 @pytest.mark.parametrize(
     ("asked", "settings_say", "images"),
-    [(None, 4, 4), (7, 4, 7), ("auto", 4, None), (None, "auto", None), (7, "auto", 7)],
+    [
+        *((None, 4, 4), (7, 4, 7), ("auto", 4, None), (None, "auto", None), (7, "auto", 7)),
+        *((10**9, 4, 256), (10**9, 512, 512), (10**9, "auto", 256)),
+    ],
 )
 def test_a_job_s_batch_size_goes_before_the_worker_s(
     services: Services, models: NoModels, job: JobRecord, asked: object, settings_say: object, images: int | None
@@ -353,10 +356,14 @@ def test_what_a_job_asks_for_is_bounded_by_its_worker(services: Services, worker
 
     own = services.settings
     assert asked(num_workers=100_000, timeout=1e12) == (8, 3600.0)
-    assert asked(num_workers=0, timeout=0.5) == (0, 0.5)
+    assert asked(num_workers=0, timeout=0.5) == (1, 0.5), "no image of a stranger is decoded beside the model"
     assert asked() == (own.num_workers, own.fetch_timeout_seconds)
     services.settings = own.model_copy(update={"num_workers": 12, "fetch_timeout_seconds": 7200.0})
     assert asked(num_workers=100_000, timeout=1e12) == (12, 7200.0)
+    services.settings = own.model_copy(update={"num_workers": 0})
+    assert asked(num_workers=0)[0] == 0, "unless the worker says so"
+    services.settings = own.model_copy(update={"max_num_workers": 2, "max_fetch_timeout_seconds": 60.0})
+    assert asked(num_workers=3, timeout=61) == (max(2, own.loader_processes), 60.0)
 
 
 def test_a_decided_shard_is_booked_on_the_way(services: Services, worker: ShardWorker, job: JobRecord) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from maskmill.access import Access, is_public, model_allowed
-from maskmill.errors import ImageRefused
+from maskmill.errors import ImageRefused, InvalidSettings
 from maskmill.images.fetch import Fetcher, FetchLimits
-from maskmill.settings import Settings
+from maskmill.settings import Settings, load_settings
 from maskmill.storage.download import Download
 
 PRIVATE = [
@@ -36,6 +36,13 @@ PRIVATE = [
     "::ffff:169.254.169.254",
     "2002:7f00:1::",
     "64:ff9b::7f00:1",
+    "64:ff9b:1::7f00:1",
+    "::127.0.0.1",
+    "::ffff:0:10.0.0.1",
+    "fec0::1",
+    "192.0.0.192",
+    "168.63.129.16",
+    "100.100.100.200",
 ]
 
 
@@ -152,11 +159,34 @@ def test_buckets() -> None:
             fetcher.fetch(uri)
 
 
-def test_submitters_on_other_machines_get_no_files_and_one_bucket() -> None:
-    far = Settings(broker_url="rediss://:secret@broker.lan:6379/0", bucket="results").access
-    assert (far.hosts, far.roots, far.buckets) == ((), (), ("results",))
-    near = Settings(broker_url="redis://localhost:6379/0").access
-    assert (near.hosts, near.roots, near.buckets) == ((), None, None)
+@pytest.mark.parametrize(
+    "broker", ["rediss://:secret@broker.lan:6379/0", "redis://localhost:6379/0", "redis://127.0.0.1"]
+)
+def test_submitters_get_no_files_and_one_bucket_unless_they_are_trusted(broker: str) -> None:
+    """However near the broker looks: a tunnel or a sidecar makes a far one 127.0.0.1."""
+    strangers = Settings(broker_url=broker, bucket="results").access
+    assert (strangers.hosts, strangers.roots, strangers.buckets) == ((), (), ("results",))
+    trusted = Settings(broker_url=broker, trust_submitters=True).access
+    assert (trusted.hosts, trusted.roots, trusted.buckets) == ((), None, None)
+    some = Settings(broker_url=broker, trust_submitters=True, allowed_roots=("/images",), allowed_buckets=()).access
+    assert (some.roots, some.buckets) == (("/images",), ())
+
+
+def test_all_is_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKMILL_ALLOWED_ROOTS", "all")
+    monkeypatch.setenv("MASKMILL_ALLOWED_BUCKETS", "photos, all")
+    assert (Settings().access.roots, Settings().access.buckets) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["TRUSTED_MODELS", "ALLOWED_MODELS", "ALLOWED_ROOTS", "ALLOWED_BUCKETS"])
+def test_a_yes_in_place_of_names_trusts_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for yes in ("true", "True", "1", "yes", " on "):
+        monkeypatch.setenv(f"MASKMILL_{name}", yes)
+        with pytest.raises(InvalidSettings, match=f"MASKMILL_{name}: .*names nothing: write names, or all"):
+            load_settings()
+    for no in ("false", "0", "no", "", "off"):
+        monkeypatch.setenv(f"MASKMILL_{name}", no)
+        assert getattr(load_settings(), name.lower()) == ()
 
 
 def test_bounds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import copy
 import json
 import logging
 import pickle
+import traceback
 
 import pytest
 import structlog
 
 from maskmill.addresses import Address
+from maskmill.errors import InvalidRecord
 from maskmill.schema import FailureExample, Outcome, Reference, Status
 
 WHOLE = "https://me:pass-word@host:8443/a%20b.jpg?X-Amz-Signature=sig-nature&t=to-ken#frag-ment"
@@ -42,7 +44,7 @@ def test_of_the_records_the_reference_alone_is_written_whole() -> None:
     assert reference.uri.reveal() == WHOLE
     outcome = Outcome(uri=reference.uri, status=Status.FAILED, code="x", reason="y")
     assert outcome.uri.reveal() == WHOLE, "in the process that fetched it"
-    example = FailureExample.of(outcome)
+    example = FailureExample.of(outcome.uri, "why")
     for record in (outcome, example):
         texts = [record.to_json().decode(), repr(record), str(record.model_dump()), str(record.model_dump(mode="json"))]
         assert not [text for text in texts if any(secret in text for secret in SECRETS)]
@@ -90,3 +92,21 @@ def test_secrets_in_every_place(uri: str) -> None:
 def test_what_hides_nothing_is_shown_whole(uri: str) -> None:
     assert Address(uri) == uri
     assert Address(uri).reveal() == uri
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"uri": WHOLE}),
+        json.dumps({"uri": WHOLE, "mask_key": "../a"}),
+        json.dumps({"uri": WHOLE, "mask_key": "masks/a.png", "more": 1}),
+        json.dumps({"uri": [WHOLE], "mask_key": "masks/a.png"}),
+        json.dumps({"uri": WHOLE})[:-1],
+        json.dumps(WHOLE),
+    ],
+)
+def test_the_error_of_a_record_that_is_none_shows_nothing_of_it(text: str) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        Reference.from_json(text)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not [secret for secret in SECRETS if secret in shown.replace("me: ", "")]

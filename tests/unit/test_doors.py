@@ -135,6 +135,11 @@ def test_the_environments_proxy_is_used_by_who_says_so(site: Site, monkeypatch: 
     assert site.asked == ["http://images.example/a.jpg?b"]
     with pytest.raises(FetchFailed, match="MASKMILL_FETCH_PROXY=environment"):
         fetcher().fetch("http://images.example/a.jpg")
+    monkeypatch.delenv("HTTP_PROXY")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    with pytest.raises(FetchFailed) as caught:
+        fetcher().fetch("http://images.example/a.jpg")
+    assert "PROXY" not in str(caught.value)
 
 
 def test_a_proxy_looks_names_up_and_gets_its_password_and_nobody_sees_it(site: Site) -> None:

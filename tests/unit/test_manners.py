@@ -179,6 +179,7 @@ class Echo(BaseHTTPRequestHandler):
     server: EchoHost
 
     def do_GET(self) -> None:
+        self.server.counts.append(len(self.headers.get_all("Authorization", [])))
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         _, found, target = self.path.partition("/to/")
         encoding = self.path.partition("/as/")[2]
@@ -202,6 +203,7 @@ class EchoHost(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Echo)
         self.headers: list[dict[str, str]] = []
+        self.counts: list[int] = []
         self.bodies: dict[str, bytes] = {}
 
 
@@ -257,6 +259,13 @@ def test_headers_come_from_the_environment_and_are_never_shown(monkeypatch: pyte
     for wrong in ({"A B": "x"}, {"A": "x\r\nHost: y"}):
         with pytest.raises(ValueError, match="host_headers"):
             Settings(host_headers={"images.example": wrong})
+
+
+def test_after_a_redirect_within_the_host_a_header_is_sent_once(echo: EchoHost) -> None:
+    here = f"http://localhost:{echo.server_port}"
+    with_headers(**{"http://localhost": {"authorization": "Bearer to-ken"}}).fetch(f"{here}/to/{here}/b.jpg")
+    assert [headers["authorization"] for headers in echo.headers] == ["Bearer to-ken"] * 2
+    assert echo.counts == [1, 1]
 
 
 def test_a_password_of_an_address_stays_with_its_host(echo: EchoHost) -> None:

@@ -243,3 +243,45 @@ def test_records_of_before_there_were_warnings_are_read() -> None:
         old = json.loads(record.to_json())
         del old["warnings"], old["scale"]
         assert "warnings" not in type(record).from_json(json.dumps(old)).to_json().decode()
+
+
+# Names that somebody may have put into a bucket
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("../a.png", "masks/../../a.png", "/etc/passwd", "masks//a.png", "masks/./a.png", "masks/..", "masks/"),
+        *("masks\\..\\a.png", "masks/C:/a.png", "masks/a\0.png", "masks/a\n.png", "jobs/a.png", "", "masks/a/../b.png"),
+        *("masks/" + "a" * 1100, "xmasks/a.png", "masks/..../a.png", "masks/a.png/"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Reference, Outcome])
+def test_no_record_has_a_mask_key_that_leads_elsewhere(kind: type[Record], key: str) -> None:
+    text = json.dumps({"uri": "/a.jpg", "status": "stored", "mask_key": key})
+    with pytest.raises(InvalidRecord):
+        kind.from_json(text if kind is Outcome else json.dumps({"uri": "/a.jpg", "mask_key": key}))
+
+
+@pytest.mark.parametrize("job", ["", "..", "../" + JOB, JOB + "/..", JOB + "\n", "٢" * 8 + JOB[8:], JOB.upper(), "x"])
+@pytest.mark.parametrize(
+    "record", [each for each in RECORDS if hasattr(each, "job")], ids=lambda each: type(each).__name__
+)
+def test_no_record_has_a_job_that_leads_elsewhere(record: Record, job: str) -> None:
+    if isinstance(record, MaskHeader):  # says which job made it, and is no part of a key
+        return
+    with pytest.raises(InvalidRecord):
+        type(record).from_json(json.dumps(json.loads(record.to_json()) | {"job": job}))
+
+
+@pytest.mark.parametrize(
+    "revision", ["../../../../etc/passwd", "/etc/passwd", "~/x", "a/../b", "refs\\..\\x", "a\0b", "a\nb"]
+)
+def test_a_revision_is_the_name_of_no_file(revision: str) -> None:
+    with pytest.raises(ValidationError, match="no branch, tag or commit"):
+        Spec(revision=revision)
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/7", "feature/x-1", "a" * 40, "release+1"])
+def test_revisions_as_the_hub_has_them(revision: str) -> None:
+    assert Spec(revision=revision).revision == revision

@@ -107,7 +107,8 @@ def bench(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="maskmill-bench-", ignore_cleanup_errors=True)))
         on_step("starting broker and object store")
         servers = stack.enter_context(embedded.running(folder))
-        environment = environment_of(servers, "bench", "bench") | {"MASKMILL_SHARD_SIZE": str(SHARD_SIZE)}
+        environment = environment_of(servers, "bench", "bench", pipeline_parameters)
+        environment["MASKMILL_SHARD_SIZE"] = str(SHARD_SIZE)
         os.environ.update(environment)
         client = Client(load_settings())
         job = client.submit(sources, column=column, limit=images, **pipeline_parameters)

@@ -68,7 +68,7 @@ def run(plan: Plan, events: Events) -> RunResult:
     with ExitStack() as stack:
         events.step("starting broker and object store")
         servers = stack.enter_context(embedded.running(load_settings().state_dir))
-        environment = environment_of(servers, plan.prefix, plan.queue)
+        environment = environment_of(servers, plan.prefix, plan.queue, plan.parameters)
         if plan.max_image_pixels:
             environment["MASKMILL_MAX_IMAGE_PIXELS"] = str(plan.max_image_pixels)
         os.environ.update(environment)
@@ -144,8 +144,19 @@ def _as_json(servers: embedded.Servers) -> str:
     )
 
 
-def environment_of(servers: embedded.Servers, prefix: str, queue: str) -> dict[str, str]:
-    """Settings for this process and its worker: the embedded servers, a prefix and a queue."""
+def environment_of(
+    servers: embedded.Servers, prefix: str, queue: str, pipeline_parameters: PipelineParameters
+) -> dict[str, str]:
+    """Settings for this process and its worker: the embedded servers, a prefix and a queue.
+
+    What the command asks for is the worker's own setting: its bounds are for others' jobs.
+    """
+    _, execution = parameters.parse(**pipeline_parameters)
+    asked = {
+        "NUM_WORKERS": execution.num_workers,
+        "BATCH_SIZE": execution.batch_size,
+        "FETCH_TIMEOUT_SECONDS": execution.timeout,
+    }
     return {
         "MASKMILL_BROKER_URL": servers.broker_url,
         "MASKMILL_BUCKET": servers.bucket,
@@ -153,6 +164,8 @@ def environment_of(servers: embedded.Servers, prefix: str, queue: str) -> dict[s
         "MASKMILL_PREFIX": prefix,
         "MASKMILL_QUEUE": queue,
         "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "MASKMILL_TRUST_SUBMITTERS": "true",  # there is one: who typed the command
+        **{f"MASKMILL_{name}": str(value) for name, value in asked.items() if value is not None},
     }
 
 

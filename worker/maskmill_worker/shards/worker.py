@@ -13,7 +13,7 @@ from maskmill.jobs.account import read_job
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
 from maskmill.services import Services
-from maskmill.settings import MAX_LOADERS, Settings
+from maskmill.settings import Settings
 from maskmill.storage import keys
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.model.batch_size import BatchSize
@@ -21,9 +21,6 @@ from maskmill_worker.model.models import Models
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.shards.attempts import REFUSALS
 from maskmill_worker.shards.scheduler import Scheduler
-
-MAX_TIMEOUT_SECONDS = 3600.0
-"""How long a job may have one image waited for, unless the worker's own setting is longer."""
 
 
 class ShardWorker:
@@ -56,9 +53,11 @@ class ShardWorker:
         own, asked = self.services.settings, record.execution
         changes: dict[str, float] = {}
         if asked.num_workers is not None:
-            changes["num_workers"] = min(asked.num_workers, max(MAX_LOADERS, own.loader_processes))
+            most, least = max(own.max_num_workers, own.loader_processes), min(1, own.loader_processes)
+            changes["num_workers"] = max(least, min(asked.num_workers, most))  # 0: no image apart from the model
         if asked.timeout is not None:
-            changes["fetch_timeout_seconds"] = min(asked.timeout, max(MAX_TIMEOUT_SECONDS, own.fetch_timeout_seconds))
+            most_seconds = max(own.max_fetch_timeout_seconds, own.fetch_timeout_seconds)
+            changes["fetch_timeout_seconds"] = min(asked.timeout, most_seconds)
         if asked.anonymous:
             changes["anonymous"] = True
         return own.model_copy(update=changes)
@@ -72,8 +71,11 @@ class ShardWorker:
 
     def batch_size(self, record: JobRecord) -> BatchSize:
         """What was learned about batches of this job's model, for the batch size that the job asks for."""
-        asked = record.execution.batch_size or self.services.settings.batch_size
-        images = 1 if record.execution.deterministic else None if asked == "auto" else asked
+        own, asked = self.services.settings, record.execution.batch_size
+        if isinstance(asked, int):
+            asked = min(asked, max(own.max_batch_size, own.batch_size if isinstance(own.batch_size, int) else 1))
+        wanted = asked or own.batch_size
+        images = 1 if record.execution.deterministic else None if wanted == "auto" else wanted
         return self._batch_sizes.setdefault((record.spec.model, record.spec.dtype, images), BatchSize(images))
 
     def loader(self, record: JobRecord, segmenter: Segmenter) -> Loader:
