@@ -55,7 +55,12 @@ def _in_tar(path: str) -> Iterator[str]:
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # else it keeps all of them
             if info.isfile():
-                yield info.name
+                yield _member(info)
+
+
+def _member(info: tarfile.TarInfo) -> str:
+    """A member's name: `tar cf x.tar .` writes `./a.jpg` for `a.jpg`."""
+    return info.name.removeprefix("./")
 
 
 def read_member(scheme: str, path: Path, name: str, max_bytes: int, known: str | None) -> Download:
@@ -128,5 +133,5 @@ def _opened_zip(path: str, _stamp: str, _process: int) -> zipfile.ZipFile:
 def _opened_tar(path: str, _stamp: str, _process: int) -> tuple[dict[str, tuple[int, int]], BinaryIO]:
     """Where each member's bytes are: first byte and number; and the file."""
     with tarfile.open(path, "r:") as archive:
-        places = {info.name: (info.offset_data, info.size) for info in archive if info.isfile()}
+        places = {_member(info): (info.offset_data, info.size) for info in archive if info.isfile()}
     return places, open(path, "rb")  # which is closed when it is dropped

@@ -26,15 +26,22 @@ def below(url: str, list_objects: Lister, *, all_files: bool) -> Iterator[Entry]
 def matches(url: str, list_objects: Lister, *, all_files: bool) -> Iterator[Entry]:
     """What a glob such as `s3://bucket/2026/*/*.jpg` matches; `*` matches within one part of a key, `**` any parts.
 
-    As in a shell `*` matches nothing hidden. An object that is called like the pattern itself matches, too.
+    As in a shell `*` matches nothing hidden. An object that is called like the pattern itself matches, too. As of local
+    folders, all below a prefix that matches is taken, if the pattern has no `**`.
     """
     bucket, key = split_url(url)
     fixed = key[: MAGIC.search(key).start()]  # type: ignore[union-attr]
     start = f"s3://{bucket}/{fixed.rpartition('/')[0]}"
     start += "/" if not start.endswith("/") else ""
-    pattern, sort = _pattern(key), _Sorter(len(start), all_files or spells_extension(key))
+    exactly, any_name, sort = _pattern(key), spells_extension(key), _Sorter(len(start), all_files)
+    within = re.compile(rf"{exactly.pattern}/.+", re.DOTALL) if "**" not in key else None
     for found in list_objects(f"s3://{bucket}/{fixed}"):
-        if found == url or (not found.endswith("/") and pattern.fullmatch(split_url(found)[1])):
+        name = split_url(found)[1]
+        if name.endswith("/"):
+            continue
+        if found == url or exactly.fullmatch(name):
+            yield sort(found, any_name=any_name)
+        elif within and within.match(name):
             yield sort(found)
 
 
@@ -66,7 +73,7 @@ class _Sorter:
         self.start, self.all_files = start, all_files
         self.own: tuple[str, ...] = ()
 
-    def __call__(self, url: str) -> Entry:
+    def __call__(self, url: str, *, any_name: bool = False) -> Entry:
         if self.own and url.startswith(self.own):
             return LeftOut(Reason.OWN_RESULT, url)
         if "jobs/" in url and (found := JOB_FOLDER.match(url)):
@@ -77,4 +84,4 @@ class _Sorter:
             return url
         if "/." in url and "/." in f"/{url[self.start :]}":
             return LeftOut(Reason.HIDDEN, url)
-        return url if is_image_name(url) else LeftOut(Reason.NAME, url)
+        return url if any_name or is_image_name(url) else LeftOut(Reason.NAME, url)

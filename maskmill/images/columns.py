@@ -56,7 +56,10 @@ def choose(names: Sequence[str], name: str, column: str | None) -> str:
     chosen = wanted(names, column) or _nested(names, column)
     if chosen is None:
         missing = f"column '{column}'" if column else f"column {', '.join(COLUMNS)}"
-        raise SourceError(f"{name} has no {missing}, but {', '.join(names) or 'none'}: name one with --column")
+        raise SourceError(
+            f"{name} has no {missing}, but {', '.join(names) or 'none'}: name one with --column "
+            "(a list without a header is a .txt file, with a reference a line)"
+        )
     return chosen
 
 

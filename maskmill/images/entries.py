@@ -88,4 +88,9 @@ def writable(name: str) -> str:
     >>> writable("caf\udce9.jpg")
     'caf\\xe9.jpg'
     """
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if name.isascii():
+        return name
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, as JSON may hold
+        return name.encode("utf-8", "backslashreplace").decode()

@@ -30,7 +30,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        known = self.headers["Authorization"] == f"Basic {SECRETS[3]}" and query == "X-Amz-Signature=sig-nature"
+        known = self.headers["Authorization"] == f"Basic {SECRETS[3]}" and query.startswith(
+            "X-Amz-Signature=sig-nature"
+        )
         status = 403 if not known else 404 if path == "/missing.jpg" else 200
         body = b"no image" if path == "/broken.jpg" else jpeg((64, 48))
         self.send_response(status)
@@ -69,9 +71,12 @@ def test_a_whole_job_shows_addresses_without_user_password_and_query(
 
     job = client.submit(str(tmp_path / "list.txt"), model="demo")
     manifest = job.wait(WAIT_SECONDS)
+    (tmp_path / "list.txt").write_text("\n".join(f"{each}-of-today&X-Amz-Date=20261127" for each in signed))
+    signed_anew = client.submit(str(tmp_path / "list.txt"), model="demo").wait(WAIT_SECONDS)
     worker.stop()
 
     assert manifest.counts == Counts(stored=2, failed=2)
+    assert signed_anew.counts == Counts(reused=2, failed=2), "a new signature is that of the same image"
     command = [MASKMILL, "status", job.id, "--json"]
     status = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
     assert json.loads(status.stdout)["failures"] == {"not_found": 1, "not_an_image": 1}, status.stderr

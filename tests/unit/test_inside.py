@@ -140,6 +140,15 @@ def test_a_file_that_is_no_such_archive_is_an_error(tmp_path: Path, kind: str) -
         expand(tmp_path / f"x.{kind}")
 
 
+def test_members_of_an_archive_of_a_folder_have_plain_names(tmp_path: Path, fetcher: Fetcher) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"one")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(tmp_path / "a.jpg", "./deep/a.jpg")
+    [uri] = expand(tmp_path / "x.tar")
+    assert uri == f"tar://deep/a.jpg::{tmp_path}/x.tar"
+    assert fetcher.fetch(uri) == b"one"
+
+
 def test_an_archive_that_breaks_off_is_listed_up_to_there(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "photos.tar")
     path.write_bytes(path.read_bytes()[:3000])

@@ -122,7 +122,9 @@ def test_a_row_that_gives_no_reference_is_an_entry_of_its_own(tmp_path: Path, ex
 def test_a_short_row_and_a_broken_line_cost_only_themselves(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("id,url\n1,http://h/1\n2\n\n3,http://h/3\n")
     (tmp_path / "l.jsonl").write_text('{"url": \n[]\n{"url": "http://h/1"}\n{"url": "http://h/3"}\nnull\n')
-    for name in ("l.csv", "l.jsonl"):
+    (tmp_path / "half.jsonl").write_text('{"url": "\\ud800.jpg"}\n{"url": "http://h/1"}\n{"url": "http://h/3"}\n')
+    assert unlisted(tmp_path / "half.jsonl") == {f"{tmp_path}/\\ud800.jpg": "the name is not UTF-8: rename the file"}
+    for name in ("l.csv", "l.jsonl", "half.jsonl"):
         assert expand(tmp_path / name) == ["http://h/1", "http://h/3"]
     assert unlisted(tmp_path / "l.csv") == {f"{tmp_path}/l.csv#row=2": "the row has no column 'url'"}
     assert [name.rpartition("#")[2] for name in unlisted(tmp_path / "l.jsonl")] == ["row=1", "row=2"]
