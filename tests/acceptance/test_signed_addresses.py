@@ -21,6 +21,7 @@ from tests.acceptance.images import jpeg
 from tests.conftest import StartWorker
 
 WAIT_SECONDS = 600
+PHOTO = jpeg((64, 48))
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 SECRETS = ("u-ser", "pass-word", "sig-nature", base64.b64encode(b"u-ser:pass-word").decode())
 
@@ -34,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             "X-Amz-Signature=sig-nature"
         )
         status = 403 if not known else 404 if path == "/missing.jpg" else 200
-        body = b"no image" if path == "/broken.jpg" else jpeg((64, 48))
+        body = b"no image" if path == "/broken.jpg" else PHOTO
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
