@@ -33,7 +33,7 @@ def cells(rows: Iterable[Row], name: str, column: str | None) -> Iterator[Entry]
     `{"data": {"image": "a.jpg"}}` has a column `data.image`. Raises `SourceError` naming the columns that there are.
     """
     iterator = iter(rows)
-    first = list(itertools.islice(iterator, LOOKED_AT))
+    first = list(_until_it_is_clear(iterator, column))
     chosen = _chosen(first, name, column)
     for number, row in enumerate(itertools.chain(first, iterator), 1):
         cell = row.get(chosen) if type(row) is dict else row
@@ -41,6 +41,14 @@ def cells(rows: Iterable[Row], name: str, column: str | None) -> Iterator[Entry]
             yield text
         else:
             yield _unusual(row, chosen, f"{name}#row={number}")
+
+
+def _until_it_is_clear(rows: Iterator[Row], column: str | None) -> Iterator[Row]:
+    """The first rows, up to one that has the column or is a reference itself: no more is waited for."""
+    for row in itertools.islice(rows, LOOKED_AT):
+        yield row
+        if wanted(list(row), column) if isinstance(row, Mapping) else type(row) is str:
+            return
 
 
 def wanted(names: Sequence[str], column: str | None) -> str | None:

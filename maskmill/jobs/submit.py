@@ -14,6 +14,7 @@ from maskmill.errors import SourceError
 from maskmill.images import references, sources
 from maskmill.images.entries import Entry
 from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.manners import Manners
 from maskmill.images.sources import Reach
 from maskmill.jobs import reconcile
 from maskmill.jobs.account import JSON_LINES, enter_job, enter_new_job
@@ -29,6 +30,9 @@ DOUBLINGS = 2
 
 MAX_LIST_BYTES = 2**28
 """Of a list at an address, as it is sent: compressed, a list of ten million references is far below that."""
+
+LIST_SECONDS = 600.0
+"""What fetching it may take."""
 
 PUT_THREADS = 8
 """Shards that are put at once; more threads are no faster against a store on the same two cores."""
@@ -117,7 +121,8 @@ def _reach(services: Services, *, anonymous: bool) -> Reach:
         for item in Store(f"s3://{bucket}", settings).list(prefix):
             yield f"s3://{bucket}/{item.key}"
 
-    fetcher = Fetcher(FetchLimits(max_bytes=MAX_LIST_BYTES), ObjectReader(settings))
+    limits = FetchLimits(max_bytes=MAX_LIST_BYTES, timeout_seconds=LIST_SECONDS)
+    fetcher = Fetcher(limits, ObjectReader(settings), manners=Manners.of(services.settings))
     return Reach(list_objects, fetcher.fetch)
 
 

@@ -284,6 +284,8 @@ def test_job_ids_are_well_formed_and_differ() -> None:
         ("https://secret@example.org:8443/a.jpg", "https://example.org:8443/a.jpg"),
         ("s3://bucket/a.jpg", "s3://bucket/a.jpg"),
         ("/home/me/what?.jpg", "/home/me/what?.jpg"),
+        ("zip://a@b?#1.jpg::/home/me/what?.zip", "zip://a@b?#1.jpg::/home/me/what?.zip"),
+        ("zip://a.jpg::https://user:secret@example.org/x.zip?sig=secret", "zip://a.jpg::https://example.org/x.zip"),
     ],
 )
 def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:

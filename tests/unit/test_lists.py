@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from maskmill.errors import ImageNotFound, SourceError
 from maskmill.images import sources
+from maskmill.images.columns import cells
 from maskmill.images.entries import LeftOut, Reason, Unlisted
 from maskmill.images.sources import Reach
 from tests.unit.expanding import entries, expand, left_out, no_list, no_objects, unlisted
@@ -190,6 +192,22 @@ def test_lists_as_other_programs_write_them(tmp_path: Path, name: str, content: 
     (tmp_path / name).write_bytes(content)
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
     assert entries(tmp_path / name) == entries(tmp_path / f"{name}.gz") == [str(tmp_path / "a.jpg")]
+
+
+@pytest.mark.parametrize("first", [{"url": "a.jpg"}, "a.jpg"])
+def test_no_more_rows_are_read_than_it_takes_to_know_the_column(first: object) -> None:
+    def rows() -> Iterator[Any]:
+        yield from (None, first)
+        raise AssertionError("a third row was asked for")
+
+    stream = cells(rows(), "l.jsonl", None)
+    assert [next(stream), next(stream)] == [LeftOut(Reason.EMPTY, "l.jsonl#row=1"), "a.jpg"]
+
+
+def test_a_list_whose_first_rows_lack_the_column_is_read_by_the_later_ones(tmp_path: Path) -> None:
+    rows = [{"id": n} for n in range(99)] + [{"url": "http://h/1"}]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert (expand(tmp_path / "l.jsonl"), len(unlisted(tmp_path / "l.jsonl"))) == (["http://h/1"], 99)
 
 
 def test_a_line_that_starts_with_a_hash_is_a_comment(tmp_path: Path) -> None:
