@@ -19,6 +19,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     OWN_RESULT = "own_result"
     EMPTY = "empty"
+    PACKED = "packed"
     UNKNOWN_KIND = "unknown_kind"
 
     @property
@@ -33,6 +34,7 @@ _WORDS = {
     Reason.DUPLICATE: "duplicate",
     Reason.OWN_RESULT: "a result of Maskmill",
     Reason.EMPTY: "empty",
+    Reason.PACKED: "a compressed archive, which must be unpacked first",
     Reason.UNKNOWN_KIND: "neither a list nor an image",
 }
 

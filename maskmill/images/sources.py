@@ -119,7 +119,7 @@ class _Way:
             return self.archive(path, kind)
         if kind is Kind.IMAGE or self.all_files:
             return iter([path])
-        return iter([LeftOut(Reason.UNKNOWN_KIND, path)])
+        return iter([LeftOut(Reason.PACKED if kind is Kind.PACKED else Reason.UNKNOWN_KIND, path)])
 
     def matches(self, pattern: str) -> Iterator[Entry]:
         spelled = spells_extension(pattern)
@@ -154,8 +154,11 @@ class _Way:
     def matching_objects(self, pattern: str) -> Iterator[Entry]:
         spelled = spells_extension(pattern)
         for found in buckets.matches(pattern, self.reach.list_objects, all_files=self.all_files):
-            if isinstance(found, str) and spelled and kind_of_name(found) is Kind.LIST:
-                yield from self.address(found, found) or ()
+            if isinstance(found, str) and spelled:
+                try:
+                    yield from self.address(found, found) or (found,)
+                except SourceError as error:
+                    yield Unlisted(found, str(error))
             else:
                 yield found
 
@@ -163,11 +166,11 @@ class _Way:
         """What lies below a prefix that is written without its slash; else the object of that name."""
         found = buckets.below(f"{url}/", self.reach.list_objects, all_files=self.all_files)
         first = next(found, None)
-        if first is None:
-            yield url
-        else:
+        if first is not None:
             yield first
             yield from found
+        elif next(self.reach.list_objects(url), None) == url:
+            yield url
 
     def fetched(self, address: str) -> BinaryIO:
         try:

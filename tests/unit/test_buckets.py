@@ -8,7 +8,7 @@ import pytest
 
 from maskmill.images.buckets import Lister
 from maskmill.images.entries import LeftOut, Reason
-from tests.unit.expanding import entries, expand, left_out
+from tests.unit.expanding import entries, expand, left_out, unlisted
 
 ADDRESSES = ["https://host/a.jpg?sig=1#x", "http://host/folder/", "s3://bucket/key/cat.jpg"]
 ADDRESSES += ["s3://bucket/a.jpg?versionId=7", "s3://bucket/cat.bin?versionId=7"]
@@ -47,6 +47,7 @@ def test_a_prefix_without_its_slash_does_not_take_what_is_only_called_alike() ->
 
 def test_an_object_without_an_extension_is_an_image_where_nothing_lies_below_it() -> None:
     assert expand("s3://bucket/scan", list_objects=listing("scan", "scan2/1.jpg")) == ["s3://bucket/scan"]
+    assert entries("s3://bucket/sca", list_objects=listing("scan")) == [LeftOut(Reason.EMPTY, "s3://bucket/sca")]
 
 
 def test_a_prefix_with_a_hidden_name_was_asked_for() -> None:
@@ -80,6 +81,16 @@ KEYS = (
     "2026/7.jpg",
 )
 KEYS += ("2025/b/8.txt", "odd/x[1].jpg", "odd/x1.jpg")
+
+
+def test_what_a_glob_matches_and_cannot_be_read_costs_only_itself() -> None:
+    def read(url: str) -> bytes:
+        return b"name\nx\n" if url.endswith("1.csv") else b"url\nhttp://h/2\n"
+
+    objects = listing("1.csv", "2.csv", "3.zip")
+    assert expand("s3://bucket/*.csv", list_objects=objects, read=read) == ["http://h/2"]
+    assert list(unlisted("s3://bucket/*.csv", list_objects=objects, read=read)) == ["s3://bucket/1.csv"]
+    assert list(unlisted("s3://bucket/*.zip", list_objects=objects)) == ["s3://bucket/3.zip"]
 
 
 @pytest.mark.parametrize(
