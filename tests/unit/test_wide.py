@@ -261,7 +261,7 @@ def test_a_float_map_is_spread_over_its_percentiles() -> None:
 
 
 def test_the_page_on_formats_names_each_warning_and_each_scale() -> None:
-    page = Path("docs/formats.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
     codes_there = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) - {"minmax", "auto", "none"}
     made = (notes.first_frame(2), notes.page_chosen(1, 2, 3, 4), notes.transparent(), notes.bands_dropped(1))
     assert codes_there == {warning.code for warning in (*made, notes.low_contrast(0, 1))}
