@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,17 @@ def test_what_imagecodecs_reads_names_its_extra(name: str, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(ImageUnsupported, match=r"maskmill\[worker\]"):
         read(data)
+
+
+@pytest.mark.parametrize("encode", [imagecodecs.jpegls_encode, imagecodecs.ljpeg_encode, imagecodecs.jpeg8_encode])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_other_kinds_of_jpeg_are_read_right_or_unsupported(encode: Callable[..., bytes], dtype: str) -> None:
+    smooth = np.tile(np.linspace(0, 4095, 96).astype(np.uint16), (72, 1))
+    values = smooth if dtype == "uint16" else (smooth >> 4).astype(np.uint8)
+    options = {"bitspersample": 12} if dtype == "uint16" and encode is imagecodecs.jpeg8_encode else {}
+    with suppress(ImageUnsupported):
+        shown = np.asarray(read(bytes(encode(values, **options))).image)
+        assert np.abs(shown[..., 0].astype(int) - (smooth >> 4)).max() <= 3
 
 
 def test_a_png_in_apples_own_form_is_unsupported() -> None:
