@@ -96,14 +96,22 @@ def picture_page(data: bytes, max_pixels: int) -> Iterator[Page]:
     """The page that a person would call the picture. Raises `ImageError`, or what tifffile raises for broken files."""
     tifffile = _reader()
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        pages = list(islice(file.pages, MAX_PAGES))
-        if not pages:
-            raise ImageTruncated("TIFF: ends before its first page")
+        pages = list(_pages(file.pages))
         _refuse_raw(pages, data)
         number, page = _choose(pages)
         if max(_pixels(page), _tile_pixels(page)) > max_pixels:
             raise DecompressionBomb
         yield Page(number, page, tuple(_notes(number, page, pages)))
+
+
+def _pages(found: Any) -> Iterator[Any]:
+    """The first page, and those behind it as far as they are whole: a broken one does not harm the first."""
+    yield found.first
+    with suppress(Exception):
+        for page in islice(found, 1, MAX_PAGES):
+            if not all(isinstance(value, int) for value in (page.imagewidth, page.imagelength, page.subfiletype)):
+                return
+            yield page
 
 
 def _is_picture(page: Any) -> bool:

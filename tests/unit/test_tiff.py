@@ -83,6 +83,19 @@ def test_thirty_pages_are_counted() -> None:
     assert [warning.reason for warning in picture.warnings] == ["the first of 30 pages"]
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_broken_page_does_not_harm_the_first(wide: bool) -> None:
+    values = flat((330, 40), 200).astype(np.uint16) * 257 if wide else flat((330, 40), 200)
+    whole, dice = pages((values, RGB), (values, RGB), (values, RGB)), np.random.default_rng(0)
+    with tifffile.TiffFile(io.BytesIO(whole)) as file:
+        second = file.pages[1].offset
+    for _ in range(500):
+        data = bytearray(whole)
+        for at in dice.integers(second, second + 200, 3):
+            data[at] = dice.integers(256)
+        assert np.asarray(read(bytes(data)).image).min() == 200
+
+
 def test_a_chain_of_pages_without_end_ends() -> None:
     data = bytearray(page(flat((40, 40), 9), **RGB))
     first = struct.unpack_from("<I", data, 4)[0]
