@@ -44,7 +44,7 @@ mutate: $(MUTATE_STAMP) ## Whether tests notice when the centre is broken: 150 m
 	$(BIN)/python -m tests.mutation
 
 pixels: $(DEV_STAMP) ## A job over Pillow's own test images and a grid of TIFFs: every image right, or refused
-	$(BIN)/python -m tests.pixels
+	OPENCV_LOG_LEVEL=SILENT $(BIN)/python -m tests.pixels
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
 	$(BIN)/python -m demo.train

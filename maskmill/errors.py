@@ -85,7 +85,7 @@ class DecompressionBomb(ImageError):
 
 
 class ImageUnsupported(ImageError):
-    """The reference or the image is of a kind that Maskmill does not read (`ftp://…`, an exotic pixel mode)."""
+    """The reference or the image is of a kind that Maskmill does not read (`ftp://…`, bands without colours)."""
 
     code = "unsupported"
 

@@ -214,6 +214,8 @@ def _not_opened(data: bytes) -> ImageError:
     """Why no format took the bytes: they start like one of them, or like none."""
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         return ImageUnsupported("HEIF (HEIC): install maskmill[formats] where the worker runs")
+    if data.startswith(b"\xff\xd8") and re.search(rb"\xff\xf7\x00[\x0b\x11]", data[:4096]):
+        return ImageUnsupported("JPEG-LS: convert it to PNG or JPEG")
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
         if accept and accept(data[:16]) is True:

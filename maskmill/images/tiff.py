@@ -77,12 +77,15 @@ class Page:
             case 2:
                 return bits == 8 and bands >= 3 and (bands <= 4 or contiguous)
             case 3:
-                return bits in (1, 2, 4, 8) and (bands == 1 or (bands == 2 and contiguous and bool(_extras(page))))
+                wide: bool = page.colormap is not None and page.colormap.max() > 255  # else one of 8 bits, all black
+                whole = bands == 1 or (bands == 2 and contiguous and bool(_extras(page)))
+                return bits in (1, 2, 4, 8) and whole and wide
             case 5:
-                return bands == 4 and (bits == 8 or (bits == 16 and contiguous))
+                inks: bool = page.tags.valueof(332, 1) == 1  # InkSet: cyan, magenta, yellow, black
+                return inks and bands == 4 and (bits == 8 or (bits == 16 and contiguous))
             case 6:
-                whole: bool = page.tags.valueof(530, (2, 2)) == (1, 1)  # chroma as fine as luma
-                return bits == 8 and bands == 3 and contiguous and (whole or page.compression != 1)
+                fine: bool = page.tags.valueof(530, (2, 2)) == (1, 1)  # chroma as luma
+                return bits == 8 and bands == 3 and contiguous and (fine or page.compression != 1)
             case 8:
                 return bits == 8 and bands == 3 and contiguous
         return False
@@ -93,14 +96,22 @@ def picture_page(data: bytes, max_pixels: int) -> Iterator[Page]:
     """The page that a person would call the picture. Raises `ImageError`, or what tifffile raises for broken files."""
     tifffile = _reader()
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        pages = list(islice(file.pages, MAX_PAGES))
-        if not pages:
-            raise ImageTruncated("TIFF: ends before its first page")
-        _refuse_raw(pages)
+        pages = list(_pages(file.pages))
+        _refuse_raw(pages, data)
         number, page = _choose(pages)
         if max(_pixels(page), _tile_pixels(page)) > max_pixels:
             raise DecompressionBomb
         yield Page(number, page, tuple(_notes(number, page, pages)))
+
+
+def _pages(found: Any) -> Iterator[Any]:
+    """The first page, and those behind it as far as they are whole: a broken one does not harm the first."""
+    yield found.first
+    with suppress(Exception):
+        for page in islice(found, 1, MAX_PAGES):
+            if not all(isinstance(value, int) for value in (page.imagewidth, page.imagelength, page.subfiletype)):
+                return
+            yield page
 
 
 def _is_picture(page: Any) -> bool:
@@ -166,11 +177,11 @@ def _tile_pixels(page: Any) -> int:
     return int(page.tilewidth * page.tilelength) if page.is_tiled else 0
 
 
-def _refuse_raw(pages: list[Any]) -> None:
-    below, dng = list[Any](), 50706 in pages[0].tags
+def _refuse_raw(pages: list[Any], data: bytes) -> None:
+    below, dng, canon = list[Any](), 50706 in pages[0].tags, data[8:11] == b"CR\x02"
     with suppress(Exception):  # the main pages do not need the others
         below = list(islice(pages[0].pages or (), MAX_PAGES))
-    if dng or any(page.photometric in RAW_OF_CAMERAS for page in (*pages, *below)):
+    if dng or canon or any(page.photometric in RAW_OF_CAMERAS for page in (*pages, *below)):
         raise ImageUnsupported("a camera's raw file, of which TIFF readers see a preview: develop it to JPEG or TIFF")
 
 

@@ -113,6 +113,19 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     assert not embedded.status(state_dir).running
 
 
+def test_a_run_says_how_images_above_its_limit_are_allowed(environment: dict[str, str], tmp_path: Path) -> None:
+    (image,) = write_good(tmp_path / "pictures", 1)
+    with Image.open(image) as opened:
+        pixels = opened.width * opened.height
+    limited = ["run", image, "--out", tmp_path / "out", "--model", "demo", "--max-image-pixels"]
+    refused = maskmill(*limited, pixels - 1, environment=environment)
+    assert refused.returncode == EXIT_FAILURES, refused.stderr
+    assert f"more than {pixels - 1:,} pixels" in refused.stdout
+    assert "--max-image-pixels" in refused.stdout
+    allowed = maskmill(*limited, pixels, environment=environment)
+    assert allowed.returncode == 0, allowed.stderr
+
+
 def test_a_run_reads_s3_sources_from_the_users_own_store(
     servers: embedded.Servers, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:

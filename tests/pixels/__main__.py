@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -54,8 +55,8 @@ def run_job(paths: list[Path], folder: Path) -> dict[str, dict[str, object]]:
     """What became of each image, by its path, in a job with the demo model."""
     listed = folder / "images.txt"
     listed.write_text("".join(f"{path}\n" for path in paths))
-    command = [sys.executable, "-m", "maskmill_producer.cli.main", "run", str(listed), "--model", "demo"]
-    subprocess.run([*command, "--out", str(folder / "out")], check=False)
+    command = [Path(sys.executable).parent / "maskmill", "run", listed, "--model", "demo", "--out", folder / "out"]
+    subprocess.run(command, check=False, env=os.environ | {"MASKMILL_STATE_DIR": str(folder / "state")})
     lines = [line for name in ("metadata", "failures") for line in _lines(folder / "out" / f"{name}.jsonl")]
     return {outcome["uri"]: outcome for outcome in map(json.loads, lines)}
 
@@ -74,14 +75,11 @@ def verdict(path: Path, outcome: dict[str, object] | None, case: Tiff | None) ->
     picture = decode(path.read_bytes(), max_pixels=Settings().max_image_pixels)
     if (outcome["width"], outcome["height"]) != picture.image.size:
         return "wrong", "of another size than what is decoded here"
-    if case:
-        return (
-            ("right", "grid")
-            if is_right(np.asarray(picture.image), case)
-            else ("wrong", "other pixels than were written")
-        )
+    if case is not None:
+        right = is_right(np.asarray(picture.image), case)
+        return ("right", "what was written") if right else ("wrong", "other pixels than were written")
     found = reading(path, picture)
-    return "wrong" if found is Reading.DIFFERS else "right", found.value
+    return ("wrong" if found is Reading.DIFFERS else "right"), found.value
 
 
 def main() -> int:

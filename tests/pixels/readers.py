@@ -1,4 +1,4 @@
-"""Other readers of images, to compare ours with: OpenCV, Pillow alone, and values made greys by a second rule."""
+"""Other readers of images, to compare ours with: OpenCV, Pillow alone, and values shown by the rule written anew."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reading(Enum):
 
 
 def reading(path: Path, picture: Picture) -> Reading:
-    """The first reader that agrees. Pillow alone counts for 8 bits only: the stock pipeline's picture is meant."""
+    """The first reader that agrees. Pillow alone counts for 8 bits only, where the stock pipeline is the measure."""
     shown = np.asarray(picture.image).astype(int)
     data = path.read_bytes()
     if _same(shown, _by_opencv(data), CLOSE):
@@ -66,7 +66,7 @@ def _by_pillow(data: bytes) -> NDArray[Any] | None:
 def _by_values(data: bytes, picture: Picture) -> NDArray[Any] | None:
     """The values by another decoder than ours where there is one, and black and white by the rule of `auto`."""
     try:
-        values, bits, inverted = _values(data)
+        values, bits, inverted = _values(data, picture.scale[1] if picture.scale else 255)
     except Exception:  # noqa: BLE001 - it cannot read it
         return None
     if values.dtype == np.uint8:
@@ -78,7 +78,7 @@ def _by_values(data: bytes, picture: Picture) -> NDArray[Any] | None:
     return shown.astype(int)
 
 
-def _values(data: bytes) -> tuple[NDArray[Any], int, bool]:
+def _values(data: bytes, white: float) -> tuple[NDArray[Any], int, bool]:
     if data[:2] in (b"II", b"MM"):
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]
@@ -87,4 +87,4 @@ def _values(data: bytes) -> tuple[NDArray[Any], int, bool]:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image), 32, False
     values = imagecodecs.png_decode(data) if data[1:4] == b"PNG" else imagecodecs.jpeg2k_decode(data)
-    return values, max(8, int(values.max()).bit_length()), False
+    return values, int(white).bit_length(), False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -17,11 +18,13 @@ from typer.testing import CliRunner
 from maskmill import exit_codes
 from maskmill.errors import BrokerUnavailable, ModelRefused, UsageError
 from maskmill.schema import Counts, FailureExample, JobState, JobStatus
+from maskmill.settings import Settings
 from maskmill_producer.cli import display
 from maskmill_producer.cli.exits import exit_code
 from maskmill_producer.cli.lifecycle import age
 from maskmill_producer.cli.main import app
 from maskmill_producer.embedded import EmbeddedServersFailed
+from maskmill_worker import cli as worker_cli
 
 HEAVY = {
     "PIL",
@@ -83,6 +86,15 @@ def test_each_option_of_a_job_is_explained_once(command: str) -> None:
         assert len(re.findall(rf"│ {option} ", shown)) == 1, option
     assert "What changes the masks" in shown
     assert ("--priority" in shown, "--overwrite" in shown) == (command == "submit", command != "bench")
+
+
+def test_a_worker_takes_its_limit_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr(worker_cli, "_prepare", lambda *_: None)
+    monkeypatch.setattr(worker_cli, "_serve", lambda settings, *_: served.append(settings))
+    monkeypatch.setattr(worker_cli.os, "environ", dict(os.environ))
+    assert CliRunner().invoke(worker_cli.cli, ["--max-image-pixels", "1234"]).exit_code == 0
+    assert [settings.max_image_pixels for settings in served] == [1234]
 
 
 # Texts from elsewhere

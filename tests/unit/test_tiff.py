@@ -83,6 +83,19 @@ def test_thirty_pages_are_counted() -> None:
     assert [warning.reason for warning in picture.warnings] == ["the first of 30 pages"]
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_broken_page_does_not_harm_the_first(wide: bool) -> None:
+    values = flat((330, 40), 200).astype(np.uint16) * 257 if wide else flat((330, 40), 200)
+    whole, dice = pages((values, RGB), (values, RGB), (values, RGB)), np.random.default_rng(0)
+    with tifffile.TiffFile(io.BytesIO(whole)) as file:
+        second = file.pages[1].offset
+    for _ in range(500):
+        data = bytearray(whole)
+        for at in dice.integers(second, second + 200, 3):
+            data[at] = dice.integers(256)
+        assert np.asarray(read(bytes(data)).image).min() == 200
+
+
 def test_a_chain_of_pages_without_end_ends() -> None:
     data = bytearray(page(flat((40, 40), 9), **RGB))
     first = struct.unpack_from("<I", data, 4)[0]
@@ -95,6 +108,14 @@ def test_a_chain_of_pages_without_end_ends() -> None:
         data += directory + struct.pack("<I", following)
     struct.pack_into("<I", data, first + 2 + 12 * entries, at)
     assert codes(read(bytes(data))) == ["first_frame"]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_file_of_large_offsets_is_read_like_any_other(bits: int) -> None:
+    buffer = io.BytesIO()
+    values = COLOURS if bits == 16 else (COLOURS >> 8).astype(np.uint8)
+    tifffile.imwrite(buffer, values, photometric="rgb", bigtiff=True)
+    np.testing.assert_array_equal(np.asarray(read(buffer.getvalue()).image), COLOURS >> 8)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -158,6 +179,12 @@ def test_the_nodata_value_of_gdal_is_black() -> None:
     assert np.asarray(picture.image)[RAMP > 30_000].max() == 0
 
 
+def canon(data: bytes) -> bytes:
+    """The same file with Canon's mark behind its header, and its directory at the end."""
+    first = struct.unpack_from("<I", data, 4)[0]
+    return data[:4] + struct.pack("<I", len(data)) + b"CR\2\0" + bytes(4) + data[16:] + data[first : first + 400]
+
+
 UNSUPPORTED = {
     "bands": (
         page(np.zeros((72, 96, 4), np.uint16), photometric="minisblack", planarconfig="contig"),
@@ -169,7 +196,18 @@ UNSUPPORTED = {
     ),
     "complex": (page(np.zeros((72, 96), np.complex64)), "format 6"),
     "raw": (page(RAMP, photometric=32803, extratags=[(33421, "H", 2, (2, 2), True)]), "raw file"),
+    "inks": (
+        page(np.zeros((72, 96, 4), np.uint8), photometric="separated", extratags=[(332, "H", 1, 2, True)]),
+        "SEPARATED",
+    ),
+    "narrow palette": (
+        page(
+            flat((72, 96), 9)[..., 0], photometric="palette", colormap=np.tile(np.arange(256, dtype=np.uint16), (3, 1))
+        ),
+        "PALETTE",
+    ),
     "dng": (page(flat((72, 96), 9), photometric="rgb", extratags=[(50706, "B", 4, (1, 4, 0, 0), True)]), "raw file"),
+    "cr2": (canon(page(flat((72, 96), 9), photometric="rgb")), "raw file"),
     "darkened": (
         page(np.dstack([COLOURS, RAMP]), photometric="rgb", extrasamples=["assocalpha"]),
         "without transparency",

@@ -34,6 +34,16 @@ def test_a_tiff_is_read_right_or_refused(case: Tiff, data: bytes) -> None:
         assert is_right(np.asarray(decode(data, max_pixels=10**6).image), case)
 
 
+def test_no_file_of_eight_bits_is_read_wrong() -> None:
+    """All that there are: most files have eight bits, and Pillow reads those."""
+    wrong = []
+    for case, data in grid(10_000, only="uint8"):
+        with suppress(ImageUnsupported):
+            shown = np.asarray(decode(data, max_pixels=10**6).image)
+            wrong += [] if is_right(shown, case) else [str(case)]
+    assert wrong == []
+
+
 def test_the_grid_has_each_kind_and_most_can_be_read() -> None:
     assert len(GRID) == 472
     assert {case.kind for case, _ in GRID} == set(KINDS)

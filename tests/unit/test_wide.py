@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -14,8 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskmill.choices import Scale
 from maskmill.errors import DecompressionBomb, ImageError, ImageTruncated, ImageUnsupported
 from maskmill.images import decode as decoding
+from maskmill.images import notes
 from maskmill.images.decode import Picture, decode
 from maskmill.images.wide import jpeg_xl_size
 
@@ -198,6 +203,17 @@ def test_what_imagecodecs_reads_names_its_extra(name: str, monkeypatch: pytest.M
         read(data)
 
 
+@pytest.mark.parametrize("encode", [imagecodecs.jpegls_encode, imagecodecs.ljpeg_encode, imagecodecs.jpeg8_encode])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_other_kinds_of_jpeg_are_read_right_or_unsupported(encode: Callable[..., bytes], dtype: str) -> None:
+    smooth = np.tile(np.linspace(0, 4095, 96).astype(np.uint16), (72, 1))
+    values = smooth if dtype == "uint16" else (smooth >> 4).astype(np.uint8)
+    options = {"bitspersample": 12} if dtype == "uint16" and encode is imagecodecs.jpeg8_encode else {}
+    with suppress(ImageUnsupported):
+        shown = np.asarray(read(bytes(encode(values, **options))).image)
+        assert np.abs(shown[..., 0].astype(int) - (smooth >> 4)).max() <= 3
+
+
 def test_a_png_in_apples_own_form_is_unsupported() -> None:
     data = WIDE["png"]((COLOURS >> 8).astype(np.uint8))
     with pytest.raises(ImageUnsupported, match="CgBI"):
@@ -246,3 +262,23 @@ def test_the_other_pictures_of_a_photo_are_no_frames() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (40, 40), (9, 9, 9)).save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
     assert codes(read(buffer.getvalue())) == []
+
+
+def test_a_float_map_is_spread_over_its_percentiles() -> None:
+    values = np.linspace(-3, 5, 160, dtype="<f4").reshape(16, 10)
+    picture = read(b"Pf\n10 16\n-1.0\n" + values[::-1].tobytes())
+    assert picture.scale == (float(np.float32(values.ravel()[3])), float(np.float32(values.ravel()[156])))
+    assert np.asarray(picture.image)[0, 0].tolist() == [0, 0, 0]
+    assert np.asarray(picture.image)[15, 9].tolist() == [255, 255, 255]
+
+
+def test_the_page_on_formats_names_each_warning_and_each_scale() -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    codes_there = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) - {"minmax", "auto", "none"}
+    made = (notes.first_frame(2), notes.page_chosen(1, 2, 3, 4), notes.transparent(), notes.bands_dropped(1))
+    assert codes_there == {warning.code for warning in (*made, notes.low_contrast(0, 1))}
+    scales = re.findall(
+        r"^\| `([^`]+)` \|", page.partition("| `--scale` |")[2].partition("## Warnings")[0], re.MULTILINE
+    )
+    assert scales == ["auto", "p2-p98", "minmax", "0:10000", "none"]
+    assert [Scale.parse(scale) for scale in scales]

@@ -144,10 +144,13 @@ def eight_bit_by_auto(values: NDArray[Any], bits: int | None) -> NDArray[np.uint
     return np.rint(np.clip(part, 0, 1) * 255).astype(np.uint8)
 
 
-def grid(size: int = SIZE, seed: int = 0) -> list[tuple[Tiff, bytes]]:
-    """So many files, drawn anew for each seed from all that tifffile can write."""
+def grid(size: int = SIZE, seed: int = 0, only: str | None = None) -> list[tuple[Tiff, bytes]]:
+    """So many files, drawn anew for each seed from all (of `only` this depth) that tifffile can write."""
     flag = (False, True)
-    every = [Tiff(*each) for each in itertools.product(KINDS, DEPTHS, flag, COMPRESSIONS, "<>", flag, flag)]
+    every = [
+        Tiff(*each)
+        for each in itertools.product(KINDS, [only] if only else DEPTHS, flag, COMPRESSIONS, "<>", flag, flag)
+    ]
     drawn = random.Random(seed).sample(every, len(every))
     return list(itertools.islice(_written(drawn), size))
 
