@@ -109,7 +109,7 @@ def results(
             if json:
                 display.print_json(_as_json(result.outcome, reveal))
             else:
-                labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
+                labels = ", ".join(segment.title for segment in result.segments) or "nothing found"
                 display.print_line(_address(result.outcome, reveal), f"{found.out}/{result.mask_key}", labels)
 
 
