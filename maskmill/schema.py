@@ -425,7 +425,8 @@ def utc_now() -> datetime:
 class JobStatus(Record):
     """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` wait.
 
-    `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results.
+    `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results. `files` are
+    those that its model is made of (`ModelIdentity.files`), once a worker has loaded it.
     """
 
     job: JobId
@@ -444,6 +445,7 @@ class JobStatus(Record):
     shards_queued: Count = 0
     reason: str | None = None
     trouble: str | None = None
+    files: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -46,7 +46,11 @@ def status(
             _print_all(client().statuses(), json)
             return
         state = client().job(job, out).status()
-        display.print_json(display.status_json(state)) if json else display.print_end(state)
+        if json:
+            display.print_json(display.status_json(state))
+        else:
+            display.print_end(state)
+            display.say(f"model made of {state.files}" if state.files else "no worker has loaded the model yet")
     exits.exit_by_state(state)
 
 

@@ -116,10 +116,10 @@ def _check_folder(model: str, folder: Path) -> None:
     """Raises `ModelUnusable` for a folder in which no model can be, without reading much."""
     names = sorted(each.name for each in folder.iterdir())
     if CONFIG not in names:
-        raise ModelUnusable(f"the folder '{model}' has no {CONFIG}: {_described(names)}")
+        raise ModelUnusable(f"the folder '{model}' has no {CONFIG}: {_described(names) or 'not a transformers model'}")
     weights = [name for name in names if Path(name).suffix in WEIGHTS]
     if not weights:
-        raise ModelUnusable(f"the folder '{model}' has no weights (model.safetensors): {_described(names)}")
+        raise ModelUnusable(f"the folder '{model}' has no weights: {_described(names) or 'no model.safetensors'}")
     for name in weights:
         with (folder / name).open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:
@@ -134,7 +134,7 @@ def _described(names: list[str]) -> str:
         kind = KINDS_OF_FILES.get(Path(name).suffix)
         if kind and Path(name).suffix not in (".json", *WEIGHTS):
             return f"{name} is {kind}; Maskmill takes what transformers' `save_pretrained` writes"
-    return "not a transformers model"
+    return ""
 
 
 def _digest(folder: Path, *, weights: bool) -> str:

@@ -133,7 +133,8 @@ def _errors_of(spec: Spec) -> Iterator[None]:
         raise DeviceLost(one_line(error)) from error
     except Exception as error:
         if hub.is_outage(error):
-            raise HubUnavailable(hub.hub_unreachable(spec.model)) from error
+            kind = ModelUnavailable if hub.is_offline() else HubUnavailable
+            raise kind(f"{hub.hub_unreachable(spec.model)} ({one_line(error, 150)})") from error
         if _passes(error):
             raise ModelUnavailable(f"'{spec.model}' cannot be loaded now: {one_line(error)}") from error
         raise ModelUnusable(explained(spec.model, error)) from error

@@ -67,6 +67,9 @@ def explained(name: str, error: Exception) -> str:
     text = str(error)
     if "trust_remote_code" in text:
         return f"'{name}' has {OWN_CODE}"
+    if "Unrecognized image processor" in text:
+        processor = "an image processor that transformers does not know (preprocessor_config.json)"
+        return f"'{name}' has {processor}: name one with --image-processor"
     if type(error).__name__ == "SafetensorError":
         return f"the weights of '{name}' are broken or cut off ({one_line(error, 100)}): get them anew"
     if "weights_only" in text or "weights only" in text.lower():

@@ -12,7 +12,7 @@ from maskmill.errors import ModelUnusable
 IDLE = ("auxiliary_head", "criterion", "num_batches_tracked")
 """Parts of names whose weights only training uses."""
 
-SHOWN = 3
+SHOWN = 2
 
 
 def check_filled(name: str, model: torch.nn.Module, loading: Mapping[str, Any]) -> None:

@@ -91,7 +91,9 @@ class ShardWorker:
             known = decide_model(store, record.job, segmenter.identity)
             if known != segmenter.identity:  # another worker was first, with other files
                 segmenter = self.models.get(record.spec, known)
-        self._identity = record.job, known
+        if self._identity != (record.job, known):
+            self.services.ledger.made_of(record.job, known.files)
+            self._identity = record.job, known
         return segmenter
 
     def batch_size(self, record: JobRecord) -> BatchSize:
