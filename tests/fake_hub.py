@@ -23,7 +23,7 @@ def files_of(folder: Path) -> Files:
 
 @dataclass
 class FakeHub:
-    """What is on the hub: `push` makes a commit; `status` other than 200 is what every request gets instead; `GONE` breaks the connection."""
+    """What is on the hub. A `status` other than 200 is what every request gets instead; `GONE` breaks the connection."""
 
     url: str = ""
     status: int = 200
@@ -50,78 +50,86 @@ class FakeHub:
         return any(name == repository for name, _ in self._refs)
 
 
+class HubServer(ThreadingHTTPServer):
+    """The server of a hub."""
+
+    hub: FakeHub
+    daemon_threads = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers for the hub that its server has."""
+
+    server: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        self.server.hub.asked.append(f"{self.command} {unquote(self.path)}")
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+        if self.server.hub.status == GONE:
+            self.close_connection = True
+        elif self.server.hub.status != 200:
+            self._send(self.server.hub.status, b"", {})
+        elif parts[:2] == ["api", "models"]:
+            self._api(f"{parts[2]}/{parts[3]}", "/".join(parts[5:]) or "main")
+        elif parts[2:3] == ["resolve"]:
+            # A pull request's name has slashes: refs/pr/7.
+            self._file("/".join(parts[:2]), "/".join(parts[3:-1]), parts[-1])
+        else:
+            self._send(404, b"", {})
+
+    def _api(self, repository: str, revision: str) -> None:
+        found = self.server.hub.find(repository, revision)
+        if found is None:
+            self._missing(repository)
+            return
+        commit, files = found
+        siblings = [{"rfilename": name} for name in files]
+        body = {"id": repository, "modelId": repository, "sha": commit, "siblings": siblings, "tags": []}
+        self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, repository: str, revision: str, name: str) -> None:
+        found = self.server.hub.find(repository, revision)
+        if found is None:
+            self._missing(repository)
+            return
+        commit, files = found
+        if name not in files:
+            self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+            return
+        tag = hashlib.sha256(files[name]).hexdigest()
+        self._send(200, files[name], {"ETag": f'"{tag}"', "X-Repo-Commit": commit})
+
+    def _missing(self, repository: str) -> None:
+        code = "RevisionNotFound" if self.server.hub.has(repository) else "RepoNotFound"
+        self._send(404, b"", {"X-Error-Code": code})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
 @contextmanager
 def running_hub() -> Iterator[FakeHub]:
     """A hub that answers until the block ends."""
-    hub = FakeHub()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            hub.asked.append(f"{self.command} {unquote(self.path)}")
-
-        def do_HEAD(self) -> None:
-            self._answer()
-
-        def do_GET(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-            if hub.status == GONE:
-                self.close_connection = True
-            elif hub.status != 200:
-                self._send(hub.status, b"", {})
-            elif parts[:2] == ["api", "models"]:
-                self._api(f"{parts[2]}/{parts[3]}", "/".join(parts[5:]) or "main")
-            elif parts[2:3] == ["resolve"]:
-                # A pull request's name has slashes: refs/pr/7.
-                self._file("/".join(parts[:2]), "/".join(parts[3:-1]), parts[-1])
-            else:
-                self._send(404, b"", {})
-
-        def _api(self, repository: str, revision: str) -> None:
-            found = hub.find(repository, revision)
-            if found is None:
-                self._missing(repository)
-                return
-            commit, files = found
-            siblings = [{"rfilename": name} for name in files]
-            body = {"id": repository, "modelId": repository, "sha": commit, "siblings": siblings, "tags": []}
-            self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
-
-        def _file(self, repository: str, revision: str, name: str) -> None:
-            found = hub.find(repository, revision)
-            if found is None:
-                self._missing(repository)
-                return
-            commit, files = found
-            if name not in files:
-                self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
-                return
-            tag = hashlib.sha256(files[name]).hexdigest()
-            self._send(200, files[name], {"ETag": f'"{tag}"', "X-Repo-Commit": commit})
-
-        def _missing(self, repository: str) -> None:
-            code = "RevisionNotFound" if hub.has(repository) else "RepoNotFound"
-            self._send(404, b"", {"X-Error-Code": code})
-
-        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_port}"
+    server = HubServer(("127.0.0.1", 0), Handler)
+    server.hub = FakeHub(f"http://127.0.0.1:{server.server_port}")
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield hub
+        yield server.hub
     finally:
         server.shutdown()
         server.server_close()

@@ -124,5 +124,5 @@ def test_a_folder_that_only_this_machine_lacks_is_tried_elsewhere(tmp_path: Path
 
 def test_a_configuration_that_is_no_json_is_named(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": ')
-    with pytest.raises(ModelUnusable, match="config.json of .* is not JSON"):
+    with pytest.raises(ModelUnusable, match=r"config\.json of .* is not JSON"):
         find_model(str(folder), None).read("config.json")

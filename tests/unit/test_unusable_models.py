@@ -77,9 +77,7 @@ def test_a_whole_model_is_taken(folder: Path) -> None:
 
 def test_a_model_without_its_head_is_refused_with_the_names_that_are_missing(folder: Path) -> None:
     rewrite(folder, without_head)
-    with pytest.raises(
-        ModelUnusable, match=r"lacks weights of Segformer.*: decode_head\.classifier\.bias.*--allow-mis"
-    ):
+    with pytest.raises(ModelUnusable, match=r"lacks weights of Segfor.*: decode_head\.classifier\.bias.*--allow"):
         load(folder)
 
 
@@ -146,7 +144,7 @@ def test_weights_that_are_cut_off_are_refused(folder: Path) -> None:
 def test_a_pickle_that_is_none_or_holds_more_than_tensors_is_refused(folder: Path, data: bytes) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(data)
-    with pytest.raises(ModelUnusable, match="pytorch_model|pickle|weights"):
+    with pytest.raises(ModelUnusable, match=r"pytorch_model|pickle|weights"):
         load(folder)
 
 
@@ -193,7 +191,7 @@ def test_a_model_of_another_task_is_told_what_it_is_before_its_weights_are_read(
 
 def test_a_classifier_of_a_known_kind_is_no_segmentation_model(tmp_path: Path) -> None:
     config = hf.ViTConfig(**TINY, image_size=32, patch_size=8)
-    with pytest.raises(ModelUnusable, match="no model of image segmentation .ViTForImageClassification"):
+    with pytest.raises(ModelUnusable, match=r"no model of image segmentation .ViTForImageClassification"):
         load(saved(tmp_path, hf.ViTForImageClassification(config)))
 
 
@@ -219,7 +217,7 @@ def test_a_model_without_an_image_processor_is_told_how_to_name_one(folder: Path
 def test_an_image_processor_of_an_unknown_kind_is_told_in_a_sentence(folder: Path) -> None:
     found = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps(found | {"image_processor_type": "Turbo"}))
-    with pytest.raises(ModelUnusable, match="does not know .preprocessor_config.json.: name one with --image-p"):
+    with pytest.raises(ModelUnusable, match=r"does not know .preprocessor_config\.json.: name one with --image-p"):
         load(folder)
 
 
