@@ -23,7 +23,7 @@ def files_of(folder: Path) -> Files:
 
 @dataclass
 class FakeHub:
-    """What is on the hub. A `status` other than 200 is what every request gets instead; `GONE` breaks the connection."""
+    """What is on the hub. A `status` but 200 is what every request gets instead; `GONE` breaks the connection."""
 
     url: str = ""
     status: int = 200
