@@ -31,7 +31,7 @@ def segmenter_of(models: Models, folder: Path, subtask: str | None = None, **par
 
 def read(path: Path) -> Image.Image:
     """The image as a worker decodes it."""
-    return decode(path.read_bytes(), max_pixels=MAX_PIXELS)
+    return decode(path.read_bytes(), max_pixels=MAX_PIXELS).image
 
 
 def sample_of(segmenter: Segmenter, path: Path, index: int = 0) -> Sample:

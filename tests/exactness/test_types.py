@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from maskmill.schema import Subtask
 from maskmill_worker.model.fastest import HALF_TOLERANCE
 from maskmill_worker.model.forward import StockForward, everything
 from maskmill_worker.model.models import Models
@@ -171,3 +172,26 @@ def test_a_fast_forward_that_is_further_from_float32_than_the_stock_one_is_not_u
     monkeypatch.setattr(detr._Shared, "masks", lambda *arguments: right(*arguments) * 1.1)
     segmenter = segmenter_of(Models("cpu"), model_folder("detr"), dtype="bfloat16")
     assert isinstance(segmenter._run, StockForward)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (224, 64), (224, 224)], ids=str)
+def test_an_image_in_any_number_of_patches_is_compared_when_the_model_is_loaded(
+    size: tuple[int, int], model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong for one number of patches, and at sizes that are looked at in cells, is not used."""
+    from maskmill_worker.model.postprocess import eomt, families
+
+    segmenter = segmenter_of(Models("cpu"), model_folder("eomt-semantic"), "semantic")
+    assert not isinstance(segmenter._post_process, StockPostProcess)
+    patches = len(segmenter.trial(size)["patch_offsets"])
+    right = eomt.semantic
+
+    def wrong(processor: object, outputs: object, at: tuple[int, int], thresholds: object) -> object:
+        found = right(processor, outputs, at, thresholds)  # type: ignore[arg-type]
+        is_it = len(outputs.patch_offsets) == patches and max(at) > 1000  # type: ignore[attr-defined]
+        return type(found)(found.ids.flip(1), found.found) if is_it else found
+
+    functions = {**families.FUNCTIONS["EomtImageProcessor"], Subtask.SEMANTIC: wrong}
+    monkeypatch.setitem(families.FUNCTIONS, "EomtImageProcessor", functions)  # type: ignore[misc]
+    again = segmenter_of(Models("cpu"), model_folder("eomt-semantic"), "semantic")
+    assert isinstance(again._post_process, StockPostProcess)
