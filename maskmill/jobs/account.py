@@ -220,6 +220,8 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
             book_shard(services, store, report, retry_round)
     else:
         _rebuild(services, out, record, retry_round, cancelled=cancelled)
+        if model := read_model(store, job):
+            services.ledger.made_of(job, model.files)
     if cancelled:
         services.ledger.cancel(job)
     return record

@@ -99,7 +99,15 @@ def test_the_files_stand_in_the_bucket_the_manifest_the_status_and_each_mask(
     assert manifest.fingerprint == fingerprint != job.record().spec.fingerprint()
     assert {decode(job.store.get(item.key))[1].fingerprint for item in job.store.list("masks/")} == {fingerprint}
     services.ledger.forget(job.id)
-    assert job.status().files == made.files
+    assert job.status().files == made.files, "from the manifest"
+
+
+def test_a_ledger_that_was_built_anew_knows_the_files(services: Services, photos: Path) -> None:
+    job = submitted(services, photos, "demo")
+    decide_model(job.store, job.id, ModelIdentity(model="commit:1"))
+    services.ledger.forget(job.id)
+    job.resume()
+    assert job.status().files == "commit:1"
 
 
 def test_a_job_goes_on_with_the_model_that_it_began_with_while_a_worker_has_it(

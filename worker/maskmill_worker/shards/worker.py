@@ -6,8 +6,9 @@ import os
 import secrets
 import socket
 import time
+from contextlib import suppress
 
-from maskmill.errors import ModelUnavailable, StoreUnavailable
+from maskmill.errors import BrokerUnavailable, ModelUnavailable, StoreUnavailable
 from maskmill.images.pace import Pace
 from maskmill.jobs.account import decide_model, read_job, read_model
 from maskmill.ledger.answers import ClaimReply
@@ -92,7 +93,8 @@ class ShardWorker:
             if known != segmenter.identity:  # another worker was first, with other files
                 segmenter = self.models.get(record.spec, known)
         if self._identity != (record.job, known):
-            self.services.ledger.made_of(record.job, known.files)
+            with suppress(BrokerUnavailable):  # only `status` would lack it
+                self.services.ledger.made_of(record.job, known.files)
             self._identity = record.job, known
         return segmenter
 
