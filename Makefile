@@ -10,7 +10,7 @@ OUT ?= out
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
 PARALLEL ?= -n 2 --dist worksteal
 
-.PHONY: help run test quick lint format bench chaos mutate pixels train clean
+.PHONY: help run test quick lint format bench chaos mutate pixels compat train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ mutate: $(MUTATE_STAMP) ## Whether tests notice when the centre is broken: 150 m
 
 pixels: $(DEV_STAMP) ## A job over Pillow's own test images and a grid of TIFFs: every image right, or refused
 	OPENCV_LOG_LEVEL=SILENT $(BIN)/python -m tests.pixels
+
+compat: $(DEV_STAMP) ## The model tests with the lowest and the newest transformers that are supported
+	$(BIN)/python -m tests.compat $(PARALLEL)
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
 	$(BIN)/python -m demo.train

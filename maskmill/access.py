@@ -20,6 +20,9 @@ ALL = "all"
 TRUST = "or MASKMILL_TRUST_SUBMITTERS=true where all who submit may have all read"
 ROOTS_CURE, BUCKETS_CURE = f"MASKMILL_ALLOWED_ROOTS, {TRUST}", f"MASKMILL_ALLOWED_BUCKETS, {TRUST}"
 
+MAIN = (None, "main")
+"""How a model's default branch is called."""
+
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that end with the IPv4 address they lead to (RFC 6052)."""
 
@@ -109,9 +112,30 @@ def is_public(address: str) -> bool:
 
 def model_allowed(model: str, patterns: Sequence[str]) -> bool:
     """Whether a model's name matches one of the patterns ('*' stands for anything); a path counts as where it leads."""
-    is_path = model.startswith(("/", ".", "~")) or ".." in Path(model).parts
-    name = os.path.realpath(model) if is_path else model
+    name = os.path.realpath(model) if _is_path(model) else model
     return any(pattern == ALL or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def code_trusted(model: str, revision: str | None, patterns: Sequence[str]) -> bool:
+    """Whether a model's or processor's own code may be run.
+
+    `owner/name` trusts the default branch alone, `owner/name@REVISION` that one: anybody may open a pull request,
+    whose code is a revision too. A folder has no revisions.
+
+    >>> code_trusted("me/cut-out", "refs/pr/7", ["me/cut-out", "me/cut-out@v1"])
+    False
+    """
+    if _is_path(model):
+        return model_allowed(model, patterns)
+    named = (pattern.partition("@") for pattern in patterns)
+    return any(
+        model_allowed(model, [name]) and (fnmatchcase(revision or "main", wanted) if wanted else revision in MAIN)
+        for name, _, wanted in named
+    )
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", ".", "~")) or ".." in Path(model).parts
 
 
 def _not_public(host: str) -> ImageRefused:

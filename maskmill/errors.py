@@ -174,13 +174,25 @@ class LoaderDied(ShardError):
 
 
 class ModelUnavailable(ShardError):
-    """The job's model cannot be loaded: hub out of reach, no such model, no memory for it."""
+    """The job's model cannot be loaded here and now: no such folder on this machine, no memory for it."""
 
     code = "model_unavailable"
 
 
+class HubUnavailable(ModelUnavailable):
+    """The model hub cannot be reached, or answers with a server error."""
+
+    code = "hub_unavailable"
+
+
+class ModelChanged(ModelUnavailable):
+    """This worker's files of the model are not those that the job began with."""
+
+    code = "model_changed"
+
+
 class ModelUnusable(ModelUnavailable):
-    """The model's folder is there, and holds no segmentation model, or one with code of its own, or broken files."""
+    """What is there is no segmentation model, lacks weights, is broken, or has code of its own that is not trusted."""
 
     code = "model_unusable"
     retryable = False
@@ -288,7 +300,7 @@ class JobFailed(MaskmillError):
     code = "job_failed"
 
 
-def one_line(error: BaseException, max_characters: int = 300) -> str:
+def one_line(error: BaseException, max_characters: int = 500) -> str:
     """The error on one line of bounded length, for reports and logs; the type is named unless the error is ours."""
     text = " ".join(str(error).split())
     return (text if isinstance(error, MaskmillError) else f"{type(error).__name__}: {text}")[:max_characters]

@@ -222,6 +222,7 @@ class Job:
             warnings=manifest.warnings,
             examples=manifest.examples,
             reason=manifest.reason,
+            files=manifest.model.files if manifest.model else None,
             shards=record.shards,
             shards_done=record.shards,
         )
@@ -245,6 +246,7 @@ def status_of(progress: Progress) -> JobStatus:
         shards_claimed=progress.claimed,
         shards_queued=progress.waiting,
         trouble=progress.trouble,
+        files=progress.files,
     )
 
 

@@ -24,6 +24,18 @@ GONE = {
 }
 
 
+KINDS_OF_FILES = {
+    **dict.fromkeys((".pt", ".pth"), "a file of PyTorch weights (YOLO and others)"),
+    **dict.fromkeys((".ckpt", ".bin", ".safetensors"), "a file of weights alone"),
+    ".onnx": "an ONNX model",
+    ".engine": "a TensorRT engine",
+    ".gguf": "a GGUF file",
+    **dict.fromkeys((".tflite", ".pb", ".h5", ".keras"), "a TensorFlow model"),
+    ".json": "a configuration",
+}
+"""What people try to give as a model, by the name's end."""
+
+
 class PipelineParameters(TypedDict, total=False):
     """The parameters of a job, by the pipeline's names; None is the same as leaving one out.
 
@@ -39,6 +51,7 @@ class PipelineParameters(TypedDict, total=False):
     overlap_mask_area_threshold: float | None
     dtype: Dtype | Literal["auto", "float32", "float16", "bfloat16"] | None
     scale: str | None
+    allow_missing_weights: bool | None
     batch_size: int | Literal["auto"] | None
     num_workers: int | None
     timeout: float | None
@@ -62,7 +75,7 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
     given = {name: value for name, value in parameters.items() if value is not None}
     for name in given:
         _check_name(name)
-    given |= {name: _absolute(given[name]) for name in ("model", "image_processor") if name in given}
+    given |= {name: _absolute(name, given[name]) for name in ("model", "image_processor") if name in given}
     try:
         return (
             Spec(**{name: value for name, value in given.items() if name in Spec.model_fields}),
@@ -80,7 +93,20 @@ def _check_name(name: str) -> None:
         raise InvalidSpec(f"{name}: no such parameter; there are {', '.join(PipelineParameters.__annotations__)}")
 
 
-def _absolute(model: Any) -> Any:
+def _absolute(name: str, model: Any) -> Any:
     """A local folder by its full path: a worker has another current directory."""
-    is_folder = isinstance(model, str) and model not in ("", DEMO) and Path(model).is_dir()
-    return str(Path(model).resolve()) if is_folder else model
+    if not isinstance(model, str) or model in ("", DEMO):
+        return model
+    if Path(model).is_file():
+        raise InvalidSpec(f"{name}: {not_a_folder(model)}")
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def not_a_folder(path: str) -> str:
+    """What a file that was given as a model is, and what a model is.
+
+    >>> not_a_folder("yolo11n-seg.pt").partition(":")[0]
+    "'yolo11n-seg.pt' is a file of PyTorch weights (YOLO and others), not a model"
+    """
+    kind = KINDS_OF_FILES.get(Path(path).suffix.lower(), "a file")
+    return f"'{path}' is {kind}, not a model: name the folder that `save_pretrained` wrote, or a model id of the hub"

@@ -66,6 +66,7 @@ class Spec(Record):
 
     `subtask` None means the first that the image processor supports, in the order panoptic, instance, semantic.
     `scale` is that of images of more than 8 bits (`maskmill.choices.Scale`), None the same as `auto`.
+    `allow_missing_weights` takes a model whose files lack weights, with random ones (the same for each worker) instead.
     """
 
     model: Annotated[str, Field(min_length=1)] = "facebook/detr-resnet-50-panoptic"
@@ -75,17 +76,40 @@ class Spec(Record):
     threshold: Fraction = 0.9
     mask_threshold: Fraction = 0.5
     overlap_mask_area_threshold: Fraction = 0.5
-    dtype: Dtype = Dtype.FLOAT32
+    dtype: Dtype = Dtype.AUTO
     scale: Annotated[str | None, AfterValidator(_scale)] = None
+    allow_missing_weights: Annotated[bool | None, AfterValidator(lambda allowed: allowed or None)] = None
 
-    def fingerprint(self) -> str:
-        """32 hex digits that differ whenever the masks may differ."""
-        return hashlib.sha256(self.to_json()).hexdigest()[:32]
+    def fingerprint(self, model: ModelIdentity | None = None) -> str:
+        """32 hex digits that differ whenever the masks may differ: by what was asked for and which files that was."""
+        files = model.files if model else ""
+        return hashlib.sha256(self.to_json() + files.encode()).hexdigest()[:32]
 
     def model_key(self) -> str:
         """16 hex digits that differ whenever another model must be loaded."""
-        loaded = self.model_dump_json(include={"model", "revision", "image_processor", "dtype"})
+        loaded = self.model_dump_json(include=LOADED)
         return hashlib.sha256(loaded.encode()).hexdigest()[:16]
+
+
+LOADED = {"model", "revision", "image_processor", "dtype", "allow_missing_weights"}
+"""The fields of a spec that say what is loaded."""
+
+
+class ModelIdentity(Record):
+    """`model.json`: which files a job's model was made of, found out by the first worker that has loaded it.
+
+    `model` and `image_processor` (None: the model's own) are `commit:` with the commit of a repository on the hub, or
+    `files:` with a digest of a folder's files.
+    """
+
+    version: Literal[1] = VERSION
+    model: str
+    image_processor: str | None = None
+
+    @property
+    def files(self) -> str:
+        """Both in one text."""
+        return f"{self.model} {self.image_processor or ''}".strip()
 
 
 def _number_or_share(value: object) -> str:
@@ -172,15 +196,21 @@ class Segment(Record):
     """One region of one image.
 
     `id` is the pixel value in the segment map (from 1), `area` in pixels, `box` is COCO's
-    (x, y, width, height) in pixels. `score` is None for semantic segments, as in the pipeline.
+    (x, y, width, height) in pixels. `score` is None for semantic segments, as in the pipeline. `label` is what the
+    model's `id2label` has: a text, in some models a number or nothing.
     """
 
     id: Annotated[int, Field(ge=1)]
-    label: str
+    label: str | int | float | None = None
     label_id: Count
     score: float | None = None
     area: Count
     box: tuple[int, int, int, int]
+
+    @property
+    def title(self) -> str:
+        """The label for people: `cat`, `17`, and `label 3` where the model has none for it."""
+        return f"label {self.label_id}" if self.label is None else str(self.label)
 
 
 class Status(StrEnum):
@@ -349,6 +379,7 @@ class Manifest(Record):
     examples: dict[str, FailureExample] = {}
     spec: Spec
     fingerprint: str
+    model: ModelIdentity | None = None
     created: datetime
     finished: datetime
     reason: str | None = None
@@ -394,7 +425,8 @@ def utc_now() -> datetime:
 class JobStatus(Record):
     """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` wait.
 
-    `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results.
+    `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results. `files` are
+    those that its model is made of (`ModelIdentity.files`), once a worker has loaded it.
     """
 
     job: JobId
@@ -413,6 +445,7 @@ class JobStatus(Record):
     shards_queued: Count = 0
     reason: str | None = None
     trouble: str | None = None
+    files: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -21,6 +21,7 @@ from maskmill.schema import (
     JobRecord,
     JobState,
     Manifest,
+    ModelIdentity,
     Outcome,
     Record,
     Reference,
@@ -44,6 +45,18 @@ def read_job(store: Store, job: str) -> JobRecord:
     if record.job != job:
         raise InvalidRecord(f"{keys.job_record(job)} is the record of another job", record.to_json().decode())
     return record
+
+
+def read_model(store: Store, job: str) -> ModelIdentity | None:
+    """Which files the job's model is made of; None until a worker has loaded it."""
+    return _read(store, keys.model(job), ModelIdentity)
+
+
+def decide_model(store: Store, job: str, model: ModelIdentity) -> ModelIdentity:
+    """Which files the job's model is made of: what the first worker has loaded counts."""
+    if store.put_if_absent(keys.model(job), model.to_json(), "application/json"):
+        return model
+    return read_model(store, job) or model
 
 
 def read_references(store: Store, job: str, shard: int) -> list[Reference]:
@@ -143,7 +156,8 @@ def close_job(services: Services, job: str) -> Manifest:
     """Write the manifest once all shards are booked. Idempotent; the first manifest of a retry round counts."""
     progress = services.ledger.progress(job)
     store = services.store(progress.out)
-    manifest = _manifest(read_job(store, job), progress, read_cancellation(store, job, progress.retry_round))
+    cancellation = read_cancellation(store, job, progress.retry_round)
+    manifest = _manifest(read_job(store, job), read_model(store, job), progress, cancellation)
     first = store.put_if_absent(keys.manifest(job, progress.retry_round), manifest.to_json())
     if not first:
         manifest = read_manifest(store, job, progress.retry_round) or manifest
@@ -158,7 +172,9 @@ def _ended(manifest: Manifest) -> JobEnded:
     return JobEnded(manifest.job, manifest.state.value, manifest.counts.model_dump(), manifest.failures, seconds)
 
 
-def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation | None) -> Manifest:
+def _manifest(
+    record: JobRecord, model: ModelIdentity | None, progress: Progress, cancellation: Cancellation | None
+) -> Manifest:
     if progress.counts.total != record.images or not progress.finished:
         raise AccountMismatch(f"job {record.job}: {progress.counts} do not add up to {record.images} images")
     state = progress.final_state
@@ -174,7 +190,8 @@ def _manifest(record: JobRecord, progress: Progress, cancellation: Cancellation 
         warnings=progress.warnings,
         examples=progress.examples,
         spec=record.spec,
-        fingerprint=record.spec.fingerprint(),
+        fingerprint=record.spec.fingerprint(model),
+        model=model,
         created=record.created,
         finished=utc_now(),
         reason=cancellation.reason if cancellation and state is JobState.CANCELLED else None,
@@ -203,6 +220,8 @@ def enter_job(services: Services, out: str, job: str) -> JobRecord:
             book_shard(services, store, report, retry_round)
     else:
         _rebuild(services, out, record, retry_round, cancelled=cancelled)
+        if model := read_model(store, job):
+            services.ledger.made_of(job, model.files)
     if cancelled:
         services.ledger.cancel(job)
     return record

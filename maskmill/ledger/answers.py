@@ -94,8 +94,8 @@ class Progress:
 
     Shards: `claimed` have an owner, `waiting` were given back, `begun` have had an owner and are not booked.
     `rebuilt`: the ledger was lost once, and with it who had begun what.
-    `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`. `left_out` are entries of its
-    sources that were not submitted, by reason.
+    `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`; `files` are its model's. `left_out`
+    are entries of its sources that were not submitted, by reason.
     """
 
     job: str
@@ -113,6 +113,7 @@ class Progress:
     warnings: dict[str, int]
     examples: dict[str, FailureExample]
     trouble: str | None = None
+    files: str | None = None
     rebuilt: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
 

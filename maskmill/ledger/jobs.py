@@ -49,7 +49,11 @@ class Jobs(Table):
 
     def trouble(self, job: str, reason: str) -> None:
         """Note what keeps the workers from going on with the job; the next shard that is booked takes it back."""
-        self.run("trouble", job, reason)
+        self.run("tell", job, "trouble", reason)
+
+    def made_of(self, job: str, files: str) -> None:
+        """Note which files the job's model is made of (`ModelIdentity.files`)."""
+        self.run("tell", job, "files", files)
 
     def forget(self, job: str) -> None:
         """Drop all that the ledger has of the job (its objects stay in the bucket)."""
@@ -144,6 +148,7 @@ def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, beg
         warnings={code: int(number) for code, number in _by_code(meta, "warned:")},
         examples={code: FailureExample.from_json(text) for code, text in _by_code(meta, "example:")},
         trouble=meta.get("trouble"),
+        files=meta.get("files"),
         rebuilt="rebuilt" in meta,
     )
 

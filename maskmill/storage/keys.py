@@ -52,6 +52,11 @@ def job_record(job: str) -> str:
     return f"jobs/{job}/job.json"
 
 
+def model(job: str) -> str:
+    """Which files the job's model was made of."""
+    return f"jobs/{job}/model.json"
+
+
 def shard(job: str, index: int) -> str:
     """The references of one shard, one JSON line each."""
     return f"jobs/{job}/shards/{_sortable(index)}.jsonl"

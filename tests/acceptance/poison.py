@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessorPil
 
 POISON = {
@@ -60,7 +61,10 @@ def write_model(folder: Path) -> Path:
         num_attention_heads=[1, 1, 1, 1],
         decoder_hidden_size=4,
     )
-    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    model = SegformerForSemanticSegmentation(config)
+    model.save_pretrained(folder)
+    # `save_pretrained` writes the names of old checkpoints, which transformers reads for its own classes alone.
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     SegformerImageProcessorPil(size={"height": 32, "width": 32}, do_normalize=False).save_pretrained(folder)
     text = json.loads((folder / "config.json").read_text())
     text["auto_map"] = {"AutoModelForSemanticSegmentation": "poisoned.PoisonedModel"}

@@ -17,9 +17,9 @@ MASK_AGREEMENT = 0.999
 
 
 @cache
-def stock_pipeline(folder: Path) -> ImageSegmentationPipeline:
+def stock_pipeline(folder: Path, **options: Any) -> ImageSegmentationPipeline:
     """The stock pipeline for a model folder, on the CPU, kept: the models are small."""
-    return pipeline("image-segmentation", model=str(folder), device="cpu")
+    return pipeline("image-segmentation", model=str(folder), device="cpu", **options)
 
 
 def stock_output(folder: Path, photograph: Path, subtask: str | None = None, **parameters: Any) -> list[Segment]:

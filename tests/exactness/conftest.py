@@ -11,7 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the imports below: huggin
 
 import torch
 
-from .families import FAMILIES
+from .families import FAMILIES, OTHERS
 from .photographs import photographs
 
 
@@ -37,6 +37,6 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
     @cache
     def folder_of(family: str) -> Path:
-        return FAMILIES[family].write(root / family)
+        return (FAMILIES | OTHERS)[family].write(root / family)
 
     return folder_of

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import ImageSegmentationPipeline
 
-from . import small_models
+from . import more_models, small_models
 from .calibration import Runs, enliven
 from .photographs import photographs
 from .small_models import SmallModel
 
 UNIVERSAL = (None, "panoptic", "instance", "semantic")
+INSTANCE = (None, "instance")
 SEMANTIC = (None, "semantic")
 
 
@@ -32,6 +34,8 @@ class Family:
     """Every subtask that the stock pipeline serves with this folder; `None` is the pipeline's own choice."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Pipeline parameters other than the defaults, for both sides."""
+    needs: str = ""
+    """The configuration's class, of a type that came with a later release of transformers."""
     seed: int = 20
     """Chosen so that inputs moved by 1e-5 leave every segment in place, and most photographs have several."""
 
@@ -46,6 +50,11 @@ class Family:
         small.fit(_runs_on_photographs(small, self.subtasks))
         _save(small, folder)
         return folder
+
+
+def is_here(family: Family) -> bool:
+    """Whether the installed transformers has the type."""
+    return not family.needs or hasattr(transformers, family.needs)
 
 
 def _runs_on_photographs(small: SmallModel, subtasks: Sequence[str | None]) -> Runs:
@@ -82,6 +91,25 @@ FAMILIES: dict[str, Family] = {
         Family("mobilevit", small_models.mobilevit, SEMANTIC),
     )
 }
+
+OTHERS: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("dpt", more_models.dpt, SEMANTIC),
+        Family("data2vec-vision", more_models.data2vec_vision, SEMANTIC),
+        Family("mobilenet_v2", more_models.mobilenet_v2, SEMANTIC),
+        Family("mobilevitv2", more_models.mobilevitv2, SEMANTIC),
+        Family("sapiens2", more_models.sapiens2, SEMANTIC, needs="Sapiens2Config"),
+        Family("tipsv2_dpt", more_models.tipsv2_dpt, SEMANTIC, needs="Tipsv2DptConfig"),
+        Family("upernet-swin", more_models.upernet_swin, SEMANTIC),
+        Family("segformer-150", more_models.segformer_150, SEMANTIC),
+        Family("eomt_dinov3", more_models.eomt_dinov3, UNIVERSAL, needs="EomtDinov3Config"),
+        Family("mask2former-resnet", more_models.mask2former_resnet, UNIVERSAL),
+        Family("detr-resnet", more_models.detr_resnet, UNIVERSAL),
+        Family("rf_detr", more_models.rf_detr, INSTANCE, needs="RfDetrConfig"),
+    )
+}
+"""Families that are compared in this process, without jobs. Some types are of later releases of transformers."""
 
 CASES: list[tuple[str, str | None]] = [
     (family.name, subtask) for family in FAMILIES.values() for subtask in family.subtasks

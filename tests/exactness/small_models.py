@@ -41,7 +41,7 @@ class SmallModel:
     tokenizer: hf.PreTrainedTokenizerBase | None = None
 
 
-def _query_fit(model: nn.Module, pixels: str, embedder: str, classifier: str) -> Callable[[Runs], None]:
+def query_fit(model: nn.Module, pixels: str, embedder: str, classifier: str) -> Callable[[Runs], None]:
     """Fits masks and classes in turn, twice: masked attention makes either depend on the other."""
 
     def fit(runs: Runs) -> None:
@@ -51,11 +51,11 @@ def _query_fit(model: nn.Module, pixels: str, embedder: str, classifier: str) ->
     return fit
 
 
-def _semantic_fit(model: nn.Module, classifier: str) -> Callable[[Runs], None]:
+def semantic_fit(model: nn.Module, classifier: str) -> Callable[[Runs], None]:
     return partial(fit_semantic, model.get_submodule(classifier))
 
 
-def _swin() -> hf.SwinConfig:
+def swin() -> hf.SwinConfig:
     return hf.SwinConfig(embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 4], window_size=4, out_features=STAGES)
 
 
@@ -68,6 +68,11 @@ def detr(_folder: Path) -> SmallModel:
         "use_pretrained_backbone": False,
         "out_indices": [1, 2, 3, 4],
     }
+    return detr_on(backbone)
+
+
+def detr_on(backbone: Any) -> SmallModel:
+    """DETR on a backbone of one's choice."""
     config = hf.DetrConfig(
         backbone_config=backbone,
         num_queries=QUERIES,
@@ -107,17 +112,17 @@ def maskformer(_folder: Path) -> SmallModel:
         decoder_ffn_dim=64,
     )
     config = hf.MaskFormerConfig(
-        backbone_config=_swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **NAMED
+        backbone_config=swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **NAMED
     )
     model = hf.MaskFormerForInstanceSegmentation(config)
-    fit = _query_fit(model, "model.pixel_level_module.decoder.mask_projection", "mask_embedder", "class_predictor")
+    fit = query_fit(model, "model.pixel_level_module.decoder.mask_projection", "mask_embedder", "class_predictor")
     return SmallModel(model, hf.MaskFormerImageProcessor(size=ASPECT_KEEPING), fit)
 
 
 def mask2former(_folder: Path) -> SmallModel:
     """Mask2Former on a Swin, with MaskFormer's image processing."""
     config = hf.Mask2FormerConfig(
-        backbone_config=_swin(),
+        backbone_config=swin(),
         num_queries=QUERIES,
         feature_size=32,
         mask_feature_size=32,
@@ -130,7 +135,7 @@ def mask2former(_folder: Path) -> SmallModel:
         **NAMED,
     )
     model = hf.Mask2FormerForUniversalSegmentation(config)
-    fit = _query_fit(
+    fit = query_fit(
         model,
         "model.pixel_level_module.decoder.mask_projection",
         "model.transformer_module.decoder.mask_predictor.mask_embedder",
@@ -142,7 +147,7 @@ def mask2former(_folder: Path) -> SmallModel:
 def oneformer(folder: Path) -> SmallModel:
     """OneFormer on a Swin; the task is a sentence for its tokenizer, its classes are a file beside it."""
     config = hf.OneFormerConfig(
-        backbone_config=_swin(),
+        backbone_config=swin(),
         num_queries=QUERIES,
         conv_dim=32,
         mask_dim=32,
@@ -167,7 +172,7 @@ def oneformer(folder: Path) -> SmallModel:
         num_labels=len(LABELS),
     )
     decoder = "model.transformer_module.decoder"
-    fit = _query_fit(
+    fit = query_fit(
         model,
         "model.pixel_level_module.decoder.mask_projection",
         f"{decoder}.mask_embed",
@@ -201,7 +206,7 @@ def _eomt(image_processor: hf.EomtImageProcessor) -> SmallModel:
     return SmallModel(
         model,
         image_processor,
-        _query_fit(model, "upscale_block.block.1.layernorm2d", "mask_head", "class_predictor"),
+        query_fit(model, "upscale_block.block.1.layernorm2d", "mask_head", "class_predictor"),
     )
 
 
@@ -228,7 +233,7 @@ def segformer(_folder: Path) -> SmallModel:
     )
     model = hf.SegformerForSemanticSegmentation(config)
     processor = hf.SegformerImageProcessor(size=SQUARE, do_reduce_labels=True)
-    return SmallModel(model, processor, _semantic_fit(model, "decode_head.classifier"))
+    return SmallModel(model, processor, semantic_fit(model, "decode_head.classifier"))
 
 
 def beit(_folder: Path) -> SmallModel:
@@ -248,7 +253,7 @@ def beit(_folder: Path) -> SmallModel:
     )
     model = hf.BeitForSemanticSegmentation(config)
     processor = hf.BeitImageProcessor(size=SQUARE, do_center_crop=False, do_reduce_labels=True)
-    return SmallModel(model, processor, _semantic_fit(model, "decode_head.classifier"))
+    return SmallModel(model, processor, semantic_fit(model, "decode_head.classifier"))
 
 
 def upernet(_folder: Path) -> SmallModel:
@@ -259,7 +264,7 @@ def upernet(_folder: Path) -> SmallModel:
     )
     model = hf.UperNetForSemanticSegmentation(config)
     processor = hf.SegformerImageProcessor(size=SQUARE, do_reduce_labels=True)
-    return SmallModel(model, processor, _semantic_fit(model, "decode_head.classifier"))
+    return SmallModel(model, processor, semantic_fit(model, "decode_head.classifier"))
 
 
 def mobilevit(_folder: Path) -> SmallModel:
@@ -275,4 +280,4 @@ def mobilevit(_folder: Path) -> SmallModel:
     )
     model = hf.MobileViTForSemanticSegmentation(config)
     processor = hf.MobileViTImageProcessor(size={"shortest_edge": 108}, crop_size=SQUARE)
-    return SmallModel(model, processor, _semantic_fit(model, "segmentation_head.classifier.convolution"))
+    return SmallModel(model, processor, semantic_fit(model, "segmentation_head.classifier.convolution"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,20 +11,13 @@ import torch
 from PIL import Image
 
 from maskmill.errors import SegmentationFailed
-from maskmill.images.decode import decode
-from maskmill.masks.segment_map import pipeline_output
-from maskmill.schema import Reference, Spec
-from maskmill_worker.model.batch_size import BatchSize
-from maskmill_worker.model.batching import Batches
-from maskmill_worker.model.forward import shape_of
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.postprocess import StockPostProcess
-from maskmill_worker.model.predict import predict
-from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.model.segmenter import Segmentation, Segmenter
+from maskmill_worker.model.segmenter import Segmentation
 
-from .compare import Segment, assert_same_output, stock_output
+from .compare import assert_same_output, stock_output
 from .families import CASES
+from .in_process import output, results, segmentations, segmenter_of
 
 NAMED_CASES = [case for case in CASES if case[1]]
 STOCK = cache(stock_output)
@@ -33,34 +26,6 @@ STOCK = cache(stock_output)
 @pytest.fixture(scope="module")
 def models() -> Models:
     return Models("cpu")
-
-
-def segmenter_of(models: Models, folder: Path, subtask: str | None) -> Segmenter:
-    return models.get(Spec.model_validate({"model": str(folder), "subtask": subtask}))
-
-
-def task(index: int, path: Path) -> Task:
-    return Task(0, index, Reference(uri=str(path), mask_key="masks/x.png"))
-
-
-def read(path: Path) -> Image.Image:
-    return decode(path.read_bytes(), max_pixels=10**7)
-
-
-def segmentations(segmenter: Segmenter, paths: Sequence[Path], batch_size: int) -> dict[Path, Segmentation]:
-    """The worker's own way from images to segmentations."""
-    samples = [Sample(task(index, path), segmenter.preprocess(read(path))) for index, path in enumerate(paths)]
-    size, found = BatchSize(batch_size), {}
-    batches = Batches[Sample](lambda s: shape_of(s.inputs), lambda _: batch_size, 100)
-    for batch in [full for sample in samples for full in batches.add(sample)] + batches.rest():
-        for prediction in predict(segmenter, batch, size):
-            assert isinstance(prediction.result, Segmentation), prediction.result
-            found[Path(prediction.sample.task.reference.uri)] = prediction.result
-    return found
-
-
-def output(result: Segmentation) -> list[Segment]:
-    return pipeline_output(result.ids, result.segments)
 
 
 @pytest.mark.parametrize(("family", "subtask"), NAMED_CASES, ids=lambda case: case)
@@ -91,8 +56,8 @@ def test_extreme_thresholds_give_what_the_stock_pipeline_gives(
     photograph_paths: dict[str, Path],
 ) -> None:
     folder, paths = model_folder(family), list(photograph_paths.values())[:3]
-    spec = Spec.model_validate({"model": str(folder), "subtask": subtask, "threshold": threshold})
-    for path, result in segmentations(models.get(spec), paths, 3).items():
+    segmenter = segmenter_of(models, folder, subtask, threshold=threshold)
+    for path, result in segmentations(segmenter, paths, 3).items():
         stock = stock_output(folder, path, subtask, threshold=threshold)
         assert_same_output(output(result), stock, f"{family}, {subtask}, {path.name}, threshold {threshold}")
 
@@ -131,10 +96,8 @@ def test_where_the_stock_pipeline_raises_the_image_fails(
     folder, paths = model_folder("eomt-semantic"), [tmp_path / "wide.png", tmp_path / "square.png"]
     for path, size in zip(paths, [(400, 100), (100, 100)], strict=True):
         Image.effect_noise(size, 64).convert("RGB").save(path)
-    segmenter = segmenter_of(models, folder, subtask)
-    samples = [Sample(task(n, path), segmenter.preprocess(read(path))) for n, path in enumerate(paths)]
 
-    wide, square = (next(predict(segmenter, [sample], BatchSize(1))).result for sample in samples)
+    wide, square = results(segmenter_of(models, folder, subtask), paths, 1).values()
 
     with pytest.raises(IndexError):
         stock_output(folder, paths[0], subtask)

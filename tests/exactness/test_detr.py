@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import DetrForSegmentation
 
 from maskmill_worker.model.detr import DetrForward
+from maskmill_worker.model.fastest import forward_of
 from maskmill_worker.model.forward import Keep, above, everything
 from maskmill_worker.model.frozen_norms import folded
-from maskmill_worker.model.models import forward_of
 
 from .small_models import QUERIES
 

@@ -18,7 +18,7 @@ from maskmill.jobs.account import read_report
 from maskmill.jobs.cancel import cancel_job
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply
-from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, ShardReport, Spec, Status
+from maskmill.schema import Counts, Execution, JobRecord, JobState, ModelIdentity, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
@@ -241,7 +241,7 @@ class NoModels(Models):
         super().__init__("cpu")
         self.asked: list[str] = []
 
-    def get(self, spec: Spec) -> Segmenter:
+    def get(self, spec: Spec, known: ModelIdentity | None = None) -> Segmenter:
         self.asked.append(spec.model)
         raise ModelUnavailable(f"'{spec.model}' cannot be loaded")
 

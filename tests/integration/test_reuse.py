@@ -57,7 +57,7 @@ def put(store: Store, name: str, **changes: object) -> bytes:
 
 
 def found(store: Store, names: str, job: JobRecord | None = None) -> list[str | None]:
-    masks = stored_masks(store, [reference(name) for name in names], job or record())
+    masks = stored_masks(store, [reference(name) for name in names], job or record(), SPEC.fingerprint())
     return [mask and mask.image_version for mask in masks]
 
 
@@ -70,7 +70,7 @@ def test_masks_are_found_in_the_order_of_the_references(store: Store) -> None:
 def test_a_mask_of_this_job_is_stored_and_one_of_another_reused(store: Store) -> None:
     put(store, "a")
     put(store, "b", job="20200101-000000-00000000")
-    masks = list(stored_masks(store, [reference("a"), reference("b")], record()))
+    masks = list(stored_masks(store, [reference("a"), reference("b")], record(), SPEC.fingerprint()))
     outcomes = [mask.outcome(reference("x"), JOB) for mask in masks if mask]
     assert [outcome.status.value for outcome in outcomes] == ["stored", "reused"]
     assert (outcomes[0].width, outcomes[0].height) == (6, 4)
@@ -111,7 +111,7 @@ def test_masks_far_apart_among_many_others_are_found(store: Store) -> None:
 
 def test_an_empty_prefix_has_none(store: Store) -> None:
     assert found(store, "ab") == [None, None]
-    assert list(stored_masks(store, [], record())) == []
+    assert list(stored_masks(store, [], record(), SPEC.fingerprint())) == []
 
 
 OTHER = "20200101-000000-00000000"

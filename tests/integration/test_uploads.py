@@ -29,6 +29,7 @@ from maskmill_worker.shards.uploads import uploads
 
 SECRETS = ("u-ser", "pass-word", "sig-nature", "frag-ment")
 SIGNED = [f"https://u-ser:pass-word@example.org/{n}.jpg?X-Amz-Signature=sig-nature#frag-ment" for n in range(3)]
+FINGERPRINT = "f" * 32
 SHOWN = [f"https://example.org/{n}.jpg" for n in range(3)]
 
 
@@ -58,7 +59,7 @@ def upload_all(shards: Slice, *others: Prediction) -> HeldShard:
     """The first images segmented, the others as given; the shard is committed then."""
     shard = shards.get(0)
     assert shard is not None
-    with uploads(shards, read_job(shards.store, shards.job), 2) as stored:
+    with uploads(shards, read_job(shards.store, shards.job), FINGERPRINT, 2) as stored:
         for each in [*(predicted(shard, index) for index in range(3 - len(others))), *others]:
             stored.add(each)
     return shard
@@ -119,7 +120,7 @@ def test_a_mask_says_what_it_is_of_and_from(shards: Slice, store: Store) -> None
     ids, header = decode(store.get(shard.references[1].mask_key))
     assert (ids == 1).all()
     assert (header.job, header.image_version, header.subtask) == (record.job, "etag:1", Subtask.PANOPTIC)
-    assert header.fingerprint == record.spec.fingerprint()
+    assert header.fingerprint == FINGERPRINT
     report = read_report(store, record.job, 0)
     assert report is not None
     assert set(report.outcomes[1].seconds or {}) == {"forward", "encode", "upload"}

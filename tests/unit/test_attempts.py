@@ -13,7 +13,7 @@ ALLOWED = 3
 LEFT = {"LeaseLost"}
 """Another worker's by now."""
 
-UNCOUNTED = {"StoreUnavailable", "BrokerUnavailable"}
+UNCOUNTED = {"StoreUnavailable", "BrokerUnavailable", "HubUnavailable"}
 """Outages: as long as they last."""
 
 REFUSED = {"StoreRefused", "ObjectForbidden", "ObjectNotFound", "BrokerRefused"}

@@ -21,6 +21,7 @@ from maskmill.schema import (
     JobState,
     JobStatus,
     Manifest,
+    ModelIdentity,
     Outcome,
     Record,
     Reference,
@@ -171,6 +172,7 @@ OTHER: dict[str, Any] = {
     "overlap_mask_area_threshold": 0.81,
     "dtype": Dtype.FLOAT16,
     "scale": "p2-p98",
+    "allow_missing_weights": True,
 }
 
 
@@ -196,13 +198,23 @@ def test_the_fingerprint_survives_the_bucket() -> None:
 
 
 def test_naming_a_default_does_not_change_the_fingerprint() -> None:
-    assert Spec(threshold=0.9, dtype=Dtype.FLOAT32).fingerprint() == Spec().fingerprint()
+    assert Spec(threshold=0.9, dtype=Dtype.AUTO, allow_missing_weights=False).fingerprint() == Spec().fingerprint()
 
 
 def test_the_fingerprint_is_the_same_in_every_process_and_version() -> None:
     # A change here makes every user's schedules compute all masks again.
     spec = Spec(model="other/model", revision="main", subtask=Subtask.SEMANTIC, threshold=0.25, dtype=Dtype.BFLOAT16)
     assert spec.fingerprint() == "53f783ea2def66d38441a25fbaf6b40b"
+
+
+def test_a_model_made_of_other_files_has_another_fingerprint() -> None:
+    made = [
+        None,
+        ModelIdentity(model="files:1"),
+        ModelIdentity(model="commit:1"),
+        ModelIdentity(model="files:1", image_processor="files:2"),
+    ]
+    assert len({Spec().fingerprint(each) for each in made}) == len(made)
 
 
 def test_the_fingerprint_is_32_hex_digits() -> None:

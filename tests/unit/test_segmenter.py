@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,45 +9,48 @@ import pytest
 import torch
 
 from maskmill.errors import DeviceLost, SegmentationFailed
-from maskmill.schema import Reference, Spec, Subtask
+from maskmill.masks.segment_map import narrowest
+from maskmill.schema import Reference, Segment, Spec, Subtask
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.forward import Outputs, collate, image_outputs, shape_of
 from maskmill_worker.model.models import Models
-from maskmill_worker.model.postprocess import Segments
 from maskmill_worker.model.predict import Prediction, predict
 from maskmill_worker.model.sample import Sample, Task
-from maskmill_worker.model.segmenter import Segmentation, SegmentMapPipeline
+from maskmill_worker.model.segmenter import Segmentation, described
 
 PANOPTIC = Subtask.PANOPTIC
 
 
-@pytest.fixture
-def pipeline() -> SegmentMapPipeline:
-    """The pipeline's own arithmetic, without a model: all that it asks of one is the names of the labels."""
-    made = SegmentMapPipeline.__new__(SegmentMapPipeline)
-    made.model = SimpleNamespace(config=SimpleNamespace(id2label={0: "sky", 1: "cat", 2: "grass"}))
-    return made
-
+LABELS = {0: "sky", 1: "cat", 2: "grass", 4: 17, 5: None}
+"""Of a model: label 3 has no name."""
 
 # From segments to a segmentation
 
 
 @pytest.mark.parametrize(("number", "dtype"), [(255, np.uint8), (256, np.uint16)])
-def test_the_map_is_as_deep_as_its_segments_need(pipeline: SegmentMapPipeline, number: int, dtype: type) -> None:
-    ids = torch.arange(1, number + 1, dtype=torch.int32).view(1, -1)
-    result = pipeline.described(Segments(ids, [(0, n, 0.5) for n in range(1, number + 1)]), PANOPTIC)
-    assert result.ids.dtype == dtype
-    assert result.ids.tolist() == ids.tolist()
+def test_the_map_is_as_deep_as_its_segments_need(number: int, dtype: type) -> None:
+    assert narrowest(np.arange(1, number + 1, dtype=np.int32)[None]).dtype == dtype
 
 
-def test_segments_have_their_label_area_and_box(pipeline: SegmentMapPipeline) -> None:
-    ids = torch.tensor([[1, 1, 2], [2, 2, 0]])
-    result = pipeline.described(Segments(ids, [(1, 1, 0.9), (0, 2, None), (2, 3, 0.7)]), PANOPTIC)
-    assert [(s.id, s.label, s.label_id, s.score, s.area, s.box) for s in result.segments] == [
+def test_segments_have_their_label_area_and_box() -> None:
+    ids = np.array([[1, 1, 2], [2, 2, 0]], np.uint8)
+    segments = described(ids, [(1, 1, 0.9), (0, 2, None), (2, 3, 0.7)], LABELS)
+    assert [(s.id, s.label, s.label_id, s.score, s.area, s.box) for s in segments] == [
         (1, "cat", 1, 0.9, 2, (0, 0, 2, 1)),
         (2, "sky", 0, None, 3, (0, 0, 3, 2)),
         (3, "grass", 2, 0.7, 0, (0, 0, 0, 0)),
     ]
+
+
+def test_labels_may_be_numbers_or_nothing_as_in_the_pipeline() -> None:
+    segments = described(np.array([[1, 2]], np.uint8), [(4, 1, None), (5, 2, None)], LABELS)
+    again = [Segment.from_json(segment.to_json()) for segment in segments]
+    assert [(each.label, each.title) for each in again] == [(17, "17"), (None, "label 5")]
+
+
+def test_a_label_without_a_name_fails_its_image_alone() -> None:
+    with pytest.raises(SegmentationFailed, match="no name for label 3"):
+        described(np.array([[1]], np.uint8), [(3, 1, None)], LABELS)
 
 
 # Batches of plain tensors
@@ -221,7 +223,7 @@ def test_a_device_that_is_lost_while_a_model_is_loaded_is_no_fault_of_the_model(
     def lost(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(Models, "_load", lost)
+    monkeypatch.setattr("maskmill_worker.model.checkpoint.Checkpoint.load", lost)
     with pytest.raises(DeviceLost, match="device-side assert"):
         Models("cpu").get(Spec(model="demo"))
 

@@ -13,8 +13,8 @@ import transformers as hf
 from torch import Tensor
 
 from maskmill.schema import Subtask
+from maskmill_worker.model.fastest import postprocess_of
 from maskmill_worker.model.forward import Outputs
-from maskmill_worker.model.models import postprocess_of
 from maskmill_worker.model.postprocess import Segments, StockPostProcess, check, families, mismatch, postprocess_for
 from maskmill_worker.model.postprocess.stock import from_labels, from_segments
 

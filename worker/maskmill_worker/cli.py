@@ -219,9 +219,9 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
     pin(device)
     check(device)
     if model:
-        from maskmill_worker.model.model_files import check_reachable
+        from maskmill_worker.model.model_files import find_model
 
-        check_reachable(model, revision)
+        find_model(model, revision)
 
 
 def _serve(settings: Settings, name: str, environment: Mapping[str, str]) -> None:

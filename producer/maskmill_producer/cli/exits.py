@@ -13,6 +13,7 @@ from maskmill.errors import (
     BrokerUnavailable,
     JobFailed,
     MaskmillError,
+    ModelChanged,
     ModelRefused,
     ModelUnavailable,
     ModelUnusable,
@@ -69,7 +70,7 @@ def exit_by_state(status: JobStatus) -> None:
     """End with the code of a job that has failures or was stopped; return for any other."""
     from maskmill.schema import JobState
 
-    of_the_model = {ModelUnavailable.code, ModelUnusable.code, ModelRefused.code}
+    of_the_model = {each.code for each in (ModelUnavailable, ModelChanged, ModelUnusable, ModelRefused)}
     if set(status.failures) <= of_the_model and 0 < status.counts.failed == status.submitted:
         raise typer.Exit(exit_codes.MODEL)
     if status.state in (JobState.COMPLETED_WITH_FAILURES, JobState.CANCELLED):

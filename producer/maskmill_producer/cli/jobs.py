@@ -46,7 +46,11 @@ def status(
             _print_all(client().statuses(), json)
             return
         state = client().job(job, out).status()
-        display.print_json(display.status_json(state)) if json else display.print_end(state)
+        if json:
+            display.print_json(display.status_json(state))
+        else:
+            display.print_end(state)
+            display.say(f"model made of {state.files}" if state.files else "no worker has loaded the model yet")
     exits.exit_by_state(state)
 
 
@@ -109,7 +113,7 @@ def results(
             if json:
                 display.print_json(_as_json(result.outcome, reveal))
             else:
-                labels = ", ".join(segment.label for segment in result.segments) or "nothing found"
+                labels = ", ".join(segment.title for segment in result.segments) or "nothing found"
                 display.print_line(_address(result.outcome, reveal), f"{found.out}/{result.mask_key}", labels)
 
 

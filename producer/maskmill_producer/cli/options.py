@@ -124,7 +124,18 @@ OverlapThreshold = Annotated[
 ]
 DtypeOption = Annotated[
     Dtype | None,
-    typer.Option(help="Dtype of the model's weights.", show_default=Dtype.FLOAT32.value, rich_help_panel=PIPELINE),
+    typer.Option(
+        help="Dtype of the model's weights.", show_default="auto: as they were saved", rich_help_panel=PIPELINE
+    ),
+]
+AllowMissingWeights = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-missing-weights",
+        help="Take a model whose files lack weights, with random ones instead.",
+        rich_help_panel=PIPELINE,
+        show_default=False,
+    ),
 ]
 ScaleOption = Annotated[
     str | None,
@@ -231,6 +242,7 @@ PARAMETERS: dict[str, Any] = {
     "overlap_mask_area_threshold": OverlapThreshold,
     "dtype": DtypeOption,
     "scale": ScaleOption,
+    "allow_missing_weights": AllowMissingWeights,
     "batch_size": BatchSize,
     "num_workers": NumWorkers,
     "timeout": Timeout,

@@ -87,18 +87,18 @@ def overlay(panel: Panel, colours: Colours) -> Image.Image:
     pixels = np.asarray(panel.picture.convert("L").convert("RGB")).astype(np.float32)
     for segment in panel.segments:
         inside = ids == segment.id
-        pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(colours[segment.label])
+        pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(colours[segment.title])
     pixels[_edges(ids)] = 255
     coloured = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(coloured)
     for segment in sorted(panel.segments, key=lambda each: each.area):
-        _write_label(draw, ids == segment.id, segment, colours[segment.label])
+        _write_label(draw, ids == segment.id, segment, colours[segment.title])
     return coloured
 
 
 def colours_of(panels: Iterable[Panel]) -> Colours:
     """A colour for each label of the sheet, the same on all its panels."""
-    labels = sorted({segment.label for panel in panels for segment in panel.segments})
+    labels = sorted({segment.title for panel in panels for segment in panel.segments})
     return {label: PALETTE[place % len(PALETTE)] for place, label in enumerate(labels)}
 
 
@@ -114,7 +114,7 @@ def _write_label(draw: ImageDraw.ImageDraw, inside: NDArray[np.bool_], segment: 
     if not inside.any():
         return
     rows, columns = np.nonzero(inside)
-    text = segment.label if segment.score is None else f"{segment.label} {segment.score:.2f}"
+    text = segment.title if segment.score is None else f"{segment.title} {segment.score:.2f}"
     width, height = draw.textlength(text, SMALL_FONT), SMALL_FONT_PIXELS
     nearest = np.argmin((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2)
     x = min(max(float(columns[nearest]) - width / 2, 3), max(inside.shape[1] - width - 3, 3))

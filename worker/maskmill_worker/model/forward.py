@@ -21,6 +21,9 @@ Keep = Callable[[Tensor], Tensor]
 
 FEW_QUERIES = 6
 
+ALONE = "alone"
+"""The name of inputs that share no batch: those of a model's own pipeline."""
+
 
 class Outputs(dict[str, Any]):
     """A model's outputs: a dict whose items are attributes too, as `post_process_*` expects of a `ModelOutput`."""
@@ -90,7 +93,7 @@ def shape_of(inputs: Inputs) -> tuple[Any, ...] | None:
 
     EoMT's semantic processor cuts one image into several patches and numbers them by image (`patch_offsets`).
     """
-    if inputs.get("patch_offsets"):
+    if inputs.get("patch_offsets") or ALONE in inputs:
         return None
     return tuple((name, tuple(value.shape)) for name, value in inputs.items() if torch.is_tensor(value))
 

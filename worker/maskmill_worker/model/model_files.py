@@ -1,48 +1,159 @@
-"""Where a model's files are: hub name, local folder, or `demo`, which ships with the worker. Loads no torch."""
+"""The files of a model or an image processor: a folder, a repository of the hub, or `demo`. Loads no torch.
+
+What they are is told by their content, not by their name: a folder's weights may be trained anew, and a branch moves.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from maskmill.errors import ModelUnavailable, ModelUnusable
-from maskmill.parameters import DEMO
+from maskmill.errors import ModelUnavailable, ModelUnusable, one_line
+from maskmill.parameters import DEMO, KINDS_OF_FILES, not_a_folder
+from maskmill_worker.model import hub
+
+CONFIG = "config.json"
+PROCESSOR_CONFIGS = ("preprocessor_config.json", "processor_config.json")
+TEXTS = (".json", ".txt", ".py", ".model", ".jinja")
+WEIGHTS = (".safetensors", ".bin")
+LFS_POINTER = b"version https://git-lfs"
+COMMIT_PREFIX = "commit:"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the files are: `path` and `revision` are for transformers; a folder has no revision.
+
+    `asked` is the revision that the user named. `cached`: this machine may have all that is needed of the commit.
+    """
+
+    name: str
+    path: str
+    asked: str | None = None
+    revision: str | None = None
+    cached: bool = False
+    has_weights: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For every `from_pretrained`; without the network where the files are there."""
+        return {"revision": self.revision, "local_files_only": self.cached} if self.revision else {}
+
+    def content(self) -> str:
+        """What tells these files from others: `commit:…` or `files:…`."""
+        if self.revision:
+            return COMMIT_PREFIX + self.revision
+        return f"files:{_digest(Path(self.path), weights=self.has_weights)}"
+
+    def has(self, file: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            return self._place(file).is_file()
+        except ModelUnusable:
+            return False
+
+    def _place(self, file: str) -> Path:
+        return hub.download(self.path, self.revision, file) if self.revision else Path(self.path) / file
+
+    def read(self, file: str) -> dict[str, Any]:
+        """A JSON file of the model; raises `ModelUnusable` when it is not one."""
+        try:
+            found = json.loads(self._place(file).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelUnusable(f"{file} of '{self.name}' is not JSON: {one_line(error)}") from error
+        return found if isinstance(found, dict) else {}
+
+
+def find_model(model: str, revision: str | None, known: str | None = None) -> ModelFiles:
+    """The files of a model; `known` is the content that a job's model must have.
+
+    Raises `ModelUnavailable`: `ModelUnusable` for what is no model at all.
+    """
+    path = resolve(model)
+    if not Path(path).is_dir():
+        return _on_hub(model, revision, CONFIG, known)
+    _check_folder(model, Path(path))
+    return ModelFiles(model, path)
+
+
+def find_processor(processor: str, revision: str | None, known: str | None = None) -> ModelFiles:
+    """The files of an image processor that is not the model's own."""
+    path = resolve(processor)
+    if Path(path).is_dir():
+        if not any((Path(path) / each).is_file() for each in PROCESSOR_CONFIGS):
+            raise ModelUnusable(f"the folder '{processor}' has no {PROCESSOR_CONFIGS[0]}: not an image processor")
+        return ModelFiles(processor, path, has_weights=False)
+    try:
+        return _on_hub(processor, revision, PROCESSOR_CONFIGS[0], known)
+    except ModelUnusable:
+        return _on_hub(processor, revision, PROCESSOR_CONFIGS[1], known)
 
 
 def resolve(model: str) -> str:
     """The name that transformers can load: `demo` becomes the folder of the shipped model."""
-    return str(files("maskmill_worker") / "demo_model") if model == DEMO else model
+    if model == DEMO:
+        return str(files("maskmill_worker") / "demo_model")
+    return os.path.expanduser(model) if model.startswith("~") else model  # noqa: PTH111 - may be a hub id
 
 
-def check_reachable(model: str, revision: str | None) -> None:
-    """Fail early, without torch: raises `ModelUnavailable` when the model's config is neither here nor on the hub."""
-    name = resolve(model)
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise ModelUnusable(f"the folder '{model}' has no config.json: not a transformers model")
-        return
-    if name.startswith((".", "/", "~")):
-        raise ModelUnavailable(f"no model folder '{model}'")
-    _check_hub(model, revision)
+def _on_hub(model: str, revision: str | None, file: str, known: str | None) -> ModelFiles:
+    if Path(model).is_file():
+        raise ModelUnusable(not_a_folder(model))
+    if model.startswith((".", "/", "~")):
+        raise ModelUnavailable(f"no model folder '{model}' on this worker's machine")
+    wanted = known.removeprefix(COMMIT_PREFIX) if known and known.startswith(COMMIT_PREFIX) else revision
+    commit = hub.commit_of(model, wanted, file)
+    return ModelFiles(model, model, revision, commit, cached=hub.cached_commit(model, commit, file) is not None)
 
 
-def _check_hub(model: str, revision: str | None) -> None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+def _check_folder(model: str, folder: Path) -> None:
+    """Raises `ModelUnusable` for a folder in which no model can be, without reading much."""
+    names = sorted(each.name for each in folder.iterdir())
+    if CONFIG not in names:
+        raise ModelUnusable(f"the folder '{model}' has no {CONFIG}: {_described(names) or 'not a transformers model'}")
+    weights = [name for name in names if Path(name).suffix in WEIGHTS]
+    if not weights:
+        raise ModelUnusable(f"the folder '{model}' has no weights: {_described(names) or 'no model.safetensors'}")
+    for name in weights:
+        with (folder / name).open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ModelUnusable(f"{name} of '{model}' is a Git LFS pointer, not weights: run `git lfs pull` there")
 
-    try:
-        hf_hub_download(model, "config.json", revision=revision)
-    except HFValidationError as error:
-        raise ModelUnavailable(f"'{model}' is neither a folder nor a model id such as owner/name") from error
-    except HfHubHTTPError as error:
-        raise ModelUnavailable(f"the hub has no model '{model}' for you ({type(error).__name__})") from error
-    except Exception as error:  # offline: DNS, proxies, TLS… each with a type of its own
-        raise ModelUnavailable(hub_unreachable(model)) from error
+
+def _described(names: list[str]) -> str:
+    """What a folder that is no model is."""
+    if "adapter_config.json" in names:
+        return "it holds a PEFT adapter; merge it into its model (`merge_and_unload`) and save that"
+    for name in names:
+        kind = KINDS_OF_FILES.get(Path(name).suffix)
+        if kind and Path(name).suffix not in (".json", *WEIGHTS):
+            return f"{name} is {kind}; Maskmill takes what transformers' `save_pretrained` writes"
+    return ""
 
 
-def hub_unreachable(model: str) -> str:
-    """One line with the ways on."""
-    return (
-        f"the model hub cannot be reached to get '{model}': use --model demo, --model FOLDER (a local copy), "
-        "or set HF_ENDPOINT to a mirror"
-    )
+def _digest(folder: Path, *, weights: bool) -> str:
+    """32 hex digits of the files that transformers may read. Weights beside safetensors are not among them."""
+    found = sorted(each for each in folder.iterdir() if each.suffix in (*TEXTS, *WEIGHTS) and each.is_file())
+    kinds = {each.suffix for each in found}
+    left_out = WEIGHTS if not weights else WEIGHTS[1:] if WEIGHTS[0] in kinds else ()
+    digest = hashlib.blake2b(digest_size=16)
+    for each in found:
+        if each.suffix not in left_out:
+            state = each.stat()
+            known = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+            digest.update(f"{each.name}\0{_file_digest(str(each), known)}\0".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: str, state: tuple[int, ...]) -> str:
+    """Read once while the file's size and times stay the same: a gigabyte takes a second."""
+    del state
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

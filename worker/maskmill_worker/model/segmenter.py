@@ -17,12 +17,13 @@ import torch
 from PIL import Image
 from transformers import ImageSegmentationPipeline
 
+from maskmill.errors import ModelUnusable, SegmentationFailed
 from maskmill.masks.segment_map import SegmentMap, areas_and_boxes, narrowest
-from maskmill.schema import Segment, Spec, Subtask
+from maskmill.schema import ModelIdentity, Segment, Spec, Subtask
 from maskmill_worker.model.forward import Forward, Inputs, Keep, Outputs, above, collate, everything, first_queries
-from maskmill_worker.model.postprocess import Found, PostProcess, Segments, Thresholds
+from maskmill_worker.model.postprocess import Found, PostProcess, Size, Thresholds
 
-TRIAL_SHAPE = (64, 96, 3)
+Label = str | int | float | None
 
 
 @dataclass(frozen=True)
@@ -37,41 +38,44 @@ class Segmentation:
 class SegmentMapPipeline(ImageSegmentationPipeline):  # type: ignore[misc]  # untyped base
     """The stock pipeline, except that a result is one segment map instead of a full-size mask for each segment."""
 
-    def resolve_subtask(self, subtask: Subtask | None) -> Subtask:
-        """The subtask that the stock pipeline would take; raises `ValueError` when the model has no such."""
-        for candidate in [subtask] if subtask else list(Subtask):
-            if hasattr(self.image_processor, f"post_process_{candidate}_segmentation"):
-                return candidate
-        raise ValueError(f"{type(self.model).__name__} does not support {subtask or 'any'} segmentation")
 
-    def described(self, segments: Segments, subtask: Subtask) -> Segmentation:
-        """The segmentation with labels, areas and boxes."""
-        ids = narrowest(segments.ids.cpu().numpy())
-        return Segmentation(ids, self._describe(ids, segments.found), subtask)
+def described(ids: SegmentMap, found: Sequence[Found], labels: Mapping[int, Label]) -> tuple[Segment, ...]:
+    """The segments of a map with labels, areas and boxes; raises `SegmentationFailed` where a label has no name."""
+    if unnamed := {label_id for label_id, _, _ in found} - labels.keys():
+        raise SegmentationFailed(f"the model's id2label has no name for label {min(unnamed)}")
+    measures = list(areas_and_boxes(ids, max((n for _, n, _ in found), default=0)))
+    return tuple(
+        Segment(id=n, label=labels[label_id], label_id=label_id, score=score, area=area, box=box)
+        for label_id, n, score in found
+        for area, box in [measures[n - 1]]
+    )
 
-    def _describe(self, ids: SegmentMap, found: Sequence[Found]) -> tuple[Segment, ...]:
-        measures = list(areas_and_boxes(ids, max((n for _, n, _ in found), default=0)))
-        return tuple(
-            Segment(
-                id=n,
-                label=self.model.config.id2label[label_id],
-                label_id=label_id,
-                score=score,
-                area=measures[n - 1][0],
-                box=measures[n - 1][1],
-            )
-            for label_id, n, score in found
-        )
+
+def subtask_of(image_processor: Any, wanted: Subtask | None) -> Subtask:
+    """The subtask that the stock pipeline would take; raises `ModelUnusable` when the processor has no such."""
+    served = [each for each in Subtask if hasattr(image_processor, f"post_process_{each}_segmentation")]
+    name = type(image_processor).__name__
+    if not served:
+        raise ModelUnusable(f"its image processor ({name}) makes no masks: not a model of image segmentation")
+    if wanted and wanted not in served:
+        raise ModelUnusable(f"it does no {wanted} segmentation: --subtask {' or '.join(served)} ({name})")
+    return wanted or served[0]
 
 
 class Segmenter:
-    """A loaded model with one spec's parameters: `preprocess` on any process, the rest on the device's own."""
+    """A loaded model with one spec's parameters: `preprocess` on any process, the rest on the device's own.
 
-    def __init__(self, pipeline: SegmentMapPipeline, run: Forward, post_process: PostProcess, spec: Spec) -> None:
+    `identity` says which files it was made of.
+    """
+
+    def __init__(
+        self, pipeline: SegmentMapPipeline, run: Forward, post_process: PostProcess, spec: Spec, identity: ModelIdentity
+    ) -> None:
         self.pipeline = pipeline
+        self.identity = identity
         self._run = run
         self._post_process = post_process
-        self.subtask = pipeline.resolve_subtask(spec.subtask)
+        self.subtask = subtask_of(pipeline.image_processor, spec.subtask)
         self.device: torch.device = pipeline.device
         # None must stay None for OneFormer, whose processor has its own default task.
         self._preprocess_parameters = {"subtask": spec.subtask.value} if spec.subtask else {}
@@ -100,11 +104,13 @@ class Segmenter:
         """The segmentation of one image from its outputs."""
         height, width = outputs["target_size"][0]
         with torch.inference_mode():
-            return self.pipeline.described(self._post_process(outputs, (height, width), self._thresholds), self.subtask)
+            segments = self._post_process(outputs, (height, width), self._thresholds)
+        ids = narrowest(segments.ids.cpu().numpy())
+        return Segmentation(ids, described(ids, segments.found, self.pipeline.model.config.id2label), self.subtask)
 
-    def trial(self) -> Outputs:
-        """The outputs for a small image of noise; after it the first real one finds lazy set-up done."""
-        noise = np.random.default_rng(0).integers(0, 256, TRIAL_SHAPE, np.uint8)
+    def trial(self, size: Size) -> Outputs:
+        """The outputs for an image of noise; after it the first real one finds lazy set-up done."""
+        noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         return self.forward([self.preprocess(Image.fromarray(noise))], keep=first_queries)[0]
 
     def _on_device(self, value: Any) -> Any:

@@ -8,6 +8,7 @@ from enum import Enum
 from maskmill.errors import (
     BrokerRefused,
     BrokerUnavailable,
+    HubUnavailable,
     JobCancelled,
     LeaseLost,
     MaskmillError,
@@ -20,8 +21,16 @@ from maskmill.errors import (
 
 MAX_PAUSE_SECONDS = 60.0
 
-SERVERS = (StoreUnavailable, StoreRefused, ObjectForbidden, ObjectNotFound, BrokerUnavailable, BrokerRefused)
-"""Errors of broker and store: the shard is tried until they are mended."""
+SERVERS = (
+    StoreUnavailable,
+    StoreRefused,
+    ObjectForbidden,
+    ObjectNotFound,
+    BrokerUnavailable,
+    BrokerRefused,
+    HubUnavailable,
+)
+"""Errors of broker, store and model hub: the shard is tried until they are mended."""
 
 REFUSALS = (StoreRefused, ObjectForbidden, ObjectNotFound, BrokerRefused)
 """Those that no waiting mends: somebody must change a right, a setting or a bucket."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from maskmill.errors import BrokerUnavailable, JobCancelled
+from maskmill.errors import BrokerUnavailable, JobCancelled, ModelUnavailable
 from maskmill.images.fetch import FetchLimits
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
@@ -51,17 +51,23 @@ def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
         if first is not None:
             record = worker.record(claim.job, claim.out)
             worker.prove_store(claim.job, claim.out)
-            segmenter = worker.segmenter(record)
+            segmenter = worker.segmenter(record, claim)
             segment(worker, shards, first, record, segmenter)
     worker.ended_slice(claim.out, shards.error)
-    return shards.error is None
+    return shards.error is None or _is_final(shards.error)
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether the next shard may be taken at once: this one has failed for what no worker can mend."""
+    return isinstance(error, ModelUnavailable) and not error.retryable
 
 
 def segment(worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter) -> None:
     """Every image of the slice to its outcome; what is in hand of a cancelled job is accounted for."""
+    fingerprint = record.spec.fingerprint(segmenter.identity)
     torch.use_deterministic_algorithms(bool(record.execution.deterministic), warn_only=True)
     with (
-        uploads(shards, record, worker.services.settings.upload_threads) as stored,
+        uploads(shards, record, fingerprint, worker.services.settings.upload_threads) as stored,
         _until_cancelled(worker, shards, stored),
     ):
         Flow(worker, shards, record, segmenter, stored).run(first)
@@ -96,7 +102,7 @@ class Flow:
 
     def run(self, first: HeldShard) -> None:
         """Load, sort, batch, predict and store until every image of every shard in hand has its outcome."""
-        self._tasks = first.tasks(self.shards.store, self.record)
+        self._tasks = self._tasks_of(first)
         while True:
             self.shards.check()
             self.load()
@@ -135,8 +141,11 @@ class Flow:
             self.shards.end(claim.shard, error)
             self._last_shard = True
             return False
-        self._tasks = shard.tasks(self.shards.store, self.record) if shard else iter(())
+        self._tasks = self._tasks_of(shard) if shard else iter(())
         return True
+
+    def _tasks_of(self, shard: HeldShard) -> Iterator[Task]:
+        return shard.tasks(self.shards.store, self.record, self.stored.fingerprint)
 
     def next_sample(self) -> Sample | None:
         """The next image's tensors, or its error; None once nothing is in flight."""

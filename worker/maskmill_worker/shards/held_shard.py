@@ -45,11 +45,13 @@ class HeldShard:
         """How log lines call the shard."""
         return {"job": self.claim.job, "shard": self.number, "attempt": self.claim.attempt}
 
-    def tasks(self, store: Store, record: JobRecord) -> Iterator[Task]:
+    def tasks(self, store: Store, record: JobRecord, fingerprint: str) -> Iterator[Task]:
         """Its images that have no outcome yet, to be loaded; masks that are in the store are found on the way."""
         left = [(index, each) for index, each in enumerate(self.references) if index not in self.outcomes]
         fresh = record.execution.overwrite and self.claim.attempt == 1
-        masks = repeat(None, len(left)) if fresh else stored_masks(store, [each for _, each in left], record)
+        masks = (
+            repeat(None, len(left)) if fresh else stored_masks(store, [each for _, each in left], record, fingerprint)
+        )
         for (index, reference), mask in zip(left, masks, strict=True):
             if mask:
                 self.masks[index] = mask

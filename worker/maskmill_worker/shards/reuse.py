@@ -59,12 +59,16 @@ class StoredMask:
         )
 
 
-def stored_masks(store: Store, references: Sequence[Reference], record: JobRecord) -> Iterator[StoredMask | None]:
-    """For each reference its mask, if there is one that the job may keep; read ahead, in order."""
+def stored_masks(
+    store: Store, references: Sequence[Reference], record: JobRecord, fingerprint: str
+) -> Iterator[StoredMask | None]:
+    """For each reference its mask, if there is one that the job may keep; read ahead, in order.
+
+    The fingerprint is that of the job's spec with its model's files.
+    """
     if not references:
         return iter(())
     there = _present(store, sorted(reference.mask_key for reference in references))
-    fingerprint = record.spec.fingerprint()
 
     def find(reference: Reference) -> StoredMask | None:
         mask = _read(store, reference, fingerprint)[0] if there(reference.mask_key) else None
@@ -82,7 +86,7 @@ def put_mask(store: Store, reference: Reference, record: JobRecord, png: bytes, 
     for _ in range(MAX_TURNS):
         if store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):
             return mask
-        there, entity_tag = _read(store, reference, record.spec.fingerprint())
+        there, entity_tag = _read(store, reference, mask.header.fingerprint)
         if there and _may_stay(there, record) and (there.is_of(record) or there.image_version == mask.image_version):
             return there
         if entity_tag and store.replace(reference.mask_key, png, CONTENT_TYPE, entity_tag):

@@ -28,10 +28,12 @@ class Uploads:
     What a thread raised (an upload, a commit) is raised by the next `add…` or by `finish`.
     """
 
-    def __init__(self, shards: Slice, record: JobRecord, pool: ThreadPoolExecutor, limit: int) -> None:
+    def __init__(
+        self, shards: Slice, record: JobRecord, fingerprint: str, pool: ThreadPoolExecutor, limit: int
+    ) -> None:
         self.shards = shards
         self.record = record
-        self.fingerprint = record.spec.fingerprint()
+        self.fingerprint = fingerprint
         self._pool = pool
         self._limit = limit
         self._pending: deque[Future[None]] = deque()
@@ -87,11 +89,11 @@ class Uploads:
 
 
 @contextmanager
-def uploads(shards: Slice, record: JobRecord, threads: int) -> Iterator[Uploads]:
-    """Uploads with threads of their own; what has not begun is dropped when the body raises."""
+def uploads(shards: Slice, record: JobRecord, fingerprint: str, threads: int) -> Iterator[Uploads]:
+    """Uploads of masks with this fingerprint, by threads; what has not begun is dropped when the body raises."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
     try:
-        made = Uploads(shards, record, pool, threads * PENDING_PER_THREAD)
+        made = Uploads(shards, record, fingerprint, pool, threads * PENDING_PER_THREAD)
         yield made
         made.finish()
     finally:

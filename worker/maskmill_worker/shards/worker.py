@@ -6,15 +6,17 @@ import os
 import secrets
 import socket
 import time
+from contextlib import suppress
 
-from maskmill.errors import StoreUnavailable
+from maskmill.errors import BrokerUnavailable, ModelUnavailable, StoreUnavailable
 from maskmill.images.pace import Pace
-from maskmill.jobs.account import read_job
+from maskmill.jobs.account import decide_model, read_job, read_model
 from maskmill.ledger.answers import ClaimReply
-from maskmill.schema import JobRecord
+from maskmill.schema import JobRecord, ModelIdentity
 from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.storage import keys
+from maskmill.storage.store import Store
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.models import Models
@@ -33,6 +35,8 @@ class ShardWorker:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pace = Pace(services.settings.host_requests_per_second)
         self._record: JobRecord | None = None
+        self._identity: tuple[str, ModelIdentity] | None = None
+        self._unusable: tuple[tuple[str, int], ModelUnavailable] | None = None
         self._loader: tuple[object, Loader] | None = None
         self._batch_sizes: dict[object, BatchSize] = {}
         self._doubted: set[str] = set()
@@ -62,11 +66,36 @@ class ShardWorker:
             changes["anonymous"] = True
         return own.model_copy(update=changes)
 
-    def segmenter(self, record: JobRecord) -> Segmenter:
-        """The job's model, ready; a slice is long against the time that loading it took."""
+    def segmenter(self, record: JobRecord, claim: ClaimReply) -> Segmenter:
+        """The job's model, ready; a slice is long against the time that loading it took.
+
+        Whoever has loaded it first decides which files the job's model is made of. A model that can never work is tried
+        once in a job's retry round.
+        """
         started = time.monotonic()
-        segmenter = self.models.get(record.spec)
+        if self._unusable and self._unusable[0] == (record.job, claim.retry_round):
+            raise self._unusable[1]
+        try:
+            segmenter = self._decided(record, self.services.store(claim.out))
+        except ModelUnavailable as error:
+            if not error.retryable:
+                self._unusable = (record.job, claim.retry_round), error
+            raise
         self.scheduler.begin(record.job, record.spec.model_key(), time.monotonic() - started)
+        return segmenter
+
+    def _decided(self, record: JobRecord, store: Store) -> Segmenter:
+        known = self._identity[1] if self._identity and self._identity[0] == record.job else None
+        known = known or read_model(store, record.job)
+        segmenter = self.models.get(record.spec, known)
+        if known is None:
+            known = decide_model(store, record.job, segmenter.identity)
+            if known != segmenter.identity:  # another worker was first, with other files
+                segmenter = self.models.get(record.spec, known)
+        if self._identity != (record.job, known):
+            with suppress(BrokerUnavailable):  # only `status` would lack it
+                self.services.ledger.made_of(record.job, known.files)
+            self._identity = record.job, known
         return segmenter
 
     def batch_size(self, record: JobRecord) -> BatchSize:
@@ -80,7 +109,7 @@ class ShardWorker:
 
     def loader(self, record: JobRecord, segmenter: Segmenter) -> Loader:
         """The loader processes of the last slice where they fit this one, else new ones."""
-        key = (record.spec, record.execution)
+        key = (record.spec, record.execution, segmenter.identity)
         if self._loader is None or self._loader[0] != key:
             self.drop_loader()
             self._loader = key, Loader(segmenter, self.settings(record), record.spec.scale, self._pace)

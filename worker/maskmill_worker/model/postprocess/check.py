@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def mismatch(ours: PostProcess, stock: PostProcess, outputs: Mapping[str, Any]) 
     query has a label and a mask.
     """
     lively = _lively(outputs)
-    for size, thresholds in TRIALS:
+    for size, thresholds in _trials(outputs):
         one, other = (_result(function, lively, size, thresholds) for function in (ours, stock))
         if isinstance(one, Exception) or isinstance(other, Exception):
             if type(one) is not type(other):
@@ -48,6 +48,14 @@ def mismatch(ours: PostProcess, stock: PostProcess, outputs: Mapping[str, Any]) 
         elif reason := _difference(one, other, half=_is_half(lively)):
             return reason
     return None
+
+
+def _trials(outputs: Mapping[str, Any]) -> Iterator[tuple[Size, Thresholds]]:
+    """Sizes and thresholds; of an image in patches only sizes of its own proportions, which the patches are cut by."""
+    own = outputs["target_size"][0] if outputs.get("patch_offsets") and outputs.get("target_size") else None
+    for size, thresholds in TRIALS:
+        times = max(1, round(max(size) / max(own))) if own else 1
+        yield (own[0] * times, own[1] * times) if own else size, thresholds
 
 
 def _lively(outputs: Mapping[str, Any]) -> Outputs:

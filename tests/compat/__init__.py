@@ -1,0 +1,1 @@
+"""The model tests with other versions of transformers."""
