@@ -14,6 +14,7 @@ from maskmill.errors import SourceError
 from maskmill.images import references, sources
 from maskmill.images.entries import Entry
 from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.manners import Manners
 from maskmill.images.sources import Reach
 from maskmill.jobs import reconcile
 from maskmill.jobs.account import JSON_LINES, enter_job, enter_new_job
@@ -117,7 +118,8 @@ def _reach(services: Services, *, anonymous: bool) -> Reach:
         for item in Store(f"s3://{bucket}", settings).list(prefix):
             yield f"s3://{bucket}/{item.key}"
 
-    fetcher = Fetcher(FetchLimits(max_bytes=MAX_LIST_BYTES), ObjectReader(settings))
+    limits, manners = FetchLimits(max_bytes=MAX_LIST_BYTES), Manners.of(services.settings)
+    fetcher = Fetcher(limits, ObjectReader(settings), manners=manners)
     return Reach(list_objects, fetcher.fetch)
 
 
