@@ -31,10 +31,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        known = self.headers["Authorization"] == f"Basic {SECRETS[3]}" and query.startswith(
-            "X-Amz-Signature=sig-nature"
-        )
-        status = 403 if not known else 404 if path == "/missing.jpg" else 200
+        signed_today = query.startswith("X-Amz-Signature=sig-nature")
+        known = self.headers["Authorization"] == f"Basic {SECRETS[3]}" and signed_today
+        missing = path == "/missing.jpg" and not getattr(self.server, "found", False)
+        status = 403 if not known else 404 if missing else 200
         body = b"no image" if path == "/broken.jpg" else PHOTO
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -72,21 +72,32 @@ def test_a_whole_job_shows_addresses_without_user_password_and_query(
 
     job = client.submit(str(tmp_path / "list.txt"), model="demo")
     manifest = job.wait(WAIT_SECONDS)
-    (tmp_path / "list.txt").write_text("\n".join(f"{each}-of-today&X-Amz-Date=20261127" for each in signed))
-    signed_anew = client.submit(str(tmp_path / "list.txt"), model="demo").wait(WAIT_SECONDS)
-    worker.stop()
+
+    def maskmill(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [MASKMILL, *arguments, "--json"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
 
     assert manifest.counts == Counts(stored=2, failed=2)
-    assert signed_anew.counts == Counts(reused=2, failed=2), "a new signature is that of the same image"
-    command = [MASKMILL, "status", job.id, "--json"]
-    status = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    status, failures, results = (maskmill(each, job.id) for each in ("status", "failures", "results"))
     assert json.loads(status.stdout)["failures"] == {"not_found": 1, "not_an_image": 1}, status.stderr
+    asked = [maskmill(each, job.id, "--reveal").stdout for each in ("results", "failures")]
+    assert [json.loads(line)["uri"] for each in asked for line in each.splitlines()] == signed, "for a list to submit"
+    downloaded = maskmill("results", job.id, "--download", str(tmp_path / "masks"))
+    files = [path.read_text() for path in (tmp_path / "masks").iterdir() if path.is_file()]
+    server.found = True  # type: ignore[attr-defined]
+    assert job.retry() == 2
+    assert job.wait(WAIT_SECONDS).counts == Counts(stored=3, failed=1), "fetched again, with all that it takes"
+    (tmp_path / "list.txt").write_text("\n".join(f"{each}-of-today&X-Amz-Date=20261127" for each in signed))
+    signed_anew = client.submit(str(tmp_path / "list.txt"), model="demo").wait(WAIT_SECONDS)
+    assert signed_anew.counts == Counts(reused=3, failed=1), "a new signature is that of the same image"
+    worker.stop()
     masks = [job.store.get(item.key) for item in job.store.list("masks/")]
     texts = [str(Image.open(io.BytesIO(mask)).info) for mask in masks]
     keys = [item.key for item in job.store.list()]
     redis = client.services.ledger.redis
     ledger = [str(redis.hgetall(key)) for key in redis.scan_iter(f"*{job.id}:meta")]
-    shown = [*texts, *keys, *ledger, status.stdout, status.stderr, str(manifest), worker.log.read_text()]
+    shown = [*texts, *keys, *ledger, *files, str(manifest), worker.log.read_text()]
+    shown += [text for each in (status, failures, results, downloaded) for text in (each.stdout, each.stderr)]
     assert not [(secret, text) for secret in SECRETS for text in shown if secret in text]
     for name in names[:2]:
         assert any(f"http://{host}/{name}.jpg" in text for text in texts), "the address itself is there"

@@ -12,12 +12,16 @@ import trustme
 from pydantic import SecretStr
 
 from maskmill import Settings
-from maskmill.errors import BrokerUnavailable, InvalidSettings, MaskmillError, StoreUnavailable
+from maskmill.access import Access
+from maskmill.errors import BrokerUnavailable, FetchFailed, InvalidSettings, MaskmillError, StoreUnavailable
+from maskmill.images.connections import ssl_context
+from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.ledger.ledger import Ledger, connect
 from maskmill.queue import Queue
 from maskmill.settings import load_settings
 from maskmill.storage.store import Store
 from tests.tls import tls_in_front_of
+from tests.unit.limited_host import limited_host
 
 
 @dataclass
@@ -142,6 +146,23 @@ def test_a_store_that_asks_for_our_certificate_gets_it(settings: Settings, tmp_p
         for wrong in ({}, {"client_cert": theirs.cert, "client_key": theirs.key}):
             with pytest.raises(MaskmillError):
                 put_and_get(settings, port, **ca, **wrong)
+
+
+def test_an_image_host_must_be_vouched_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours, limits = papers(tmp_path), FetchLimits(attempts=1)
+
+    def fetch(port: int) -> bytes:
+        ssl_context.cache_clear()
+        return Fetcher(limits, access=Access(("127.0.0.1",))).fetch(f"https://127.0.0.1:{port}/a.jpg")
+
+    try:
+        with limited_host(1000) as host, tls_in_front_of(host.server_port, ours.authority) as port:
+            with pytest.raises(FetchFailed, match="certificate verify failed"):
+                fetch(port)
+            monkeypatch.setenv("SSL_CERT_FILE", str(ours.ca))
+            assert fetch(port) == b"image"
+    finally:
+        ssl_context.cache_clear()
 
 
 def test_papers_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
