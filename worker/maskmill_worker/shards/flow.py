@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from maskmill.errors import BrokerUnavailable, JobCancelled
+from maskmill.errors import BrokerUnavailable, JobCancelled, NewerRecord
 from maskmill.images.fetch import FetchLimits
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
 from maskmill.settings import Settings
-from maskmill.storage.store import CONNECT_SECONDS, READ_SECONDS, WORKER_ATTEMPTS
+from maskmill.storage.client import CONNECT_SECONDS, READ_SECONDS
+from maskmill.storage.store import WORKER_ATTEMPTS
 from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import element_count, shape_of
 from maskmill_worker.model.predict import predict
@@ -50,11 +51,11 @@ def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
         first = shards.take(claim)
         if first is not None:
             record = worker.record(claim.job, claim.out)
-            worker.prove_store(claim.job, claim.out)
+            worker.prove_store(claim.out)
             segmenter = worker.segmenter(record)
             segment(worker, shards, first, record, segmenter)
-    worker.ended_slice(claim.out, shards.error)
-    return shards.error is None
+    worker.ended_slice(claim.job, claim.out, shards.error)
+    return shards.error is None or isinstance(shards.error, NewerRecord)
 
 
 def segment(worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter) -> None:
