@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import Redis
@@ -118,7 +119,7 @@ def _use_ledger(table: Table, token: str) -> None:
 def _use_as_queue(table: Table, token: str) -> None:
     """What kombu's Redis transport does, on keys that are gone afterwards."""
     line, held, order, group = (table.key(f"check:{token}", part) for part in ("list", "hash", "zset", "set"))
-    with table.errors():
+    with table.errors(), _gone_afterwards(table, line, held, order, group):
         table.redis.lpush(line, token)
         table.redis.brpop([line], timeout=1)
         with table.redis.pipeline(transaction=True) as pipe:
@@ -126,8 +127,17 @@ def _use_as_queue(table: Table, token: str) -> None:
             pipe.hset(held, "a", 1).hget(held, "a").hdel(held, "a")
             pipe.zadd(order, {"a": 1}).zrevrangebyscore(order, 1, 0, start=0, num=1, withscores=True).zrem(order, "a")
             pipe.sadd(group, "a").smembers(group).srem(group, "a")
-            pipe.delete(line, held, order, group)
             pipe.execute()
+
+
+@contextmanager
+def _gone_afterwards(table: Table, *names: str) -> Iterator[None]:
+    """Also when the user may do one thing and not the next."""
+    try:
+        yield
+    finally:
+        with suppress(RedisError):
+            table.redis.delete(*names)
 
 
 def _touch_keys(table: Table, queue: str, token: str) -> None:

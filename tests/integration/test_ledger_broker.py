@@ -29,6 +29,8 @@ USERS = (
     "user worker on >hunter2 ~maskmill* ~_kombu* ~unacked* resetchannels +@all -@dangerous +info",
     "user blind on >hunter2 ~maskmill* ~_kombu* ~unacked* &* +@all -@dangerous",
     "user reader on >hunter2 ~* &* +@read +@connection +@scripting +time +info",
+    "user half on >hunter2 ~maskmill* resetchannels +@all -@dangerous +info",
+    "user unpopped on >hunter2 ~* resetchannels +@all -@dangerous -brpop +info",
     "user stranger on >hunter2 ~other* &* +@all",
     "user mute on >hunter2 ~* &* +@all -@scripting",
 )
@@ -226,6 +228,14 @@ def test_missing_rights_are_named_with_their_cure(acl: int, user: str) -> None:
         assert "ermissions" in line
         assert "give its user the rights" in line
     assert problems(ledger_at(acl, user).redis)
+    assert client(acl).dbsize() == 0
+
+
+@pytest.mark.parametrize(("user", "named"), [("half", "_kombu.binding.maskmill"), ("unpopped", "brpop")])
+def test_rights_that_celery_alone_needs_are_named(acl: int, user: str, named: str) -> None:
+    [line] = problems(ledger_at(acl, user).redis)
+    assert named in line
+    assert "~_kombu* ~unacked*" in line
     assert client(acl).dbsize() == 0
 
 
