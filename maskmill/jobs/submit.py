@@ -63,9 +63,9 @@ def submit(
     `BrokerUnavailable` when a server cannot be reached, `StoreRefused` or `BrokerRefused` when it will not do; a job
     whose submission broke off has no `job.json` and is never run. The error names what it leaves behind.
     """
+    require_servers(services, out)
     for name in source_names:
         sources.check(name)
-    require_servers(services, out)
     job, store, shard_size = keys.new_job_id(), services.store(out), services.settings.shard_size
     reach = _reach(services, anonymous=bool(execution.anonymous))
     entries = sources.expand(source_names, reach=reach, column=column, all_files=all_files, stdin=stdin)

@@ -76,6 +76,15 @@ def test_a_state_writes_a_burst_and_then_a_line_now_and_then_that_says_how_many_
     assert told + len(written) == pytest.approx(100_000, abs=1000 * seconds + 1)
 
 
+def test_a_loud_library_is_paced(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(json=True)
+    for _ in range(1000):
+        logging.getLogger("celery.worker").error("Cannot connect")
+        structlog.get_logger().warning("shards_not_processed")
+    lines = capsys.readouterr().err.splitlines()
+    assert FOREIGN_BURST + BURST <= len(lines) <= FOREIGN_BURST + BURST + 5
+
+
 def test_neither_progress_nor_another_state_is_held_back_by_a_loud_one() -> None:
     pace = Pace(lambda: 0.0)
     for _ in range(BURST):
