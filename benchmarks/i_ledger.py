@@ -13,7 +13,8 @@ from benchmarks import fleet
 from benchmarks.child import child
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import say, scaled
-from maskmill.ledger.ledger import Ledger, connect
+from maskmill.broker.connection import connect
+from maskmill.ledger.ledger import Ledger
 
 TITLE = "The ledger alone: 1,000 workers at once, 1,000 open jobs"
 WORKERS = 1_000

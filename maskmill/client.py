@@ -11,12 +11,13 @@ for result in job.results():
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from os import PathLike, fspath
 from typing import TextIO, Unpack
 
 from maskmill import parameters
-from maskmill.errors import JobNotFound, SourceError
+from maskmill.errors import JobNotFound, NewerRecord, SourceError
 from maskmill.job import Job, status_of
 from maskmill.jobs import lifecycle
 from maskmill.jobs.account import read_job, read_manifest
@@ -121,8 +122,9 @@ class Client:
         """Records of the jobs below `out` that have no manifest yet, oldest first."""
         store = self.services.store(out)
         for job in store.folders("jobs/"):
-            if store.exists(keys.job_record(job)) and read_manifest(store, job) is None:
-                yield read_job(store, job)
+            with suppress(NewerRecord):  # left to a newer Maskmill, as workers do
+                if store.exists(keys.job_record(job)) and read_manifest(store, job) is None:
+                    yield read_job(store, job)
 
     def delete(self, job: str, out: str | None = None, *, masks: bool = False) -> Deleted:
         """Remove a job that has ended from bucket and ledger, see `Job.delete`; goes on with a broken-off deletion.

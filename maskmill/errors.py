@@ -139,10 +139,10 @@ class BrokerUnavailable(ShardError):
     code = "broker_unavailable"
 
     @classmethod
-    def unreachable(cls, error: Exception) -> BrokerUnavailable:
-        """Names the kind of error only: its text may hold the URL, and that a password."""
+    def unreachable(cls, why: str) -> BrokerUnavailable:
+        """With the cure for nobody being there; `why` is in our own words, never an error's text."""
         return cls(
-            f"the broker cannot be reached ({type(error).__name__}): set MASKMILL_BROKER_URL to one that runs, or "
+            f"the broker cannot be reached ({why}): set MASKMILL_BROKER_URL to one that runs, or "
             "start one with `maskmill servers start`"
         )
 
@@ -262,6 +262,12 @@ class InvalidRecord(MaskmillError):
     def __init__(self, message: str, record: str) -> None:
         super().__init__(message)
         self.record = record
+
+
+class NewerRecord(InvalidRecord):
+    """A stored record is of a newer Maskmill: this one leaves it to others."""
+
+    code = "newer_record"
 
 
 class ObjectNotFound(UsageError):

@@ -118,8 +118,8 @@ class Job:
 
         `job.wait(timeout=3600).counts`
 
-        Raises `TimeoutError` after `timeout` seconds (the job goes on), and `BrokerUnavailable` or `StoreUnavailable`
-        once a server has been away for `PATIENCE_SECONDS`.
+        Raises `TimeoutError` after `timeout` seconds (the job goes on), `BrokerUnavailable` or `StoreUnavailable` once
+        a server has been away for `PATIENCE_SECONDS`, and `BrokerRefused` at once.
         """
         started = seen = time.monotonic()
         watcher = f"watcher:{secrets.token_hex(4)}"
@@ -136,8 +136,8 @@ class Job:
                     reconcile(self.services, watcher)
                     next_look = time.monotonic() + RECONCILE_SECONDS
                 seen = time.monotonic()
-            except (BrokerUnavailable, StoreUnavailable):
-                if time.monotonic() > seen + PATIENCE_SECONDS:
+            except (BrokerUnavailable, StoreUnavailable) as error:
+                if not error.retryable or time.monotonic() > seen + PATIENCE_SECONDS:
                     raise
             if timeout is not None and time.monotonic() > started + timeout:
                 raise TimeoutError(f"job {self.id} still runs after {timeout} s")

@@ -12,9 +12,10 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import KombuError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from maskmill.errors import BrokerUnavailable
+from maskmill.broker.address import BrokerAddress
+from maskmill.broker.meaning import meaning
 from maskmill.settings import Settings
 
 WORK = "maskmill.work"
@@ -25,7 +26,8 @@ SIX_HOURS_SECONDS = 6 * 3600
 
 def new_app(settings: Settings) -> Celery:
     """The Celery app; what differs from the defaults has its reason here or in docs/architecture.md."""
-    app = Celery("maskmill", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    address = BrokerAddress.parse(settings.broker_url.get_secret_value())
+    app = Celery("maskmill", broker=address.celery_url(), set_as_current=False)
     app.conf.update(
         # Else Celery takes any certificate, and gives its password to whoever has one.
         broker_use_ssl=settings.broker_tls or None,
@@ -53,10 +55,7 @@ def new_app(settings: Settings) -> Celery:
         broker_transport_options={
             # Nothing renews the visibility timeout (celery#5935): leases recover shards long before it.
             "visibility_timeout": SIX_HOURS_SECONDS,
-            "socket_timeout": 10,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
+            **address.celery_transport(),
         },
     )
     return app
@@ -89,7 +88,4 @@ class Queue:
             with self.app.connection_for_write() as connection:
                 yield connection
         except (KombuError, RedisError, OSError) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
-            if isinstance(cause, ResponseError):
-                raise BrokerUnavailable(f"the broker refused: {cause}") from error
-            raise BrokerUnavailable.unreachable(cause) from error
+            raise meaning(error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from maskmill.addresses import Address
 from maskmill.choices import Dtype as Dtype
 from maskmill.choices import Scale
 from maskmill.choices import Subtask as Subtask
-from maskmill.errors import InvalidRecord, one_line
+from maskmill.errors import InvalidRecord, NewerRecord, one_line
 from maskmill.storage import keys
 
 VERSION: Literal[1] = 1
@@ -41,12 +42,36 @@ class Record(BaseModel):
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Self:
-        """Parse one record; raises `InvalidRecord` (which carries the text) when it is not one."""
+        """Parse one record; raises `InvalidRecord` (which carries the text) when it is not one.
+
+        It is a `NewerRecord` when only a later Maskmill can read it.
+        """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             shown = text if isinstance(text, str) else text.decode(errors="replace")
+            if _is_newer(shown, error):
+                reason = f"this {cls.__name__} needs a newer Maskmill ({_fields(error)}): upgrade this one"
+                raise NewerRecord(reason, shown) from error
             raise InvalidRecord(f"not a {cls.__name__}: {one_line(error)}", shown) from error
+
+
+def _fields(error: ValidationError) -> str:
+    """What cannot be read: `spec.tiles`, on one short line, since it comes from elsewhere."""
+    names = ".".join(map(str, error.errors(include_url=False)[0]["loc"]))
+    return " ".join(names.split())[:80]
+
+
+def _is_newer(text: str, error: ValidationError) -> bool:
+    """Whether a record is of a later version, or of this one with fields that it got since."""
+    if {each["type"] for each in error.errors(include_url=False)} == {"extra_forbidden"}:
+        return True
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    version = found.get("version") if isinstance(found, dict) else None
+    return isinstance(version, int) and version > VERSION
 
 
 def _scale(text: str | None) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from threading import Lock
 
+from maskmill.broker.connection import connect
 from maskmill.events import Events
-from maskmill.ledger.ledger import Ledger, connect
+from maskmill.ledger.ledger import Ledger
 from maskmill.queue import Queue
 from maskmill.settings import Settings
+from maskmill.storage.sole_writer import SoleWriterStore
 from maskmill.storage.store import ATTEMPTS, Store
 
 
@@ -36,5 +38,6 @@ class Services:
         with self._lock:
             if out not in self._stores:
                 connections = self.settings.upload_threads + 8
-                self._stores[out] = Store(out, self.settings.s3, connections, self.store_attempts)
+                kind = SoleWriterStore if self.settings.store_without_conditions else Store
+                self._stores[out] = kind(out, self.settings.s3, connections, self.store_attempts)
             return self._stores[out]

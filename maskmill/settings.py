@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from maskmill.access import ALL, Access
+from maskmill.broker.address import BrokerAddress
 from maskmill.errors import InvalidSettings
 
 
@@ -40,6 +41,7 @@ class S3Settings(BaseModel):
 
     requester_pays: bool = False
     """Read buckets whose requesters pay (`x-amz-request-payer`)."""
+    addressing_style: Literal["auto", "path", "virtual"] | None = None
 
     ca_bundle: FilePath | None = None
     """Certificates (PEM) that an `https://` store may be vouched for by, in place of the usual ones."""
@@ -95,6 +97,11 @@ def _one_line(value: SecretStr) -> SecretStr:
     return value
 
 
+def _or_none(value: object) -> object:
+    """A variable that is set to nothing counts as unset."""
+    return value or None
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
 Seconds = Annotated[float, Field(gt=0.0)]
@@ -122,7 +129,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MASKMILL_", env_file=".env", extra="ignore", frozen=True)
 
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """Redis-protocol server for queue and ledger; may carry a password, so it is never shown."""
+    """Redis-protocol server for queue and ledger (`maskmill.broker.address`); may carry a password: never shown."""
 
     broker_ca: FilePath | None = None
     """Certificates (PEM) that a `rediss://` broker may be vouched for by, beside the system's own."""
@@ -221,6 +228,9 @@ class Settings(BaseSettings):
     state_dir: Path | None = None
     """Where the embedded servers keep their data; None: the user's data folder."""
 
+    store_without_conditions: Annotated[Literal["single-writer"] | None, BeforeValidator(_or_none)] = None
+    """`single-writer`: take a store without conditional puts, with one worker. None: such a store is refused."""
+
     run_dir: Path | None = None
     """Where the workers of a machine show that they live; None: a folder of the user's among the temporary files."""
 
@@ -250,11 +260,12 @@ class Settings(BaseSettings):
     @property
     def broker_tls(self) -> dict[str, Any]:
         """redis-py's options for a broker behind TLS, for ledger and queue alike: its certificate must hold."""
-        if not self.broker_url.get_secret_value().startswith("rediss://"):
+        of_address = BrokerAddress.parse(self.broker_url.get_secret_value()).tls
+        if not of_address:
             return {}
         files = {"ssl_ca_certs": self.broker_ca, "ssl_certfile": self.broker_cert, "ssl_keyfile": self.broker_key}
         named = {option: str(path) for option, path in files.items() if path}
-        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **named}
+        return {**of_address, **named}
 
     @property
     def access(self) -> Access:
@@ -280,15 +291,14 @@ class Settings(BaseSettings):
 
     @field_validator("broker_url")
     @classmethod
-    def _is_redis(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://")):
-            raise ValueError("write redis://HOST:PORT/DATABASE or rediss://…")
+    def _is_understood(cls, url: SecretStr) -> SecretStr:
+        BrokerAddress.parse(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
         named = [name for name in ("broker_ca", "broker_cert", "broker_key") if getattr(self, name)]
-        if named and self.broker_url.get_secret_value().startswith("redis://"):
+        if named and not self.broker_tls:
             raise ValueError(
                 f"MASKMILL_{named[0].upper()} is for a broker behind TLS: write MASKMILL_BROKER_URL=rediss://…"
             )

@@ -135,7 +135,8 @@ class Worker:
         deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             for child in psutil.Process(self.process.pid).children():
-                if "spawn_main" in " ".join(child.cmdline()):
+                # Celery gives it a title of its own where setproctitle is installed, as by `make mutate`.
+                if any(sign in " ".join(child.cmdline()) for sign in ("spawn_main", "PoolWorker")):
                     return child
             time.sleep(0.1)
         raise AssertionError(f"no pool process:\n{self.log.read_text()}")

@@ -8,11 +8,14 @@ other records go next, the marker last. Whoever finds a marker goes on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 
-from maskmill.errors import InvalidRecord, JobNotFound, ObjectNotFound, UsageError
+import structlog
+
+from maskmill.errors import InvalidRecord, JobNotFound, NewerRecord, ObjectNotFound, UsageError
 from maskmill.jobs.account import current_round, read_manifest, read_metadata, read_references
 from maskmill.masks.stored import read_header
 from maskmill.schema import Deletion, utc_now
@@ -20,6 +23,8 @@ from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
 from maskmill.storage.store import DELETED_AT_ONCE, Store
+
+log = structlog.get_logger(__name__)
 
 KEYS_AT_ONCE = 100_000
 """Masks that are compared with the other jobs' in one go: about 30 MB."""
@@ -87,18 +92,28 @@ def prune(
     """
     store, jobs, remains = services.store(out), list[Deleted](), list[Deleted]()
     for job in filter(lambda each: each not in keep, _folders(store)):
-        whole = _is_whole(store, job)
-        if not (_ended_before(store, job, utc_now() - older_than) if whole else _is_broken(store, job)):
-            continue
-        if dry_run:
-            deleted = _would_delete(store, job, masks=masks and whole, gone={each.job for each in jobs})
-        elif whole or _read_marker(store, job):
-            deleted = delete_job(services, out, job, masks=masks and whole)
-        else:
-            services.ledger.forget(job)
-            deleted = Deleted(job, *_delete_records(store, keys.job_folder(job)))
-        (jobs if whole else remains).append(deleted)
+        with _left_to_newer(job):
+            whole = _is_whole(store, job)
+            if not (_ended_before(store, job, utc_now() - older_than) if whole else _is_broken(store, job)):
+                continue
+            if dry_run:
+                deleted = _would_delete(store, job, masks=masks and whole, gone={each.job for each in jobs})
+            elif whole or _read_marker(store, job):
+                deleted = delete_job(services, out, job, masks=masks and whole)
+            else:
+                services.ledger.forget(job)
+                deleted = Deleted(job, *_delete_records(store, keys.job_folder(job)))
+            (jobs if whole else remains).append(deleted)
     return Pruned(tuple(jobs), tuple(remains))
+
+
+@contextmanager
+def _left_to_newer(job: str) -> Iterator[None]:
+    """What this Maskmill cannot read, it does not delete; the other jobs are no concern of it."""
+    try:
+        yield
+    except NewerRecord as error:
+        log.warning("job_not_pruned", job=job, reason=str(error))
 
 
 def shards_in(store: Store, folder: str) -> Iterator[int]:

@@ -6,11 +6,13 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TextIO
 
 from maskmill.addresses import Address, split_url
-from maskmill.errors import SourceError
+from maskmill.doctor import require_servers
+from maskmill.errors import MaskmillError, SourceError
 from maskmill.images import references, sources
 from maskmill.images.entries import Entry
 from maskmill.images.fetch import Fetcher, FetchLimits
@@ -23,7 +25,8 @@ from maskmill.schema import Execution, JobRecord, Spec, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
-from maskmill.storage.store import ObjectReader, Store
+from maskmill.storage.reader import ObjectReader
+from maskmill.storage.store import Store
 
 SHARDS_OF_A_SIZE = 64
 DOUBLINGS = 2
@@ -60,9 +63,11 @@ def submit(
     whatever their names; with `strict` a job of which anything is left out is refused. Results below `out`, and all
     below the local folder `exclude`, are left out: the masks of the last run are no sources of this one. `limit` takes
     only so many images. `on_images` is told how many references are in the bucket so far.
-    Raises `SourceError` when a source names nothing, `StoreUnavailable` or `BrokerUnavailable` when a server cannot be
-    reached; a job whose submission broke off has no `job.json` and is never run.
+    Broker and store are tried first. Raises `SourceError` when a source names nothing, `StoreUnavailable` or
+    `BrokerUnavailable` when a server cannot be reached, `StoreRefused` or `BrokerRefused` when it will not do; a job
+    whose submission broke off has no `job.json` and is never run. The error names what it leaves behind.
     """
+    require_servers(services, out)
     for name in source_names:
         sources.check(name)
     job, store, shard_size = keys.new_job_id(), services.store(out), services.settings.shard_size
@@ -71,7 +76,8 @@ def submit(
     own = [f"{out}/masks", f"{out}/jobs", *([exclude] if exclude else [])]
     may_repeat = not sources.never_repeats(source_names)
     intake = Intake(os.path.abspath(root or "."), own, may_repeat=may_repeat)  # noqa: PTH100 - no link is followed
-    shards = _write_shards(store, job, _runs(intake.lines, entries, shard_size, limit), on_images)
+    with _telling(lambda: _not_a_job_yet(job) if intake.submitted else ""):
+        shards = _write_shards(store, job, _runs(intake.lines, entries, shard_size, limit), on_images)
     try:
         if strict:
             check_strict(intake.left_out, intake.examples)
@@ -97,9 +103,11 @@ def submit(
         shard_size=shard_size,
         software={"maskmill": version("maskmill")},
     )
-    store.put(keys.job_record(job), record.to_json(), "application/json")
-    enter_new_job(services, out, record)
-    reconcile.notify(services)
+    with _telling(lambda: _not_a_job_yet(job)):
+        store.put(keys.job_record(job), record.to_json(), "application/json")
+    with _telling(lambda: f"job {job} is in the bucket: `maskmill resume {job} --out {out}` takes it up"):
+        enter_new_job(services, out, record)
+        reconcile.notify(services)
     return record
 
 
@@ -109,6 +117,21 @@ def start(services: Services, out: str, job: str) -> JobRecord:
     reconcile.reconcile_job(services, job)
     reconcile.notify(services)
     return record
+
+
+@contextmanager
+def _telling(left: Callable[[], str]) -> Iterator[None]:
+    """Name in an error what it leaves behind, and how to take that up again."""
+    try:
+        yield
+    except MaskmillError as error:
+        if what := left():
+            error.args = (f"{error}. {what}", *error.args[1:])
+        raise
+
+
+def _not_a_job_yet(job: str) -> str:
+    return f"What was written of job {job} is no job yet: submit again; a day later `maskmill prune` removes it"
 
 
 def _reach(services: Services, *, anonymous: bool) -> Reach:

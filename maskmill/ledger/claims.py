@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from maskmill.ledger.answers import NO_TURN, Booking, ClaimReply, ClaimState, Renewal, Turn
@@ -14,14 +14,17 @@ from maskmill.schema import ByCode, Counts, Status
 class Claims(Table):
     """From the claim of a shard to its booking."""
 
-    def claim_next(self, owner: str, lease_seconds: float, turn: Turn = NO_TURN) -> ClaimReply:
+    def claim_next(
+        self, owner: str, lease_seconds: float, turn: Turn = NO_TURN, without: Iterable[str] = ()
+    ) -> ClaimReply:
         """Claim the shard that is next: the highest priority's, and among equals of the job that had least worker time.
 
-        A shard that was given back goes first, then one whose lease is over, then a new one.
+        A shard that was given back goes first, then one whose lease is over, then a new one. Jobs of `without` are
+        left to others.
 
         Example: claim_next("w1", 30.0) gives ClaimReply(CLAIMED, "20261122-…", "s3://b/out", shard=0, attempt=1).
         """
-        return _reply(self.run("claim_next", *claiming(owner, lease_seconds, turn)))
+        return _reply(self.run("claim_next", *claiming(owner, lease_seconds, turn, without)))
 
     def claim_abandoned(self, job: str, shard: int, owner: str, lease_seconds: float) -> ClaimReply:
         """Claim a shard of a cancelled job, to write its report; `HELD` while a live lease holds it."""
@@ -78,10 +81,11 @@ class Claims(Table):
         return Booking(self.run("book", *booking(job, shard, counts, failures, warnings or {}, retry_round, seconds)))
 
 
-def claiming(owner: str, lease_seconds: float, turn: Turn) -> tuple[str | int, ...]:
+def claiming(owner: str, lease_seconds: float, turn: Turn, without: Iterable[str] = ()) -> tuple[str | int, ...]:
     """The arguments of the script `claim_next`; the token makes a call that is sent again the same one."""
     flags = (turn.stay_with_same_model, turn.stay_with_other_model, turn.only_this_job)
-    return owner, milliseconds(lease_seconds), turn.job, turn.model, *map(int, flags), secrets.token_hex(8)
+    once = secrets.token_hex(8)
+    return owner, milliseconds(lease_seconds), turn.job, turn.model, *map(int, flags), once, " ".join(without)
 
 
 def booking(

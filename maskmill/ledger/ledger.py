@@ -6,12 +6,9 @@ It is a cache of the bucket plus what is in flight. Its clock is the broker's (`
 from __future__ import annotations
 
 from maskmill.ledger.claims import Claims
-from maskmill.ledger.connection import connect
 from maskmill.ledger.jobs import Jobs
 from maskmill.ledger.rebuilding import Rebuilding
 from maskmill.ledger.table import milliseconds
-
-__all__ = ["Ledger", "connect"]
 
 WORKER_SECONDS = 30.0
 """How long a worker counts as there after it was last heard of."""
@@ -23,9 +20,9 @@ class Ledger(Claims, Jobs, Rebuilding):
     Example: Ledger(connect("redis://localhost/0"), "maskmill").open_jobs()
     """
 
-    def elect(self, owner: str, seconds: float) -> bool:
-        """Whether `owner` is the one reconciler of the queue for the next `seconds`; ask again before they end."""
-        return bool(self.run("elect", owner, milliseconds(seconds)))
+    def elect(self, owner: str, seconds: float, office: str = "reconciler") -> bool:
+        """Whether `owner` alone holds the queue's office for the next `seconds`; ask again before they end."""
+        return bool(self.run("elect", owner, milliseconds(seconds), office))
 
     def alive(self, worker: str) -> None:
         """Note that this worker is there."""

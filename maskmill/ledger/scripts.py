@@ -11,7 +11,7 @@ Keys of a queue, behind `maskmill:QUEUE:`
 | closing | set of the jobs whose last shard is booked or that are cancelled, and that have no manifest |
 | clock | hash priority → vtime last served |
 | reply:OWNER | the owner's last claim and its token, for as long as the lease |
-| workers, reconciler | zset worker → ms last seen; the name of the elected reconciler |
+| workers, reconciler, sole_writer | zset worker → ms last seen; who holds these offices |
 
 Keys of a job, behind `maskmill:QUEUE:JOB:`
 

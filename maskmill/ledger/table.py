@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from maskmill.ledger.connection import broker_errors
+from maskmill.broker.connection import broker_errors
 from maskmill.ledger.scripts import script
 
 

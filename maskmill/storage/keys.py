@@ -102,9 +102,9 @@ def manifest(job: str, retry_round: int = 0) -> str:
     return f"jobs/{job}/manifest{_of_round(retry_round)}.json"
 
 
-def probe(job: str) -> str:
-    """What a worker puts to find out whether the store takes results again."""
-    return f"jobs/{job}/probe"
+def probe(token: str) -> str:
+    """What is put to find out whether the store does what jobs need."""
+    return f"probes/{token}"
 
 
 def shard_index(key: str) -> int:

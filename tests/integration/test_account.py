@@ -6,12 +6,21 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from maskmill import Client
-from maskmill.errors import AccountMismatch, BrokerUnavailable, InvalidRecord, ObjectNotFound, SourceError, UsageError
+from maskmill.errors import (
+    AccountMismatch,
+    BrokerUnavailable,
+    InvalidRecord,
+    SourceError,
+    StoreRefused,
+    StoreUnavailable,
+    UsageError,
+)
 from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
 from maskmill.jobs.reconcile import ELECTED_SECONDS, reconcile, reconcile_job
 from maskmill.jobs.submit import start, submit
@@ -139,6 +148,10 @@ def test_a_submission_notifies_its_window_and_no_more(job: JobRecord, services: 
     assert services.ledger.open_jobs() == [job.job]
 
 
+PROBE = 12
+"""Requests in which the store shows that it does what jobs need."""
+
+
 def test_a_submission_costs_a_put_for_each_shard_and_one_for_its_record(
     services: Services, images: Path, store: Store
 ) -> None:
@@ -153,7 +166,7 @@ def test_a_submission_costs_a_put_for_each_shard_and_one_for_its_record(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services.ledger, "run", counted)
         job = submit_all(services, images)
-    assert asked == ["PutObject"] * (job.shards + 1)
+    assert asked[PROBE:] == ["PutObject"] * (job.shards + 1)
     assert len(said) <= 3, said
 
 
@@ -192,21 +205,50 @@ def test_a_submission_that_breaks_off_has_no_record_and_is_not_in_the_ledger(
 
 
 def test_a_missing_bucket_is_said_so_before_anybody_is_notified(services: Services, images: Path) -> None:
-    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+    with pytest.raises(StoreRefused, match=r"no-such-bucket.*make it first"):
         submit(services, [str(images)], out="s3://no-such-bucket/o", spec=SPEC, execution=Execution())
     assert services.ledger.jobs() == []
 
 
-def test_a_job_whose_broker_was_away_is_in_the_bucket_and_can_be_started(
-    services: Services, settings: Settings, images: Path, store: Store
-) -> None:
+def test_nothing_is_listed_or_written_while_the_broker_is_away(settings: Settings, images: Path, store: Store) -> None:
     away = Services.connect(settings.model_copy(update={"broker_url": SecretStr("redis://127.0.0.1:1/0")}))
-    with pytest.raises(BrokerUnavailable):
-        submit_all(away, images)
+    with pytest.raises(BrokerUnavailable, match="cannot be reached"):
+        submit(away, ["/no/such/folder"], out=settings.out, spec=SPEC, execution=Execution())
+    assert list(store.list()) == []
+
+
+def test_a_job_whose_broker_went_away_is_in_the_bucket_and_named_and_can_be_started(
+    services: Services, settings: Settings, images: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise BrokerUnavailable("the broker went away")
+
+    monkeypatch.setattr(services.ledger, "create", away)
+    with pytest.raises(BrokerUnavailable, match="went away") as caught:
+        submit_all(services, images)
     (job,) = store.folders("jobs/")
+    assert f"`maskmill resume {job} --out {settings.out}` takes it up" in str(caught.value)
     start(services, settings.out, job)
     assert services.ledger.progress(job).shards == SHARDS
     assert services.ledger.queue_length(settings.queue) == 2
+
+
+def test_a_submission_that_the_store_ends_says_what_is_left_and_what_removes_it(
+    services: Services, images: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = store.put
+
+    def full(key: str, *rest: Any) -> None:
+        if key.endswith("job.json"):
+            raise StoreUnavailable("the store went away")
+        put(key, *rest)
+
+    monkeypatch.setattr(store, "put", full)
+    with pytest.raises(StoreUnavailable, match="went away") as caught:
+        submit_all(services, images)
+    (job,) = store.folders("jobs/")
+    assert f"job {job} is no job yet: submit again" in str(caught.value)
+    assert "maskmill prune" in str(caught.value)
 
 
 def test_a_prefix_with_and_without_a_slash_at_its_end_is_one(services: Services, images: Path, store: Store) -> None:

@@ -378,20 +378,22 @@ def test_a_worker_asks_for_a_refused_store_with_a_small_object_before_it_loads_a
 ) -> None:
     """Its bucket cannot be written to: `put` is refused as by a missing right, reads go on."""
     store = services.store(services.settings.out)
-    worker.ended_slice(services.settings.out, ObjectForbidden("no right to put"))
+    worker.prove_store(services.settings.out)
+    worker.ended_slice(job.job, services.settings.out, ObjectForbidden("no right to put"))
 
-    def refused(key: str, *_: object) -> bool:
-        raise ObjectForbidden(f"{key}: no right to put")
+    def refused(*_: object) -> None:
+        raise ObjectForbidden("no right to put")
 
-    monkeypatch.setattr(store, "put_if_absent", refused)
+    monkeypatch.setattr(store, "put", refused)
     process_shards(worker)
     assert models.asked == []
-    assert services.ledger.progress(job.job).trouble == f"object_forbidden: {keys.probe(job.job)}: no right to put"
+    assert services.ledger.progress(job.job).trouble == "store_refused: no right to put"
 
     monkeypatch.undo()
     services.ledger.redis.zadd(services.ledger.key(job.job, "waiting"), {"0": 0})
     services.ledger.redis.zadd(services.ledger.key("due"), {job.job: 0})
     process_shards(worker)
     assert models.asked == ["m"], "it is mended"
-    assert not store.exists(keys.probe(job.job))
-    assert not worker._doubted, "and is not asked for again"
+    assert list(store.list("probes/")) == []
+    monkeypatch.setattr(store, "put", refused)
+    worker.prove_store(services.settings.out)  # and is not asked for again

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from redis.exceptions import BusyLoadingError, ReadOnlyError, ResponseError
 
+from maskmill.broker.connection import connect
+from maskmill.broker.meaning import meaning
 from maskmill.errors import BrokerRefused, BrokerUnavailable
 from maskmill.ledger.broker import check_broker
-from maskmill.ledger.connection import meaning
-from maskmill.ledger.ledger import Ledger, connect
+from maskmill.ledger.ledger import Ledger
 from maskmill.services import Services
 from maskmill_producer.embedded.ports import free_ports
 from tests.integration.ledger_jobs import JOB, LEASE, create
@@ -24,9 +26,11 @@ from tests.integration.valkey import client, url, valkey
 
 USERS = (
     "user default on nopass ~* &* +@all",
-    "user worker on >hunter2 ~maskmill* &* +@all -@dangerous +info",
-    "user blind on >hunter2 ~maskmill* &* +@all -@dangerous",
+    "user worker on >hunter2 ~maskmill* ~_kombu* ~unacked* resetchannels +@all -@dangerous +info",
+    "user blind on >hunter2 ~maskmill* ~_kombu* ~unacked* &* +@all -@dangerous",
     "user reader on >hunter2 ~* &* +@read +@connection +@scripting +time +info",
+    "user half on >hunter2 ~maskmill* resetchannels +@all -@dangerous +info",
+    "user unpopped on >hunter2 ~* resetchannels +@all -@dangerous -brpop +info",
     "user stranger on >hunter2 ~other* &* +@all",
     "user mute on >hunter2 ~* &* +@all -@scripting",
 )
@@ -40,6 +44,10 @@ def acl(tmp_path: Path) -> Iterator[int]:
 
 def ledger_at(port: int, user: str = "") -> Ledger:
     return Ledger(connect(url(port, user and f"{user}:hunter2@")), "q")
+
+
+def problems(redis: Redis, queue: str = "maskmill") -> list[str]:
+    return [check.problem for check in check_broker(redis, queue) if not check.ok]
 
 
 def asks(ledger: Ledger) -> list[Callable[[], Any]]:
@@ -186,23 +194,23 @@ def test_after_a_role_swap_the_next_call_reaches_the_promoted_server(tmp_path: P
 
 def test_a_broker_that_will_do_has_no_findings_and_keeps_nothing(acl: int) -> None:
     for user in ("worker", "blind", ""):
-        assert check_broker(ledger_at(acl, user).redis) == []
+        assert problems(ledger_at(acl, user).redis) == []
     assert client(acl).dbsize() == 0
 
 
 @pytest.mark.parametrize("user", ["worker", "", "configurer"])
 def test_a_broker_that_may_evict_is_named(tmp_path: Path, user: str) -> None:
     """Whether the user may ask for INFO alone, for both, or for CONFIG alone."""
-    configurer = "user configurer on >hunter2 ~maskmill* &* +@all -info"
+    configurer = "user configurer on >hunter2 ~maskmill* ~_kombu* ~unacked* &* +@all -info"
     with valkey(tmp_path, "maxmemory-policy allkeys-lru", "maxmemory 1gb", *USERS, configurer) as port:
-        [line] = check_broker(ledger_at(port, user).redis)
+        [line] = problems(ledger_at(port, user).redis)
     assert "allkeys-lru" in line
     assert "noeviction" in line
 
 
 def test_a_replica_is_named(tmp_path: Path) -> None:
     with valkey(tmp_path) as primary, replica_of(primary, tmp_path / "replica") as replica:
-        [line] = check_broker(ledger_at(replica).redis)
+        [line] = problems(ledger_at(replica).redis)
     assert "replica" in line
     assert "primary" in line
 
@@ -210,15 +218,24 @@ def test_a_replica_is_named(tmp_path: Path) -> None:
 def test_a_cluster_is_named(tmp_path: Path) -> None:
     bus = free_ports(1)[0]  # by itself it would be 10,000 above the server's port, which may be too high
     with valkey(tmp_path, "cluster-enabled yes", f"cluster-port {bus}") as port:
-        [line] = check_broker(ledger_at(port).redis)
+        [line] = problems(ledger_at(port).redis)
     assert "Cluster" in line
 
 
 @pytest.mark.parametrize("user", ["reader", "stranger", "mute"])
 def test_missing_rights_are_named_with_their_cure(acl: int, user: str) -> None:
-    [line] = check_broker(ledger_at(acl, user).redis)
-    assert "permissions" in line
-    assert "give its user the rights" in line
+    for line in problems(ledger_at(acl, user).redis):
+        assert "ermissions" in line
+        assert "give its user the rights" in line
+    assert problems(ledger_at(acl, user).redis)
+    assert client(acl).dbsize() == 0
+
+
+@pytest.mark.parametrize(("user", "named"), [("half", "_kombu.binding.maskmill"), ("unpopped", "brpop")])
+def test_rights_that_celery_alone_needs_are_named(acl: int, user: str, named: str) -> None:
+    [line] = problems(ledger_at(acl, user).redis)
+    assert named in line
+    assert "~_kombu* ~unacked*" in line
     assert client(acl).dbsize() == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -221,3 +222,26 @@ def test_slices_that_are_long_against_loading_share_the_time_too(ledger: Ledger)
     one.run(1_000)
     assert 0.75 < one.spent[BIG] / one.spent[SMALL] < 1.25
     assert 25 <= one.changes <= 51
+
+
+# Jobs that are left to others
+
+
+def test_who_leaves_jobs_to_others_gets_the_next_one_and_others_get_those(ledger: Ledger) -> None:
+    for job in (BIG, SMALL, THIRD):
+        create(ledger, job, 2)
+    order = [ledger.claim_next("able", FOREVER).job for _ in range(3)]
+    passing = [ledger.claim_next("old", FOREVER, NO_TURN, order[:2]) for _ in range(2)]
+    assert [claim.job for claim in passing if claim] == [order[2]]
+    assert passing[1].state is ClaimState.NONE
+    assert {ledger.claim_next("able", FOREVER).job for _ in range(2)} == set(order[:2])
+
+
+def test_a_job_that_is_left_to_others_keeps_none_from_coming_back(ledger: Ledger) -> None:
+    """Its place is first, and the other's delay is over only when the list has been gone through."""
+    create(ledger, BIG, 1)
+    create(ledger, SMALL, 1)
+    claim = ledger.claim_next("old", FOREVER, NO_TURN, [BIG])
+    ledger.release(SMALL, claim.shard, "old", delay_seconds=0.001, counts=False)
+    time.sleep(0.01)
+    assert ledger.claim_next("old", FOREVER, NO_TURN, [BIG]).job == SMALL

@@ -12,6 +12,7 @@ from maskmill import Settings
 from maskmill.services import Services
 from maskmill_worker.main_process import MainProcess
 from maskmill_worker.process.health import HeartbeatFile
+from maskmill_worker.process.sole_writer import SoleWriter
 from tests.integration.valkey import url, valkey
 
 
@@ -22,7 +23,8 @@ def test_who_reconciles_says_now_and_then_what_is_wrong_with_the_broker(
     with valkey(tmp_path, "maxmemory-policy allkeys-lru") as port:
         services = Services.connect(settings.model_copy(update={"broker_url": SecretStr(url(port))}))
         elected, other = (
-            MainProcess(services, HeartbeatFile(name, settings.queue, tmp_path), lambda: None) for name in ("a", "b")
+            MainProcess(services, HeartbeatFile(name, settings.queue, tmp_path), lambda: None, SoleWriter(services))
+            for name in ("a", "b")
         )
         with capture_logs() as said:
             elected._reconcile()

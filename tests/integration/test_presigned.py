@@ -16,7 +16,8 @@ from maskmill.access import Access
 from maskmill.errors import ImageForbidden, ImageUnsupported
 from maskmill.images.fetch import Fetcher, FetchLimits
 from maskmill.services import Services
-from maskmill.storage.store import ObjectReader, new_client
+from maskmill.storage.client import new_client
+from maskmill.storage.reader import ObjectReader
 from tests.conftest import wait_for
 
 KEYS = ["photos/a.jpg", "photos/a b+c&d=e%20f.jpg", "photos/кот #1?.jpg", "photos/(1)~'!*.jpg"]

@@ -14,7 +14,7 @@ from maskmill.images.sources import expand
 from maskmill.jobs.submit import _reach
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
-from maskmill.storage.store import ObjectReader
+from maskmill.storage.reader import ObjectReader
 
 LISTING = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/a.jpg</Key>
 <Size>3</Size><ETag>"e"</ETag><LastModified>2026-11-27T00:00:00Z</LastModified></Contents></ListBucketResult>"""

@@ -30,7 +30,8 @@ from maskmill.errors import (
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
 from maskmill.storage.download import Download
-from maskmill.storage.store import ObjectReader, Store
+from maskmill.storage.reader import ObjectReader
+from maskmill.storage.store import Store
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from maskmill import Settings
 from maskmill.access import Access
-from maskmill.errors import BrokerUnavailable, FetchFailed, InvalidSettings, MaskmillError, StoreUnavailable
+from maskmill.broker.connection import connect
+from maskmill.errors import BrokerUnavailable, FetchFailed, InvalidSettings, MaskmillError, StoreRefused
 from maskmill.images.connections import ssl_context
 from maskmill.images.fetch import Fetcher, FetchLimits
-from maskmill.ledger.ledger import Ledger, connect
+from maskmill.ledger.ledger import Ledger
 from maskmill.queue import Queue
 from maskmill.settings import load_settings
 from maskmill.storage.store import Store
@@ -128,9 +129,9 @@ def test_a_store_behind_tls_must_be_vouched_for_by_the_authority_that_is_named(
     ours, store_port = papers(tmp_path), urlsplit(settings.s3.endpoint_url or "").port or 0
     with tls_in_front_of(store_port, ours.authority) as port:
         assert put_and_get(settings, port, ca_bundle=ours.ca) == b"text"
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreRefused):
             put_and_get(settings, port)
-    with tls_in_front_of(store_port, trustme.CA()) as port, pytest.raises(StoreUnavailable):
+    with tls_in_front_of(store_port, trustme.CA()) as port, pytest.raises(StoreRefused):
         put_and_get(settings, port, ca_bundle=ours.ca)
 
 

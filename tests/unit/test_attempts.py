@@ -19,7 +19,7 @@ UNCOUNTED = {"StoreUnavailable", "BrokerUnavailable", "HubUnavailable"}
 REFUSED = {"StoreRefused", "ObjectForbidden", "ObjectNotFound", "BrokerRefused"}
 """What somebody must mend: asked again once a minute."""
 
-INTERRUPTED = {"JobCancelled"}
+INTERRUPTED = {"JobCancelled", "NewerRecord"}
 CLOSED_AT_ONCE = {"ModelUnusable", "ModelRefused", "WorkerCrashed"}
 """Another attempt would end in the same way."""
 

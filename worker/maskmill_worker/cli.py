@@ -103,6 +103,7 @@ def worker(
         die_with_parent(with_parent, signal.SIGTERM)
     environment = dict(os.environ)  # as it was given: what follows would not mean the same a second time
     _let_idle_threads_sleep()
+    _keep_trackers_quiet()
     _set(
         MASKMILL_BATCH_SIZE=batch_size or None,
         MASKMILL_NUM_WORKERS=num_workers if num_workers >= 0 else None,
@@ -167,6 +168,12 @@ def _let_idle_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for LLVM's runtime
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # for GNU's, where it goes before the policy
+
+
+def _keep_trackers_quiet() -> None:
+    """Let the processes that clean up after one that was killed do so without lines past our log."""
+    trackers = ("billiard.semaphore_tracker", "multiprocessing.resource_tracker")
+    os.environ.setdefault("PYTHONWARNINGS", ",".join(f"ignore::UserWarning:{each}" for each in trackers))
 
 
 def _set(**variables: object) -> None:

@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Any
 
 import structlog
+from celery.apps import worker as celery_worker
 from celery.signals import worker_ready, worker_shutting_down
 from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import state as celery_state
@@ -21,6 +22,7 @@ from maskmill.events import WorkerState
 from maskmill.jobs.reconcile import reconcile
 from maskmill.ledger.broker import check_broker, refuse_cluster
 from maskmill.logs import configure_logs
+from maskmill.machine import check_machine
 from maskmill.queue import Queue
 from maskmill.services import Services
 from maskmill.settings import Settings
@@ -28,6 +30,7 @@ from maskmill_worker.process.drain import drain_file, drain_on_signal, draining
 from maskmill_worker.process.health import HeartbeatFile, State, heartbeats
 from maskmill_worker.process.hearing import Hearing, Verdict
 from maskmill_worker.process.restart import restart
+from maskmill_worker.process.sole_writer import SoleWriter
 from maskmill_worker.tasks import make_app
 
 log = structlog.get_logger(__name__)
@@ -62,28 +65,38 @@ def serve(settings: Settings, name: str, environment: Mapping[str, str]) -> None
         with suppress(BrokerUnavailable):  # it is waited for, and checked by who reconciles
             refuse_cluster(services.ledger.redis)
             check(services)
+        for found in check_machine(settings):
+            if not found.ok:
+                log.warning("machine_unfit", check=found.name, reason=found.problem)
+        sole_writer = SoleWriter(services)
+        sole_writer.begin()
 
         def start_anew() -> None:
             remove_drain_file()
             restart(environment)
 
-        main = MainProcess(services, file, start_anew)
+        main = MainProcess(services, file, start_anew, sole_writer)
         worker_ready.connect(main.start, weak=False)
         worker_shutting_down.connect(main.stop, weak=False)
+        celery_worker.safe_say = lambda *_: None  # it writes past the log, and what it says the log has as `draining`
         app.worker_main(["--quiet", "worker", "--loglevel=WARNING", *WITHOUT, "-n", node])
 
 
 def check(services: Services) -> None:
     """Log what is wrong with the broker for good, a line each; raises `BrokerUnavailable`."""
-    for problem in check_broker(services.ledger.redis, services.settings.queue):
-        log.warning("broker_unfit", reason=problem)
+    for found in check_broker(services.ledger.redis, services.settings.queue):
+        if not found.ok:
+            log.warning("broker_unfit", reason=found.problem)
 
 
 class MainProcess:
     """What a worker's main process does beside Celery's consumer, in two threads."""
 
-    def __init__(self, services: Services, file: HeartbeatFile, start_anew: Callable[[], None]) -> None:
+    def __init__(
+        self, services: Services, file: HeartbeatFile, start_anew: Callable[[], None], sole_writer: SoleWriter
+    ) -> None:
         self.services = services
+        self._sole_writer = sole_writer
         self._file = file
         self._start_anew = start_anew
         self._hearing = Hearing()
@@ -118,6 +131,7 @@ class MainProcess:
 
     def _watch(self) -> None:
         """Show that the worker is there, and mend it if it would not hear of work."""
+        self._sole_writer.go_on()
         busy = bool(celery_state.reserved_requests)
         if draining():
             self._become(State.DRAINING)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import structlog
 from billiard import current_process
 from celery import Celery, current_app, shared_task
-from celery.signals import worker_process_init
+from celery.signals import setup_logging, worker_process_init
 
 from maskmill.errors import DeviceLost, MaskmillError, UsageError
-from maskmill.logs import configure_logs
+from maskmill.logs import adopt_loggers, configure_logs
 from maskmill.queue import WORK, Queue, new_app
 from maskmill.services import Services
 from maskmill.settings import Settings
@@ -74,6 +74,7 @@ def shard_worker() -> ShardWorker:
     from maskmill_worker.process.device import torch_device
     from maskmill_worker.shards.worker import ShardWorker
 
+    adopt_loggers()
     settings = settings_of(current_app)
     models = Models(
         torch_device(settings.device),
@@ -82,6 +83,11 @@ def shard_worker() -> ShardWorker:
         trusted=settings.trusted_models,
     )
     return ShardWorker(Services.connect(settings, Queue(settings, current_app), WORKER_ATTEMPTS), models)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def leave_logs_alone(**_: object) -> None:
+    """Who listens to this signal sets up the logs in Celery's place: `configure_logs` has."""
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -1,7 +1,7 @@
 -- Claims the shard that is to be worked on next, of whichever job's turn it is.
 --
 -- ARGV: prefix, owner, lease ms, and where the worker is: job, model, stay with same model, with another one,
---   only this job; and a token: the same one again gets the same answer.
+--   only this job; a token: the same one again gets the same answer; and jobs that are left to others, with spaces.
 -- Example. runnable: {big: 12.0, small: 3.5}; small has shards 0 and 1 and an average of 2 s.
 --   call    owner 'w1', lease 30000, no job
 --   answer  {'claimed', 'small', 's3://b/out', 0, 1, 0, 0, ''}
@@ -11,6 +11,8 @@ local owner, lease = ARGV[2], tonumber(ARGV[3])
 local at_job, at_model = ARGV[4], ARGV[5]
 local stay_same, stay_other, only = ARGV[6] == '1', ARGV[7] == '1', ARGV[8] == '1'
 local token, replies = ARGV[9], queue .. ':reply:' .. owner
+local left = {}
+for name in string.gmatch(ARGV[10] or '', '%S+') do left[name] = true end
 
 -- The first shard from `next` on that nobody began. After a rebuild some behind `next` may be done, leased or waiting.
 local function next_fresh(job)
@@ -67,10 +69,14 @@ local function if_runnable(name)
 end
 
 local function first_runnable()
+  local passed = 0
   while true do
-    local name = call('ZRANGE', RUNNABLE, 0, 0)[1]
+    local name = call('ZRANGE', RUNNABLE, passed, passed)[1]
     if not name then
       if visit_due(LOOKED_AT) == 0 then return nil end
+      passed = 0
+    elseif left[name] then
+      passed = passed + 1
     else
       local job = if_runnable(name)
       if job then return job end

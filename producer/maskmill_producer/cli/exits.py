@@ -33,7 +33,7 @@ HELP = """
 @contextmanager
 def failing_plainly(as_json: bool, on_interrupt: str = "stopped") -> Iterator[None]:
     """A command's block: its errors are one line and an exit code, and warnings alone are logged."""
-    _configure_logs()
+    _configure_logs(as_json)
     try:
         yield
     except MaskmillError as error:
@@ -44,14 +44,14 @@ def failing_plainly(as_json: bool, on_interrupt: str = "stopped") -> Iterator[No
         raise typer.Exit(exit_codes.INTERRUPTED) from None
 
 
-def _configure_logs() -> None:
+def _configure_logs(as_json: bool) -> None:
     import logging
 
     import stamina
 
     from maskmill.logs import configure_logs
 
-    configure_logs(json=False, level=logging.WARNING)
+    configure_logs(json=as_json, level=logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks(())  # whoever waits gets one line at the end
 
 

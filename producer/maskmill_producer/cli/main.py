@@ -18,6 +18,7 @@ import typer
 from maskmill import exit_codes
 from maskmill.parameters import PipelineParameters
 from maskmill_producer.cli import display, exits, options
+from maskmill_producer.cli import doctor as doctor_cli
 from maskmill_producer.cli import jobs as jobs_cli
 from maskmill_producer.cli import lifecycle as lifecycle_cli
 from maskmill_producer.cli import servers as servers_cli
@@ -192,6 +193,7 @@ def submit(
 
 jobs_cli.add_commands(app)
 lifecycle_cli.add_commands(app)
+app.registered_commands += doctor_cli.commands.registered_commands
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from maskmill import parameters
 from maskmill.addresses import Address
 from maskmill.errors import UsageError
 from maskmill.images import references, sources
+from maskmill.machine import require_room
 from maskmill.parameters import PipelineParameters
 from maskmill.schema import JobRecord
 from maskmill_producer.local.mirror import check_replaceable
@@ -61,6 +62,7 @@ class Plan:
             raise UsageError("run cannot be continued from standard input: write the list to a .txt file")
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file: name a folder")
+        require_room(self.folder)
         parameters.parse(**self.parameters)
         for name in self.selection.source_names:
             sources.check(name)

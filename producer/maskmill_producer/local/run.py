@@ -26,7 +26,7 @@ from maskmill.parameters import PipelineParameters
 from maskmill.result import Result
 from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
-from maskmill.storage.store import ObjectReader
+from maskmill.storage.reader import ObjectReader
 from maskmill_producer import embedded
 from maskmill_producer.local.mirror import Mirrored, mirror
 from maskmill_producer.local.plan import Plan

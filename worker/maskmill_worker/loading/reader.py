@@ -15,7 +15,8 @@ from maskmill.images.manners import Manners
 from maskmill.images.pace import Pace
 from maskmill.settings import Settings
 from maskmill.storage.download import Download
-from maskmill.storage.store import WORKER_ATTEMPTS, ObjectReader
+from maskmill.storage.reader import ObjectReader
+from maskmill.storage.store import WORKER_ATTEMPTS
 from maskmill_worker.model.forward import Inputs
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmenter

@@ -12,6 +12,7 @@ from maskmill.errors import (
     JobCancelled,
     LeaseLost,
     MaskmillError,
+    NewerRecord,
     ObjectForbidden,
     ObjectNotFound,
     ShardError,
@@ -69,6 +70,8 @@ def verdict(
     """
     if isinstance(error, LeaseLost):
         return Verdict(Ending.LEAVE)
+    if isinstance(error, NewerRecord):  # this worker leaves the job to others, who may take the shard at once
+        return Verdict(Ending.GIVE_BACK)
     if isinstance(error, JobCancelled) or not isinstance(error, Exception):  # a signal, a drain
         return Verdict(Ending.GIVE_BACK)
     if isinstance(error, REFUSALS):

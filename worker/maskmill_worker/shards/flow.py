@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from maskmill.errors import BrokerUnavailable, JobCancelled, ModelUnavailable
+from maskmill.errors import BrokerUnavailable, JobCancelled, ModelUnavailable, NewerRecord
 from maskmill.images.fetch import FetchLimits
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
 from maskmill.settings import Settings
-from maskmill.storage.store import CONNECT_SECONDS, READ_SECONDS, WORKER_ATTEMPTS
+from maskmill.storage.client import CONNECT_SECONDS, READ_SECONDS
+from maskmill.storage.store import WORKER_ATTEMPTS
 from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import element_count, shape_of
 from maskmill_worker.model.predict import predict
@@ -50,16 +51,16 @@ def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
         first = shards.take(claim)
         if first is not None:
             record = worker.record(claim.job, claim.out)
-            worker.prove_store(claim.job, claim.out)
+            worker.prove_store(claim.out)
             segmenter = worker.segmenter(record, claim)
             segment(worker, shards, first, record, segmenter)
-    worker.ended_slice(claim.out, shards.error)
-    return shards.error is None or _is_final(shards.error)
+    worker.ended_slice(claim.job, claim.out, shards.error)
+    return shards.error is None or _may_go_on(shards.error)
 
 
-def _is_final(error: BaseException) -> bool:
-    """Whether the next shard may be taken at once: this one has failed for what no worker can mend."""
-    return isinstance(error, ModelUnavailable) and not error.retryable
+def _may_go_on(error: BaseException) -> bool:
+    """Whether the next shard may be taken at once: this one is another worker's, or failed for what none can mend."""
+    return isinstance(error, NewerRecord) or (isinstance(error, ModelUnavailable) and not error.retryable)
 
 
 def segment(worker: ShardWorker, shards: Slice, first: HeldShard, record: JobRecord, segmenter: Segmenter) -> None:

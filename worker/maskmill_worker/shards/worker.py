@@ -8,14 +8,16 @@ import socket
 import time
 from contextlib import suppress
 
-from maskmill.errors import BrokerUnavailable, ModelUnavailable, StoreUnavailable
+import structlog
+
+from maskmill.errors import BrokerUnavailable, ModelUnavailable, NewerRecord, StoreUnavailable
 from maskmill.images.pace import Pace
 from maskmill.jobs.account import decide_model, read_job, read_model
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord, ModelIdentity
 from maskmill.services import Services
 from maskmill.settings import Settings
-from maskmill.storage import keys
+from maskmill.storage.probe import require_store
 from maskmill.storage.store import Store
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.model.batch_size import BatchSize
@@ -23,6 +25,8 @@ from maskmill_worker.model.models import Models
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.shards.attempts import REFUSALS
 from maskmill_worker.shards.scheduler import Scheduler
+
+log = structlog.get_logger(__name__)
 
 
 class ShardWorker:
@@ -39,12 +43,13 @@ class ShardWorker:
         self._unusable: tuple[tuple[str, int], ModelUnavailable] | None = None
         self._loader: tuple[object, Loader] | None = None
         self._batch_sizes: dict[object, BatchSize] = {}
-        self._doubted: set[str] = set()
+        self._proved: set[str] = set()
+        self._newer: set[str] = set()
 
     def claim_next(self, *, only_this_job: bool = False) -> ClaimReply:
         """Claim the shard whose turn it is: of any job, or only if it is one of the job that the worker is at."""
         turn = self.scheduler.turn(only_this_job=only_this_job)
-        return self.services.ledger.claim_next(self.owner, self.services.settings.lease_seconds, turn)
+        return self.services.ledger.claim_next(self.owner, self.services.settings.lease_seconds, turn, self._newer)
 
     def record(self, job: str, out: str) -> JobRecord:
         """The job's record, read once while the job stays the same."""
@@ -121,20 +126,24 @@ class ShardWorker:
             self._loader[1].close()
             self._loader = None
 
-    def prove_store(self, job: str, out: str) -> None:
-        """After a slice that the store ended: put an object before anything is segmented in vain.
+    def prove_store(self, out: str) -> None:
+        """Before the first slice of a store, and after one that it ended: nothing is to be segmented in vain.
 
-        Raises what the store answers.
+        Raises `StoreRefused` with what is wrong, and `StoreUnavailable`.
         """
-        if out in self._doubted:
-            store = self.services.store(out)
-            store.put_if_absent(keys.probe(job), b"")
-            store.delete(keys.probe(job))
-            self._doubted.discard(out)
+        if out not in self._proved:
+            require_store(self.services.store(out))
+            self._proved.add(out)
 
-    def ended_slice(self, out: str, error: BaseException | None) -> None:
-        """Remember a store that ended a slice, and drop loader processes that may hold anything of it."""
+    def ended_slice(self, job: str, out: str, error: BaseException | None) -> None:
+        """Remember what ended a slice: a store that is to prove itself, or a job that needs a newer Maskmill.
+
+        Loader processes that may hold anything of it are dropped.
+        """
+        if isinstance(error, NewerRecord):
+            log.warning("job_left_to_others", job=job, reason=str(error))
+            self._newer.add(job)
         if error is not None:
             self.drop_loader()
         if isinstance(error, (*REFUSALS, StoreUnavailable)):
-            self._doubted.add(out)
+            self._proved.discard(out)
