@@ -52,7 +52,7 @@ def environment(name: str, package: str) -> Path:
     [packages] = folder.glob("lib/python*/site-packages")
     (packages / "base.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--upgrade", package], check=True)  # noqa: S603 - a package of ours
+    subprocess.run([*pip, "install", "--upgrade", package], check=True)
     return python
 
 
@@ -63,7 +63,16 @@ def main() -> int:
         python = environment(name, package)
         paths = os.pathsep.join(str(ROOT / each) for each in ("", "producer", "worker"))
         print(f"{name}: {package}", flush=True)
-        command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", *TESTS, f"--ignore={REAL_JOBS}", *sys.argv[1:]]
+        command = [
+            str(python),
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            *TESTS,
+            f"--ignore={REAL_JOBS}",
+            *sys.argv[1:],
+        ]
         if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode:
             failed.append(f"{name} ({package})")
     print(f"failed with {', '.join(failed)}" if failed else "passed with both")

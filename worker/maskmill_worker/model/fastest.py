@@ -13,7 +13,7 @@ from transformers import DetrForSegmentation
 from maskmill.errors import one_line
 from maskmill.schema import Subtask
 from maskmill_worker.model.detr import DetrForward
-from maskmill_worker.model.forward import Forward, Outputs, StockForward, everything
+from maskmill_worker.model.forward import Forward, Inputs, Outputs, StockForward, everything
 from maskmill_worker.model.postprocess import PostProcess, Size, StockPostProcess, mismatch, postprocess_for
 from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline
 
@@ -115,12 +115,13 @@ def _disagreement(loaded: SegmentMapPipeline, fast: Forward, stock: Forward) -> 
     exact = None if loaded.dtype == torch.float32 else StockForward(copy.deepcopy(loaded.model).float())
     for size in NOISE_SIZES:
         noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(loaded.device)
-        batch = {"pixel_values": noise.to(loaded.dtype), "target_size": [size] * len(noise)}
+        pixels = noise.to(loaded.dtype)
+        batch: Inputs = {"pixel_values": pixels, "target_size": [size] * len(noise)}
         ours, theirs = fast(batch, everything), stock(batch, everything)
         if exact is None:
             difference, allowed = _difference(ours, theirs), TOLERANCE
         else:
-            truth = exact(batch | {"pixel_values": batch["pixel_values"].float()}, everything)
+            truth = exact(batch | {"pixel_values": pixels.float()}, everything)
             difference, allowed = _difference(ours, truth), HALF_TOLERANCE * _difference(theirs, truth) + TOLERANCE
         if difference > allowed:
             return f"differs by {difference:.1e} at {size}, where {allowed:.1e} is rounding"
