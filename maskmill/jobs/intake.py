@@ -64,7 +64,10 @@ def check_strict(left_out: Mapping[str, int], examples: Mapping[str, str]) -> No
     """Raise `SourceError` when entries were left out; Maskmill's own results are nobody's images."""
     missed = {reason: number for reason, number in left_out.items() if reason != Reason.OWN_RESULT.value}
     if missed:
-        raise SourceError(f"--strict, and of what was found there is left out: {in_words(missed, examples)}")
+        raise SourceError(
+            f"--strict refuses what is left out: {in_words(missed, examples)}: submit without it, or with "
+            "--all-files, which takes hidden files and any name"
+        )
 
 
 def nothing_to_do(left_out: Mapping[str, int], examples: Mapping[str, str]) -> SourceError:
