@@ -32,9 +32,16 @@ def read_parquet(file: BinaryIO, name: str, column: str | None) -> Iterator[Entr
         kind = schema.field(chosen).type
         if pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             yield from _image_rows(table, name, chosen)
+        elif not _is_text(pa.types, kind):
+            raise SourceError(f"{name} has no text in column '{chosen}', but {kind}: name another with --column")
         else:
             batches = table.iter_batches(batch_size=ROWS, columns=[chosen])
             yield from cells((row for batch in batches for row in batch.to_pylist()), name, chosen)
+
+
+def _is_text(types: Any, kind: Any) -> bool:
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    return any(test(value) for test in (types.is_string, types.is_large_string, types.is_string_view, types.is_null))
 
 
 def _image_rows(table: Any, name: str, column: str) -> Iterator[Entry]:

@@ -200,6 +200,19 @@ def test_a_column_of_bytes_alone_is_one_of_images(tmp_path: Path, fetcher: Fetch
     assert left_out(path) == {"empty": [f"{path}#row=2"]}
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.list_(pa.string()), pa.timestamp("s")])
+def test_a_column_of_something_else_is_an_error_before_the_job(tmp_path: Path, kind: pa.DataType) -> None:
+    path = write_table(tmp_path / "t.parquet", [None, None], kind)
+    with pytest.raises(SourceError, match=r"t\.parquet has no text in column 'image'"):
+        expand(path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_column_of_texts_of_any_width_is_read(tmp_path: Path, kind: pa.DataType) -> None:
+    path = write_table(tmp_path / "t.parquet", ["/a.jpg", "/a.jpg"], kind)
+    assert expand(path) == ["/a.jpg", "/a.jpg"]
+
+
 def test_listing_rows_reads_no_image(tmp_path: Path) -> None:
     cells: list[Any] = [{"bytes": bytes(100_000), "path": "x"} for _ in range(300)]
     path = write_table(tmp_path / "t.parquet", cells, STRUCT, compression="none", use_dictionary=False)
