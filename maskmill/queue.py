@@ -85,7 +85,8 @@ class Queue:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         try:
-            with self.app.connection_for_write() as connection:
+            # Once: what cannot be sent now is sent by who reconciles.
+            with self.app.connection_for_write(transport_options={"max_retries": 0}) as connection:
                 yield connection
         except (KombuError, RedisError, OSError) as error:
             raise meaning(error) from error

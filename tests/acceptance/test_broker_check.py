@@ -58,7 +58,7 @@ def test_the_documented_rights_are_all_that_a_job_needs(
     assert "broker_unfit" not in worker.log.read_text()
 
 
-LOUD_SECONDS = 15
+LOUD_SECONDS = 10
 
 
 def test_each_line_of_a_worker_is_json_and_no_state_of_its_broker_is_loud(
