@@ -29,6 +29,10 @@ FIRST_GAP_SECONDS = 0.1
 """Between two requests to a host that has just said for the first time that they are too many."""
 
 SLOWER, FASTER = 1.5, 0.98
+MORE_A_SECOND = 0.05
+"""What a refusal does to the gap, and what each image that is given does: the more of the two, which is the second one
+where the gap is long."""
+
 SLOWEST_SECONDS = 30.0
 FORGOTTEN_SECONDS = 600.0
 
@@ -107,8 +111,9 @@ class Pace:
         """The host has given what it was asked for."""
         with self._host(host) as found:
             found.refused_since = 0.0
-            if asked_at >= found.slowed_at:
-                found.gap = found.gap * FASTER if found.gap > FIRST_GAP_SECONDS / 10 else 0.0
+            if asked_at >= found.slowed_at and found.gap:
+                gap = min(found.gap * FASTER, 1 / (1 / found.gap + MORE_A_SECOND))
+                found.gap = gap if gap > FIRST_GAP_SECONDS / 10 else 0.0
 
     def _turn(self, host: str) -> float:
         """Take the turn, and return 0; or the seconds until it may be free."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ from maskmill.errors import (
 )
 from maskmill.images.connections import CheckedTransport
 from maskmill.images.deadline import DEADLINE
-from maskmill.images.manners import Manners, asked_pause
-from maskmill.images.pace import HostGivenUp
+from maskmill.images.manners import USUAL_PAUSE_SECONDS, Manners, asked_pause
+from maskmill.images.pace import PATIENCE_SECONDS, HostGivenUp
 from maskmill.storage.download import Download, by_content
 from maskmill.storage.encodings import decoded
 
@@ -39,6 +40,9 @@ SERVER_ERROR = 500
 
 REFUSED_TRIES = 20
 """How often one image is asked for while its host says that it is asked for too much."""
+
+TRIES_OF_THE_HOST = 3
+"""So many of them slow the host down for all; then it is this image that is refused, as by a guard against robots."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Web:
     def _answer(self, request: httpx.Request, shown: str) -> Iterator[httpx.Response]:
         """The answer to one request, which is made again while the host says that it is too much for it."""
         host, pace, seconds = request.url.netloc.decode(), self.manners.pace, DEADLINE.wait()
-        for _ in range(REFUSED_TRIES):
+        for tries in range(REFUSED_TRIES):
             try:
                 asked_at = pace.wait(host)
             except HostGivenUp:
@@ -151,7 +155,10 @@ class Web:
                         pace.answered(host, asked_at)
                     yield response
                     return
-            pace.refused(host, asked_at, pause)
+            if tries < TRIES_OF_THE_HOST or pause > PATIENCE_SECONDS:
+                pace.refused(host, asked_at, pause)
+            else:
+                time.sleep(max(pause, USUAL_PAUSE_SECONDS))
         raise FetchFailed(f"{shown}: HTTP {response.status_code}, {REFUSED_TRIES} times: `maskmill retry` later")
 
     def _download(self, response: httpx.Response, shown: str, known: str | None) -> Download:

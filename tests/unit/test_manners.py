@@ -152,6 +152,19 @@ def test_a_host_that_always_refuses_one_image_is_not_asked_for_ever(monkeypatch:
         Fetcher(LIMITS).fetch(host.url("x"))
 
 
+def test_an_image_that_is_always_refused_slows_the_others_down_a_little_only(
+    echo: EchoHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskmill.images.web.REFUSED_TRIES", 5)
+    fetcher, host = Fetcher(LIMITS), f"127.0.0.1:{echo.server_port}"
+    with pytest.raises(FetchFailed, match="HTTP 429, 5 times"):
+        fetcher.fetch(f"http://{host}/robots")
+    assert len(echo.headers) == 5
+    with fetcher.web.manners.pace._host(host) as found:
+        assert found.gap < 0.1 * 1.5**2 + 0.001
+    assert fetcher.fetch(f"http://{host}/b.jpg") == b"image"
+
+
 def answer(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
@@ -184,7 +197,8 @@ class Echo(BaseHTTPRequestHandler):
         _, found, target = self.path.partition("/to/")
         encoding = self.path.partition("/as/")[2]
         body = self.server.bodies.get(encoding, b"image")
-        self.send_response(500 if self.path.startswith("/fails") else 302 if found else 200)
+        fails = 500 if self.path.startswith("/fails") else 429 if self.path == "/robots" else 200
+        self.send_response(302 if found else fails)
         if found:
             self.send_header("Location", target)
         if encoding:
