@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from maskmill.broker.address import BrokerAddress
@@ -17,6 +20,31 @@ WRONG_SERVER = (ReadOnlyError, MasterDownError)
 """Answers of a server that is no primary: a new connection may reach the one that is (redis-py keeps the old)."""
 
 
+PATIENCE_SECONDS = 5.0
+"""How long a lost connection is made again; what timed out took longer, and is not asked again."""
+
+
+class Patience(Retry):
+    """Tries again what may pass, at once and then up to a second later.
+
+    What the broker refuses for good is said at once: redis-py takes a wrong password for a lost connection.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ExponentialWithJitterBackoff(base=0.01, cap=1), 10)
+
+    # As in redis-py 6, without what later versions add: it is passed on.
+    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, *more: Any, **named: Any) -> Any:
+        """What `do` returns; `fail` hears of each error."""
+        last = time.monotonic() + PATIENCE_SECONDS
+
+        def may_pass(error: Exception) -> bool:
+            passes = meaning(error).retryable and time.monotonic() < last
+            return passes and (is_retryable is None or is_retryable(error))
+
+        return super().call_with_retry(do, fail, may_pass, *more, **named)
+
+
 def connect(url: str, tls: Mapping[str, Any] | None = None) -> Redis:
     """A client that gives up on a silent server instead of hanging; nothing is sent before its first use.
 
@@ -24,7 +52,7 @@ def connect(url: str, tls: Mapping[str, Any] | None = None) -> Redis:
     """
     address = BrokerAddress.parse(url)
     login = {"username": address.username, "password": address.password, "db": address.database}
-    shared = {**login, **address.times, "decode_responses": True}
+    shared = {**login, **address.times, "decode_responses": True, "retry": Patience()}
     if address.scheme == "sentinel":
         sentinels: Any = Sentinel  # redis-py types it by half
         found = sentinels(list(address.hosts), sentinel_kwargs=address.sentinel_login, **shared)

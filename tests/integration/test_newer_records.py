@@ -14,7 +14,7 @@ from maskmill.errors import ModelUnavailable, NewerRecord
 from maskmill.jobs.lifecycle import prune
 from maskmill.jobs.reconcile import reconcile
 from maskmill.jobs.submit import submit
-from maskmill.schema import Execution, JobRecord, Spec
+from maskmill.schema import Execution, JobRecord, ModelIdentity, Spec
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
@@ -36,7 +36,7 @@ class NoModels(Models):
         super().__init__("cpu")
         self.asked: list[str] = []
 
-    def get(self, spec: Spec) -> Segmenter:
+    def get(self, spec: Spec, known: ModelIdentity | None = None) -> Segmenter:
         self.asked.append(spec.model)
         raise ModelUnavailable(f"'{spec.model}' cannot be loaded")
 

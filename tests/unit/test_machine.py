@@ -53,6 +53,9 @@ def test_a_disk_without_room_for_files_is_named(tmp_path: Path) -> None:
     few = room_in(tmp_path, "size=2g,nr_inodes=100")
     assert "99 files" in few.problem
     assert not few.fatal
+    none = room_in(tmp_path, "size=2g,nr_inodes=1")
+    assert "0 files" in none.problem
+    assert none.fatal
 
 
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
