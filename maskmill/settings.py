@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     """Models that submitters may have loaded, with `*` for anything: `demo, facebook/*, /models/*`. None: any."""
 
     trusted_models: Names = ()
-    """Models whose own code from the hub may be run (transformers' `trust_remote_code`), in the same way."""
+    """Models whose own code may be run (transformers' `trust_remote_code`), in the same way; see docs/models.md."""
 
     log_json: bool = False
 
