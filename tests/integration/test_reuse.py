@@ -79,7 +79,7 @@ def test_a_mask_of_this_job_is_stored_and_one_of_another_reused(store: Store) ->
 def test_a_mask_that_is_kept_brings_its_warnings_and_its_scale(store: Store) -> None:
     warnings = (ImageWarning(code="page_chosen", reason="page 2 of 3"),)
     put(store, "a", job="20200101-000000-00000000", warnings=warnings, scale=(0.0, 4095.0))
-    (mask,) = stored_masks(store, [reference("a")], record())
+    (mask,) = stored_masks(store, [reference("a")], record(), SPEC.fingerprint())
     assert mask
     outcome = mask.outcome(reference("a"), JOB)
     assert (outcome.warnings, outcome.scale) == (warnings, (0.0, 4095.0))
