@@ -103,6 +103,17 @@ def environment(settings: Settings, servers: embedded.Servers) -> dict[str, str]
     return environment_of(settings, servers)
 
 
+@pytest.fixture
+def modules_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where transformers copies the code of models that are loaded in this process: a folder of the test's own."""
+    folder = tmp_path / "transformers_modules_of_this_test"
+    for name in [each for each in sys.modules if each.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if not each.endswith(folder.name)])
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder))
+    return folder
+
+
 def wait_for(happened: Callable[[], bool], what: Callable[[], object], seconds: float = 600) -> None:
     """Wait until it has happened; if it does not, fail and say what there is instead."""
     deadline = time.monotonic() + seconds

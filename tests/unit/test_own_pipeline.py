@@ -72,9 +72,8 @@ class OwnPipeline(Pipeline):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, modules_of_models: Path) -> Path:
     """A cut-out model, made as those of the hub are: with code for its configuration, its net and its pipeline."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     folder = tmp_path / "cut-out"
     folder.mkdir()
     for name, code in (("own_config", CONFIG), ("own_net", NET), ("own_pipeline", PIPELINE)):

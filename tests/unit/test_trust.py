@@ -51,9 +51,8 @@ def ran(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch) -> MakeModel:
+def make(tmp_path: Path, ran: Path, modules_of_models: Path) -> MakeModel:
     """A function that makes a copy of the demo model with code for one of its parts."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
 
     def make(name: str, file: str, auto: str, reference: str) -> Path:
         folder = Path(shutil.copytree(resolve("demo"), tmp_path / name))
