@@ -194,7 +194,7 @@ def test_sizes_are_in_the_unit_that_reads_best(number: int, text: str) -> None:
 
 def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:
     status = JobStatus(
-        job="j",
+        job="20261122-205301-9f86d081",
         out="s3://b/o",
         state=JobState.RUNNING,
         submitted=3,
