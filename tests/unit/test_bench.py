@@ -7,7 +7,13 @@ from maskmill_producer.cli.display import bench_json
 from maskmill_producer.local.bench import STAGES, BenchResult, Stage
 
 STATUS = JobStatus(
-    job="j", out="s3://b/p", state=JobState.COMPLETED, submitted=10, counts=Counts(stored=10), shards=1, shards_done=1
+    job="20261122-205301-9f86d081",
+    out="s3://b/p",
+    state=JobState.COMPLETED,
+    submitted=10,
+    counts=Counts(stored=10),
+    shards=1,
+    shards_done=1,
 )
 AT_A_TIME = {"fetch": 16, "decode": 2, "preprocess": 2, "forward": 1, "postprocess": 1, "encode": 8, "upload": 8}
 

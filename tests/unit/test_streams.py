@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maskmill.images.sources import expand
+from maskmill.images.entries import Entry
+from maskmill.images.sources import Reach, expand
+from tests.unit.expanding import no_list, no_objects
 
 REFERENCES = 60_000
 MAX_BYTES = 2**20
@@ -37,11 +39,10 @@ def uris() -> Iterator[str]:
     return (f"https://example.org/a/rather/deep/folder/of/images/{n:09d}.jpg" for n in range(REFERENCES))
 
 
-def none(_: str) -> Iterator[str]:
-    return iter(())
+NOWHERE = Reach(no_objects, no_list)
 
 
-def peak_of(stream: Iterator[str]) -> int:
+def peak_of(stream: Iterator[Entry]) -> int:
     """The most memory that the stream takes at any moment, in bytes."""
     tracemalloc.start()
     try:
@@ -54,22 +55,22 @@ def peak_of(stream: Iterator[str]) -> int:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_long_list_is_never_in_memory(tmp_path: Path, kind: str) -> None:
     WRITERS[kind](tmp_path / f"list.{kind}", uris())
-    assert peak_of(expand([str(tmp_path / f"list.{kind}")], list_objects=none)) < MAX_BYTES
+    assert peak_of(expand([str(tmp_path / f"list.{kind}")], reach=NOWHERE)) < MAX_BYTES
 
 
 def test_a_long_standard_input_is_never_in_memory(tmp_path: Path) -> None:
     text(tmp_path / "list", uris())
     with (tmp_path / "list").open() as stdin:
-        assert peak_of(expand(["-"], list_objects=none, stdin=stdin)) < MAX_BYTES
+        assert peak_of(expand(["-"], reach=NOWHERE, stdin=stdin)) < MAX_BYTES
 
 
 def test_a_large_prefix_of_a_bucket_is_never_in_memory() -> None:
-    assert peak_of(expand(["s3://bucket/some/"], list_objects=lambda _: uris())) < MAX_BYTES
+    assert peak_of(expand(["s3://bucket/some/"], reach=Reach(lambda _: uris(), no_list))) < MAX_BYTES
 
 
 def test_a_parquet_list_is_read_in_parts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"uri": list(uris())}), tmp_path / "list.parquet")
-    assert peak_of(expand([str(tmp_path / "list.parquet")], list_objects=none)) < 5 * MAX_BYTES
+    assert peak_of(expand([str(tmp_path / "list.parquet")], reach=NOWHERE)) < 5 * MAX_BYTES
 
 
 def test_many_sources_are_looked_at_one_after_the_other(tmp_path: Path) -> None:
@@ -81,6 +82,6 @@ def test_many_sources_are_looked_at_one_after_the_other(tmp_path: Path) -> None:
             looked_at.append(source)
             yield source
 
-    stream = expand(sources(), list_objects=none)
+    stream = expand(sources(), reach=NOWHERE)
     assert next(stream) == "/photos/a.jpg"
     assert len(looked_at) == 1
