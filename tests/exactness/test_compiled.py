@@ -21,6 +21,6 @@ def test_a_compiled_model_gives_what_the_stock_pipeline_gives(
     folder = model_folder(family)
     segmenter = Models("cpu", compiled=True).get(Spec.model_validate({"model": str(folder), "subtask": subtask}))
     for path in list(photograph_paths.values())[:3]:
-        image = decode(path.read_bytes(), max_pixels=10**7)
+        image = decode(path.read_bytes(), max_pixels=10**7).image
         result = segmenter.postprocess(segmenter.forward([segmenter.preprocess(image)])[0])
         assert_same_output(pipeline_output(result.ids, result.segments), stock_output(folder, path, subtask), path.name)
