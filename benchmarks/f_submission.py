@@ -116,8 +116,8 @@ def _check(servers: embedded.Servers, job: str) -> None:
     last = Reference.from_json(found.store.get(keys.shard(job, record.shards - 1)).splitlines()[-1])
     if (record.images, status.submitted, last.uri) != (REFERENCES, REFERENCES, URL.format(REFERENCES - 1)):
         raise RuntimeError(f"{job} is not whole: {record.images:,} images, {status}, {last}")
-    if not status.shards_queued:
-        raise RuntimeError(f"{job} was not announced")
+    if status.shards_queued != record.shards:
+        raise RuntimeError(f"{job}: of {record.shards:,} shards {status.shards_queued:,} are queued")
 
 
 def _result(runs: dict[str, Runs]) -> Result:

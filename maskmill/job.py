@@ -244,7 +244,7 @@ def status_of(progress: Progress) -> JobStatus:
         shards=progress.shards,
         shards_done=progress.shards_done,
         shards_claimed=progress.claimed,
-        shards_queued=progress.waiting,
+        shards_queued=0 if progress.finished else progress.shards - progress.shards_done - progress.claimed,
         trouble=progress.trouble,
         files=progress.files,
     )

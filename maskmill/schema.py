@@ -448,7 +448,7 @@ def utc_now() -> datetime:
 
 
 class JobStatus(Record):
-    """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` wait.
+    """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` wait for it.
 
     `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results. `files` are
     those that its model is made of (`ModelIdentity.files`), once a worker has loaded it.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from maskmill import Client
+from maskmill import Client, Job
 from maskmill.errors import (
     AccountMismatch,
     BrokerUnavailable,
@@ -121,6 +121,26 @@ def test_a_submission_writes_its_shards_and_its_record(job: JobRecord, store: St
     assert read_job(store, job.job) == job
     assert job.spec == SPEC
     assert job.execution == Execution(batch_size=2)
+
+
+def test_a_shard_is_queued_claimed_or_done(job: JobRecord, services: Services) -> None:
+    found = Job(job.job, services.settings.out, services)
+
+    def shards() -> tuple[int, int, int]:
+        status = found.status()
+        return status.shards_queued, status.shards_claimed, status.shards_done
+
+    assert shards() == (job.shards, 0, 0), "nobody has begun"
+    claim = services.ledger.claim_next("w", 30.0)
+    assert shards() == (job.shards - 1, 1, 0)
+    services.ledger.release(job.job, claim.shard, "w", delay_seconds=60)
+    assert shards() == (job.shards, 0, 0), "one that was given back waits, too"
+    while claim := services.ledger.claim_next("w", 30.0):
+        commit(services, job, claim.shard)
+    assert shards() == (1, 0, job.shards - 1)
+    services.ledger.cancel(job.job)
+    reconcile_job(services, job.job)
+    assert shards()[0] == 0, "nobody will begin what was cancelled"
 
 
 def test_a_record_counts_only_for_the_job_whose_key_it_has(
