@@ -92,6 +92,13 @@ def split_url(url: str) -> tuple[str, str]:
     return bucket, key
 
 
+def split_object(url: str) -> tuple[str, str, str | None]:
+    """An object's bucket, key and version: `s3://bucket/a.jpg?versionId=7` as (`bucket`, `a.jpg`, `7`)."""
+    bucket, rest = split_url(url)
+    key, _, version = rest.partition("?versionId=")
+    return bucket, key, version or None
+
+
 NESTED = ("zip", "tar", "parquet")
 """Schemes of images that lie in another file, written as fsspec writes them."""
 

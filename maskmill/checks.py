@@ -26,6 +26,13 @@ class Check:
         return not self.problem
 
 
+def require(checks: list[Check], refusal: type[Exception]) -> list[Check]:
+    """The checks themselves; raises the refusal with the first problem that nothing works without."""
+    if wrong := first_fatal(checks):
+        raise refusal(wrong.problem)
+    return checks
+
+
 def first_fatal(checks: Iterable[Check]) -> Check | None:
     """The first check that nothing works without."""
     return next((check for check in checks if check.fatal and not check.ok), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from maskmill.checks import Check
-from maskmill.errors import BrokerUnavailable, MaskmillError, StoreUnavailable
+from maskmill.errors import MaskmillError
 from maskmill.ledger.broker import check_broker, require_broker
 from maskmill.machine import check_machine
 from maskmill.services import Services
@@ -47,7 +47,7 @@ def require_servers(services: Services, out: str) -> None:
 def _reached(name: str, ask: Callable[[], list[Check]]) -> list[Check]:
     try:
         return [Check(name), *ask()]
-    except (BrokerUnavailable, StoreUnavailable, MaskmillError) as error:
+    except MaskmillError as error:
         return [Check(name, str(error))]
 
 

@@ -9,6 +9,7 @@ Three families, by whose fault it is and hence by what happens next:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -304,6 +305,16 @@ class JobFailed(MaskmillError):
     """A job that was waited for cannot go on (no worker, model not to be had); `str(error)` says why."""
 
     code = "job_failed"
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it came from, and so on."""
+    seen = set[int]()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or each.__context__
 
 
 def one_line(error: BaseException, max_characters: int = 500) -> str:

@@ -42,7 +42,7 @@ def configure_logs(json: bool, level: int = logging.INFO) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            Pace(),
+            RateLimit(),
             structlog.processors.TimeStamper(fmt="iso"),
             _tracebacks() if json else structlog.processors.format_exc_info,
             renderer,
@@ -69,7 +69,7 @@ def adopt_loggers() -> None:
         logger.propagate = True
 
 
-class Pace:
+class RateLimit:
     """A processor that lets through a bounded number of equal warnings: a burst, then one now and then.
 
     What was left out is told by the next one: `more=120`. Progress (info) is never left out.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from maskmill.checks import Check
+from maskmill.checks import Check, require
 from maskmill.errors import UsageError
 from maskmill.settings import Settings
 
@@ -95,9 +95,7 @@ def check_room(folder: Path) -> Check:
 
 def require_room(folder: Path) -> None:
     """Raise `UsageError` where nothing can be written below a folder, before there is anything to write."""
-    check = check_room(folder)
-    if check.fatal and not check.ok:
-        raise UsageError(check.problem)
+    require([check_room(folder)], UsageError)
 
 
 def _free_bytes(folder: Path) -> int:

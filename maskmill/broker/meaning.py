@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
 
 from redis.exceptions import (
     AskError,
@@ -28,7 +27,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
 from maskmill.broker.address import CLUSTER
-from maskmill.errors import BrokerRefused, BrokerUnavailable
+from maskmill.errors import BrokerRefused, BrokerUnavailable, causes_of
 
 Kind = type[BrokerUnavailable]
 
@@ -70,7 +69,7 @@ right to it; what passes has a code of its own (MISCONF, BUSY, NOREPLICAS…). B
 
 def meaning(error: BaseException) -> BrokerUnavailable:
     """The error that says what the broker's answer, or its silence, means."""
-    chain = list(_causes(error))
+    chain = list(causes_of(error))
     if found := _tls(chain) or _by_class(chain) or _by_text(chain):
         return found
     answer = next((each for each in chain if isinstance(each, RedisError)), error)
@@ -83,15 +82,6 @@ def meaning(error: BaseException) -> BrokerUnavailable:
     if isinstance(answer, RedisError):
         return BrokerUnavailable(f"the broker refused: {answer}")
     return BrokerUnavailable.unreachable(type(error).__name__)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it came from, and so on."""
-    seen = set[int]()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _by_class(chain: list[BaseException]) -> BrokerUnavailable | None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from maskmill.addresses import nest
-from maskmill.errors import ImageNotFound, ImageTooLarge, ImageTruncated, ImageUnsupported, one_line
+from maskmill.errors import ImageNotFound, ImageTruncated, ImageUnsupported, one_line
 from maskmill.images.entries import Entry, LeftOut, Reason, writable
 from maskmill.images.kinds import Kind, is_image_name
-from maskmill.storage.download import Download
+from maskmill.images.limits import check_size
+from maskmill.storage.download import Download, file_version
 
 ARCHIVES_KEPT = 4
 """Archives of which a process keeps open files and the places of their members."""
@@ -68,8 +69,7 @@ def read_member(scheme: str, path: Path, name: str, max_bytes: int, known: str |
 
     Raises `ImageNotFound`, `ImageTooLarge`, `ImageTruncated` or `ImageUnsupported`, and `OSError` as files do.
     """
-    status = path.stat()
-    stamp = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+    stamp = file_version(path.stat())
     read = _read_zip if scheme == "zip" else _read_tar
     try:
         return read(str(path), stamp, name, max_bytes, known)
@@ -87,27 +87,21 @@ def _read_zip(path: str, stamp: str, name: str, max_bytes: int, known: str | Non
     version = f"crc:{info.CRC:08x}-{info.file_size:x}"
     if version == known:
         return Download(version)
-    _check_size(path, info.file_size, max_bytes)
+    check_size(info.file_size, max_bytes, f"{path}: a member of")
     with archive.open(info) as member:
         return Download(version, member.read())
 
 
 def _read_tar(path: str, stamp: str, name: str, max_bytes: int, known: str | None) -> Download:
-    version = f"file:{stamp}"
-    if version == known:
-        return Download(version)
+    if stamp == known:
+        return Download(stamp)
     places, file = _tar(path, stamp)
     start, size = places[name]
-    _check_size(path, size, max_bytes)
+    check_size(size, max_bytes, f"{path}: a member of")
     data = os.pread(file.fileno(), size, start)
     if len(data) != size:
         raise EOFError("the member ends early")
-    return Download(version, data)
-
-
-def _check_size(path: str, size: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise ImageTooLarge(f"{path}: a member of more than {max_bytes:,} bytes, the worker's limit")
+    return Download(stamp, data)
 
 
 def _zip(path: str, stamp: str) -> zipfile.ZipFile:

@@ -30,7 +30,7 @@ def matches(url: str, list_objects: Lister, *, all_files: bool) -> Iterator[Entr
     folders, all below a prefix that matches is taken, if the pattern has no `**`.
     """
     bucket, key = split_url(url)
-    fixed = key[: MAGIC.search(key).start()]  # type: ignore[union-attr]
+    fixed = MAGIC.split(key, maxsplit=1)[0]
     start = f"s3://{bucket}/{fixed.rpartition('/')[0]}"
     start += "/" if not start.endswith("/") else ""
     exactly, any_name, sort = _pattern(key), spells_extension(key), _Sorter(len(start), all_files)

@@ -26,10 +26,10 @@ from maskmill.errors import (
     UsageError,
 )
 from maskmill.images.inside import read_data, read_nested
+from maskmill.images.limits import FetchLimits, check_size
 from maskmill.images.manners import Manners
-from maskmill.images.web import FetchLimits as FetchLimits
-from maskmill.images.web import Web, check_size
-from maskmill.storage.download import Download
+from maskmill.images.web import Web
+from maskmill.storage.download import Download, file_version
 
 ReadObject = Callable[[str, int, str | None], Download]
 """Reads one `s3://bucket/key` of at most so many bytes, unless its version is the one given.
@@ -96,8 +96,8 @@ def _read_file(path: Path, uri: str, max_bytes: int, known: str | None) -> Downl
             raise ImageNotFound(f"{shown}: is a folder")
         if not stat.S_ISREG(status.st_mode):
             raise ImageUnsupported(f"{shown}: is a pipe or device")
-        check_size(status.st_size, max_bytes, shown)
-        version = f"file:{status.st_mtime_ns:x}-{status.st_size:x}"
+        check_size(status.st_size, max_bytes, f"{shown}:")
+        version = file_version(status)
         if version == known:
             return Download(version)
         with path.open("rb") as file:

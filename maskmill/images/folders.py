@@ -44,15 +44,10 @@ def walk(top: str, *, all_files: bool) -> Iterator[Entry]:
     waiting, seen = [(top, False)], set[tuple[int, int]]()
     while waiting:
         folder, is_own = waiting.pop()
-        try:
-            status = os.stat(folder)
-            names = None if (status.st_dev, status.st_ino) in seen else _scan(folder)
-        except OSError as error:
-            yield Unlisted(folder, f"the folder cannot be read: {error.strerror}")
+        names = _scan_once(folder, seen)
+        if not isinstance(names, _Names):
+            yield from names
             continue
-        if names is None:
-            continue
-        seen.add((status.st_dev, status.st_ino))
         is_own = is_own or (names.is_results and os.path.basename(folder) == "masks")
         yield from _files(folder, names, is_own, all_files)
         below = [] if is_own or all_files else [name for name in names.folders if name.startswith(".")]
@@ -95,6 +90,21 @@ def _files(folder: str, names: _Names, is_own: bool, all_files: bool) -> Iterato
             yield path if is_image_name(name) else LeftOut(Reason.NAME, path)
 
 
+def _scan_once(folder: str, seen: set[tuple[int, int]]) -> _Names | tuple[Unlisted, ...]:
+    """What lies in a folder, which is `seen` then; instead of that nothing if it was, or why it cannot be read."""
+    try:
+        status = os.stat(folder)
+        names = () if (status.st_dev, status.st_ino) in seen else _scan(folder)
+    except OSError as error:
+        return (_unreadable(folder, error),)
+    seen.add((status.st_dev, status.st_ino))
+    return names
+
+
+def _unreadable(folder: str, error: OSError) -> Unlisted:
+    return Unlisted(folder, f"the folder cannot be read: {error.strerror}")
+
+
 def _scan(folder: str) -> _Names:
     files, folders = list[str](), list[str]()
     with os.scandir(folder) as entries:
@@ -121,7 +131,7 @@ def _glob(folder: str, parts: Sequence[str]) -> Iterator[str | Unlisted]:
             return
         found = _matches(folder, part)
     except OSError as error:
-        yield Unlisted(folder, f"the folder cannot be read: {error.strerror}")
+        yield _unreadable(folder, error)
         return
     for path in found:
         if not rest:
@@ -134,17 +144,12 @@ def _folders_below(top: str) -> Iterator[str | Unlisted]:
     waiting, seen = [top], set[tuple[int, int]]()
     while waiting:
         folder = waiting.pop()
-        try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            folders = _scan(folder).folders
-        except OSError as error:
-            yield Unlisted(folder, f"the folder cannot be read: {error.strerror}")
+        names = _scan_once(folder, seen)
+        if not isinstance(names, _Names):
+            yield from names
             continue
-        seen.add((status.st_dev, status.st_ino))
         yield folder
-        waiting.extend(os.path.join(folder, name) for name in reversed(folders) if not name.startswith("."))
+        waiting.extend(os.path.join(folder, name) for name in reversed(names.folders) if not name.startswith("."))
 
 
 def _matches(folder: str, part: str) -> list[str]:

@@ -7,8 +7,9 @@ import binascii
 from urllib.parse import unquote_to_bytes
 
 from maskmill.access import Access
-from maskmill.errors import ImageTooLarge, ImageUnsupported
+from maskmill.errors import ImageUnsupported
 from maskmill.images.archives import read_member
+from maskmill.images.limits import check_size
 from maskmill.images.parquet import read_row
 from maskmill.storage.download import Download, by_content
 
@@ -37,6 +38,5 @@ def read_data(address: str, max_bytes: int, known: str | None) -> Download:
         raise ImageUnsupported(f"a data: address that is not base64 ({error})") from error
     if not comma or not data:
         raise ImageUnsupported("a data: address without data")
-    if len(data) > max_bytes:
-        raise ImageTooLarge(f"a data: address of more than {max_bytes:,} bytes, the worker's limit")
+    check_size(len(data), max_bytes, "a data: address of")
     return by_content(data, known)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 from urllib.parse import urlsplit
 
-from maskmill.addresses import bucket_of, nested, scheme_of, split_url, without_query
+from maskmill.addresses import bucket_of, nested, scheme_of, split_object, without_query
 from maskmill.errors import ImageError, SourceError
 from maskmill.images import archives, buckets, folders
 from maskmill.images.buckets import Lister
@@ -26,9 +26,6 @@ from maskmill.images.entries import Entry, LeftOut, Reason, Unlisted, up_to_a_br
 from maskmill.images.kinds import Kind, is_image_name, kind_of_file, kind_of_name, spells_extension
 from maskmill.images.lists import ListFile, lines_of, read_list
 from maskmill.images.references import STDIN, describe, is_data, local_path, resolved
-
-VERSION = "?versionId="
-"""Between an object's address and the version of it that is meant."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ class _Way:
         return resolved(read_list(listed, self.column), os.path.dirname(listed.name) if local else listed.name)
 
     def objects(self, url: str) -> Iterator[Entry]:
-        key, _, version = split_url(url)[1].partition(VERSION)
+        _, key, version = split_object(url)
         if glob.has_magic(key):
             return self.matching_objects(url)
         if listed := self.address(url, key):

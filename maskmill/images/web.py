@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from urllib.request import getproxies_environment
 
@@ -29,6 +28,7 @@ from maskmill.errors import (
 )
 from maskmill.images.connections import CheckedTransport
 from maskmill.images.deadline import DEADLINE
+from maskmill.images.limits import FetchLimits, check_size
 from maskmill.images.manners import USUAL_PAUSE_SECONDS, Manners, asked_pause
 from maskmill.images.pace import PATIENCE_SECONDS, HostGivenUp
 from maskmill.storage.download import Download, by_content
@@ -43,17 +43,6 @@ REFUSED_TRIES = 20
 
 TRIES_OF_THE_HOST = 3
 """So many of them slow the host down for all; then it is this image that is refused, as by a guard against robots."""
-
-
-@dataclass(frozen=True)
-class FetchLimits:
-    """What one fetch may take; `timeout_seconds` is for one attempt, from connecting to the last byte."""
-
-    max_bytes: int = 256 * 2**20
-    timeout_seconds: float = 30.0
-    max_redirects: int = 5
-    attempts: int = 3
-    backoff_seconds: float = 0.5
 
 
 class _Transient(FetchFailed):
@@ -171,11 +160,11 @@ class Web:
         return Download(version, None if version == known else data)
 
     def _read_body(self, response: httpx.Response, shown: str) -> bytes:
-        check_size(int(response.headers.get("content-length", 0)), self.limits.max_bytes, shown)
+        check_size(int(response.headers.get("content-length", 0)), self.limits.max_bytes, f"{shown}:")
         body = io.BytesIO()
         for chunk in response.iter_raw():
             body.write(chunk)
-            check_size(body.tell(), self.limits.max_bytes, shown)
+            check_size(body.tell(), self.limits.max_bytes, f"{shown}:")
         try:
             return decoded(body.getvalue(), response.headers.get("content-encoding", ""), self.limits.max_bytes)
         except ObjectTooLarge as error:
@@ -191,12 +180,6 @@ def _what_broke(error: httpx.TransportError) -> str:
         ("peer closed", "Server disconnected")
     )
     return "its answer is not valid HTTP" if quotes else on_one_line(text)
-
-
-def check_size(size: int, max_bytes: int, shown: str) -> None:
-    """Raise `ImageTooLarge` for more bytes than the limit."""
-    if size > max_bytes:
-        raise ImageTooLarge(f"{shown}: more than {max_bytes:,} bytes, the worker's limit")
 
 
 def _unless(known: str | None) -> dict[str, str]:

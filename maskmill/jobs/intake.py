@@ -23,17 +23,17 @@ class Intake:
     """
 
     def __init__(self, root: str | None, own: Sequence[str] = (), *, may_repeat: bool = True) -> None:
-        self.root, self.may_repeat = root, may_repeat
+        self.root = root
         self.own = tuple(f"{each.rstrip('/')}/" for each in own)
         self.submitted = 0
         self.left_out: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
-        self._seen = Seen()
+        self._seen = Seen() if may_repeat else None
 
     def lines(self, entries: Sequence[Entry]) -> list[str]:
         """The references among these entries; the others are counted."""
         wanted = list(self._wanted(entries))
-        fresh = self._seen.add([uri for uri, _ in wanted]) if self.may_repeat else [True] * len(wanted)
+        fresh = self._seen.add([uri for uri, _ in wanted]) if self._seen else [True] * len(wanted)
         lines = list[str]()
         for (uri, problem), is_fresh in zip(wanted, fresh, strict=True):
             if is_fresh:

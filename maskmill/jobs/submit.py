@@ -15,7 +15,8 @@ from maskmill.doctor import require_servers
 from maskmill.errors import MaskmillError, SourceError
 from maskmill.images import references, sources
 from maskmill.images.entries import Entry
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.images.sources import Reach
 from maskmill.jobs import reconcile
@@ -79,10 +80,7 @@ def submit(
     with _telling(lambda: _not_a_job_yet(job) if intake.submitted else ""):
         shards = _write_shards(store, job, _runs(intake.lines, entries, shard_size, limit), on_images)
     try:
-        if strict:
-            check_strict(intake.left_out, intake.examples)
-        if not intake.submitted:
-            raise nothing_to_do(intake.left_out, intake.examples)
+        _check_account(intake, strict=strict)
     except SourceError:
         store.delete_all(keys.shard(job, index) for index in range(shards))
         raise
@@ -117,6 +115,14 @@ def start(services: Services, out: str, job: str) -> JobRecord:
     reconcile.reconcile_job(services, job)
     reconcile.notify(services)
     return record
+
+
+def _check_account(intake: Intake, *, strict: bool) -> None:
+    """Raise `SourceError` for a job without images, or with `strict` for one of which anything is left out."""
+    if strict:
+        check_strict(intake.left_out, intake.examples)
+    if not intake.submitted:
+        raise nothing_to_do(intake.left_out, intake.examples)
 
 
 @contextmanager

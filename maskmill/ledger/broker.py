@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from maskmill.broker.address import CLUSTER
 from maskmill.broker.meaning import meaning
-from maskmill.checks import Check, first_fatal
+from maskmill.checks import Check, first_fatal, require
 from maskmill.errors import BrokerRefused, UsageError
 from maskmill.ledger.table import Table
 
@@ -44,18 +44,14 @@ def check_broker(redis: Redis, queue: str = "check") -> list[Check]:
 
 def require_broker(redis: Redis, queue: str) -> list[Check]:
     """The checks; raises `BrokerRefused` for what nothing works without, and `BrokerUnavailable`."""
-    checks = check_broker(redis, queue)
-    if wrong := first_fatal(checks):
-        raise BrokerRefused(wrong.problem)
-    return checks
+    return require(check_broker(redis, queue), BrokerRefused)
 
 
 def refuse_cluster(redis: Redis, queue: str = "check") -> None:
     """Raise `UsageError` for a Redis Cluster: all else that is wrong can be mended while workers run."""
     with Table(redis, queue).errors():
         check = _cluster(redis)
-    if check.problem:
-        raise UsageError(check.problem)
+    require([check], UsageError)
 
 
 def _cluster(redis: Redis) -> Check:

@@ -17,7 +17,7 @@ Keys of a job, behind `maskmill:QUEUE:JOB:`
 
 | key | holds |
 | --- | --- |
-| meta | hash: out, model, images, shards, next, priority, round, vtime, floor (of vtime), average (seconds a shard), max_failures, halted, closed, shards_done, shards_excused, shards_noted, images by status, `left:REASON`, `failed:CODE`, `example:CODE`, trouble, files (of the model) |
+| meta | hash: out, model, images, shards, next, priority, round, vtime, floor (of vtime), average (seconds a shard), max_failures, halted, closed, shards_done, shards_excused, shards_noted, images by status, `left:REASON`, `failed:CODE`, `warned:CODE`, `example:CODE`, trouble, files (of the model) |
 | done | bitmap of the booked shards |
 | owners, charges, leases | hash shard → owner, hash shard → seconds charged in advance, zset shard → ms of the deadline |
 | waiting | zset shard → ms from which on it can be claimed: given back, and nobody's |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 
@@ -17,6 +18,11 @@ class Download:
     def unchanged(self) -> bool:
         """Whether the caller has this version."""
         return self.data is None
+
+
+def file_version(status: os.stat_result) -> str:
+    """The version of a local file: its time of modification and its size."""
+    return f"file:{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def by_content(data: bytes, known: str | None) -> Download:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from maskmill.checks import Check, first_fatal
+from maskmill.checks import Check, first_fatal, require
 from maskmill.errors import MaskmillError, ObjectNotFound, StoreRefused, StoreUnavailable
 from maskmill.storage import keys
 from maskmill.storage.store import CONDITIONS, Store
@@ -45,10 +45,7 @@ def check_store(store: Store) -> list[Check]:
 
 def require_store(store: Store) -> list[Check]:
     """The checks; raises `StoreRefused` for what nothing works without, and `StoreUnavailable`."""
-    checks = check_store(store)
-    if wrong := first_fatal(checks):
-        raise StoreRefused(wrong.problem)
-    return checks
+    return require(check_store(store), StoreRefused)
 
 
 def _try(name: str, step: Callable[[], str | None], *, fatal: bool = True) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from maskmill.addresses import split_url
+from maskmill.addresses import split_object
 from maskmill.settings import S3Settings
 from maskmill.storage.download import Download
 from maskmill.storage.store import ATTEMPTS, Store
@@ -23,8 +23,7 @@ class ObjectReader:
 
     def __call__(self, url: str, max_bytes: int, known: str | None = None) -> Download:
         """The object, see `Store.download`."""
-        bucket, key = split_url(url)
-        key, _, version = key.partition("?versionId=")
+        bucket, key, version = split_object(url)
         if bucket not in self._stores:
             self._stores[bucket] = Store(f"s3://{bucket}", self.settings, attempts=self.attempts)
-        return self._stores[bucket].download(key, max_bytes, known, version or None)
+        return self._stores[bucket].download(key, max_bytes, known, version)

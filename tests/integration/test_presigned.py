@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,11 +13,13 @@ import pytest
 from maskmill import Settings
 from maskmill.access import Access
 from maskmill.errors import ImageForbidden, ImageUnsupported
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.services import Services
 from maskmill.storage.client import new_client
 from maskmill.storage.reader import ObjectReader
 from tests.conftest import wait_for
+from tests.serving import serving
 
 KEYS = ["photos/a.jpg", "photos/a b+c&d=e%20f.jpg", "photos/кот #1?.jpg", "photos/(1)~'!*.jpg"]
 
@@ -90,10 +91,8 @@ class Gate(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def gate() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Gate) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Gate)) as server:
         yield server.server_port
-        server.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from maskmill.access import Access
 from maskmill.broker.connection import connect
 from maskmill.errors import BrokerUnavailable, FetchFailed, InvalidSettings, MaskmillError, StoreRefused
 from maskmill.images.connections import ssl_context
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.ledger.ledger import Ledger
 from maskmill.queue import Queue
 from maskmill.settings import load_settings

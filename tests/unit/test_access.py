@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,9 +10,11 @@ import pytest
 
 from maskmill.access import Access, is_public, model_allowed
 from maskmill.errors import ImageRefused, InvalidSettings
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.settings import Settings, load_settings
 from maskmill.storage.download import Download
+from tests.serving import serving
 
 PRIVATE = [
     "127.0.0.1",
@@ -73,10 +74,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield server.server_port
-        server.shutdown()
 
 
 def fetch(uri: str, *hosts: str) -> bytes:

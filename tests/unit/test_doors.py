@@ -16,9 +16,11 @@ from pydantic import SecretStr
 from maskmill.access import Access
 from maskmill.errors import FetchFailed, FetchTimeout, ImageRefused
 from maskmill.images.connections import Proxies
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.settings import Settings
+from tests.serving import serving
 
 BODY = b"what a host of the inside says"
 INSIDE = "vault.corp.internal"
@@ -66,11 +68,9 @@ class Site(ThreadingHTTPServer):
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+    with serving(Site()) as running:
         yield running
         running.closing.set()
-        running.shutdown()
 
 
 @pytest.fixture(autouse=True)

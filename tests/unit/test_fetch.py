@@ -29,8 +29,10 @@ from maskmill.errors import (
     StoreUnavailable,
     UsageError,
 )
-from maskmill.images.fetch import Fetcher, FetchLimits, ReadObject
+from maskmill.images.fetch import Fetcher, ReadObject
+from maskmill.images.limits import FetchLimits
 from maskmill.storage.download import Download
+from tests.serving import serving
 
 BODY = bytes(range(256)) * 40
 LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=60.0, max_redirects=3, attempts=3, backoff_seconds=0.01)
@@ -153,14 +155,9 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.closing.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Server()) as server:
+        yield server
+        server.closing.set()
 
 
 @pytest.fixture

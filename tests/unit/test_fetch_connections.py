@@ -13,8 +13,10 @@ import pytest
 
 from maskmill.access import Access
 from maskmill.errors import FetchTimeout, ImageError
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from tests.conftest import wait_for
+from tests.serving import serving
 
 BODY = b"x" * 10_000
 LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=60.0, attempts=1, backoff_seconds=0.01)
@@ -109,14 +111,9 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.closing.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Server()) as server:
+        yield server
+        server.closing.set()
 
 
 @pytest.fixture

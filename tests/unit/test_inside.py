@@ -16,7 +16,8 @@ import pytest
 
 from maskmill.access import Access
 from maskmill.errors import ImageError, SourceError
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from tests.unit.expanding import entries, expand, left_out, unlisted
 
 FILES = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from maskmill.logs import BURST, FOREIGN_BURST, Pace, configure_logs
+from maskmill.logs import BURST, FOREIGN_BURST, RateLimit, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_a_state_writes_a_burst_and_then_a_line_now_and_then_that_says_how_many_
     event: str, burst: int, seconds: int
 ) -> None:
     now, written = [0.0], list[dict[str, object]]()
-    pace = Pace(lambda: now[0])
+    pace = RateLimit(lambda: now[0])
     for step in range(100_000):
         now[0] = step / 1000
         try:
@@ -86,7 +86,7 @@ def test_a_loud_library_is_paced(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_neither_progress_nor_another_state_is_held_back_by_a_loud_one() -> None:
-    pace = Pace(lambda: 0.0)
+    pace = RateLimit(lambda: 0.0)
     for _ in range(BURST):
         pace(None, "error", {"event": "loud"})
     with pytest.raises(structlog.DropEvent):

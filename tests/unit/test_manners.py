@@ -21,10 +21,12 @@ from structlog.testing import capture_logs
 
 from maskmill.errors import FetchFailed, ImageTooLarge, ImageUnsupported
 from maskmill.images import pace as pace_module
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.images.manners import Manners, asked_pause
 from maskmill.images.pace import HostGivenUp, Pace
 from maskmill.settings import Settings
+from tests.serving import serving
 from tests.unit.limited_host import limited_host
 
 LIMITS = FetchLimits(max_bytes=20_000, timeout_seconds=30.0, attempts=2, backoff_seconds=0.01)
@@ -223,10 +225,8 @@ class EchoHost(ThreadingHTTPServer):
 
 @pytest.fixture
 def echo() -> Iterator[EchoHost]:
-    with EchoHost() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+    with serving(EchoHost()) as running:
         yield running
-        running.shutdown()
 
 
 def with_headers(**hosts: dict[str, str]) -> Fetcher:

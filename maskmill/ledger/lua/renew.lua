@@ -1,6 +1,7 @@
 -- Extends the leases of these shards where the worker has them; one that ran out unclaimed is its own still.
 --
--- ARGV: prefix, job, owner, lease ms, shards…  Answer for each: 0 no longer its own (another's, booked, not known), 1 renewed, 2 renewed and job cancelled.
+-- ARGV: prefix, job, owner, lease ms, shards…
+-- Answer for each: 0 no longer its own (another's, booked, not known), 1 renewed, 2 renewed and job cancelled.
 -- Example. owners {0: w1, 1: w2}.
 --   call    owner w1, lease 30000, shards 0 1
 --   answer  {1, 0}

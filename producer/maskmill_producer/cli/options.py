@@ -268,11 +268,11 @@ def takes_parameters(*left_out: str) -> Callable[[Callable[..., None]], Callable
         def wrapper(**given: Any) -> None:
             values = {name: given.pop(name) for name in options}
             parameters = {name: value for name, value in values.items() if value is not None}
-            command(**given, parameters=PipelineParameters(**parameters))  # type: ignore[typeddict-item]
+            command(**given, parameters=PipelineParameters(**parameters))  # type: ignore[typeddict-item]  # the names of PARAMETERS are its own
 
         signature = inspect.signature(command, eval_str=True)
         taken = _with_options(signature.parameters.values(), options)
-        wrapper.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
+        wrapper.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]  # no function has it by itself
         wrapper.__annotations__ = {each.name: each.annotation for each in taken}
         return wrapper
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ from maskmill import parameters
 from maskmill.client import Client
 from maskmill.errors import MaskmillError
 from maskmill.images.decode import decode
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.job import Job
 from maskmill.jobs.intake import check_strict
@@ -116,9 +117,16 @@ def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
             job = Job(record.job, client.settings.out, client.services)
             job.resume()
             return job, True
-    taken = asdict(selection) | {"sources": selection.source_names, "exclude": str(plan.folder.absolute())}
-    del taken["source_names"]
-    return client.submit(**taken, **plan.parameters), False
+    job = client.submit(
+        selection.source_names,
+        column=selection.column,
+        root=selection.root,
+        all_files=selection.all_files,
+        strict=selection.strict,
+        exclude=str(plan.folder.absolute()),
+        **plan.parameters,
+    )
+    return job, False
 
 
 def wait(job: Job, worker: WorkerProcess, show: Callable[[JobStatus], None]) -> None:

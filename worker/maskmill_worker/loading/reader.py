@@ -10,7 +10,8 @@ from PIL import Image
 
 from maskmill.errors import EntryUnlisted, ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.images.decode import decode, register_formats
-from maskmill.images.fetch import Fetcher, FetchLimits
+from maskmill.images.fetch import Fetcher
+from maskmill.images.limits import FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.images.pace import Pace
 from maskmill.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from maskmill.errors import HubUnavailable, ModelUnavailable, ModelUnusable, one_line
+from maskmill.errors import HubUnavailable, ModelUnavailable, ModelUnusable, causes_of, one_line
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -59,7 +59,7 @@ def is_outage(error: BaseException) -> bool:
 
     if status := _status(error):
         return status == 429 or status >= 500
-    for each in _causes(error):
+    for each in causes_of(error):
         if isinstance(each, EntryNotFoundError) and not isinstance(each, LocalEntryNotFoundError):
             return False
         if isinstance(each, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
@@ -118,14 +118,5 @@ def _translated(error: Exception, model: str, file: str) -> ModelUnavailable:
 
 def _status(error: BaseException) -> int | None:
     """The HTTP status that the hub's answer had, if it was an answer."""
-    found = (getattr(getattr(each, "response", None), "status_code", None) for each in _causes(error))
+    found = (getattr(getattr(each, "response", None), "status_code", None) for each in causes_of(error))
     return next((status for status in found if status), None)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    each: BaseException | None = error
-    while each is not None and each not in seen:
-        seen.append(each)
-        yield each
-        each = each.__cause__ or each.__context__

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from maskmill.errors import BrokerUnavailable, JobCancelled, ModelUnavailable, NewerRecord
-from maskmill.images.fetch import FetchLimits
+from maskmill.images.limits import FetchLimits
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord
 from maskmill.settings import Settings
