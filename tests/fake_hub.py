@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import unquote, urlsplit
+
+from tests.serving import serving
 
 Files = dict[str, bytes]
 GONE = 0
@@ -127,9 +128,5 @@ def running_hub() -> Iterator[FakeHub]:
     """A hub that answers until the block ends."""
     server = HubServer(("127.0.0.1", 0), Handler)
     server.hub = FakeHub(f"http://127.0.0.1:{server.server_port}")
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield server.hub
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -22,6 +21,7 @@ from maskmill.storage import keys
 from maskmill.storage.store import Store
 from tests.acceptance.images import write_broken, write_good
 from tests.conftest import DEMO_SAMPLES
+from tests.serving import serving
 
 pytestmark = pytest.mark.attended
 
@@ -32,10 +32,8 @@ WAIT_SECONDS = 600
 def web(tmp_path: Path) -> Iterator[str]:
     """A real web server over `tmp_path`."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def assert_every_image_has_one_outcome(job: Job, uris: list[str]) -> list[Outcome]:

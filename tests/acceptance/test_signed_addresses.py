@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +18,7 @@ from maskmill import Client, Settings
 from maskmill.schema import Counts
 from tests.acceptance.images import jpeg
 from tests.conftest import StartWorker
+from tests.serving import serving
 
 WAIT_SECONDS = 600
 PHOTO = jpeg((64, 48))
@@ -26,14 +26,22 @@ MASKMILL = str(Path(sys.executable).parent / "maskmill")
 SECRETS = ("u-ser", "pass-word", "sig-nature", base64.b64encode(b"u-ser:pass-word").decode())
 
 
+class Gate(ThreadingHTTPServer):
+    """Has `missing` once it is `found`."""
+
+    found = False
+
+
 class Handler(BaseHTTPRequestHandler):
     """A JPEG for whoever has password and signature; `broken` is none, `missing` is not there."""
+
+    server: Gate
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         signed_today = query.startswith("X-Amz-Signature=sig-nature")
         known = self.headers["Authorization"] == f"Basic {SECRETS[3]}" and signed_today
-        missing = path == "/missing.jpg" and not getattr(self.server, "found", False)
+        missing = path == "/missing.jpg" and not self.server.found
         status = 403 if not known else 404 if missing else 200
         body = b"no image" if path == "/broken.jpg" else PHOTO
         self.send_response(status)
@@ -46,14 +54,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def server() -> Iterator[Gate]:
+    with serving(Gate(("127.0.0.1", 0), Handler)) as server:
+        yield server
 
 
 def test_a_whole_job_shows_addresses_without_user_password_and_query(
@@ -61,7 +64,7 @@ def test_a_whole_job_shows_addresses_without_user_password_and_query(
     settings: Settings,
     start_worker: StartWorker,
     environment: dict[str, str],
-    server: ThreadingHTTPServer,
+    server: Gate,
     tmp_path: Path,
 ) -> None:
     host = f"127.0.0.1:{server.server_port}"
@@ -84,7 +87,7 @@ def test_a_whole_job_shows_addresses_without_user_password_and_query(
     assert [json.loads(line)["uri"] for each in asked for line in each.splitlines()] == signed, "for a list to submit"
     downloaded = maskmill("results", job.id, "--download", str(tmp_path / "masks"))
     files = [path.read_text() for path in (tmp_path / "masks").iterdir() if path.is_file()]
-    server.found = True  # type: ignore[attr-defined]
+    server.found = True
     assert job.retry() == 2
     assert job.wait(WAIT_SECONDS).counts == Counts(stored=3, failed=1), "fetched again, with all that it takes"
     (tmp_path / "list.txt").write_text("\n".join(f"{each}-of-today&X-Amz-Date=20261127" for each in signed))

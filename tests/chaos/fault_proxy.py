@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.serving import serving
+
 FAULTS = ("internal error", "slow down", "slow", "cut before", "torn upload", "cut after", "torn answer")
 ERRORS = {"internal error": (500, "InternalError"), "slow down": (503, "SlowDown")}
 NO_BODY = (204, 304)
@@ -133,7 +135,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def fault_proxy(target: str, share: float, seed: int = 1) -> Iterator[FaultProxy]:
     """A running proxy for the length of the block."""
-    with FaultProxy(target, share, seed) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    with serving(FaultProxy(target, share, seed)) as proxy:
         yield proxy
-        proxy.shutdown()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from tests.acceptance.images import jpeg, write_good
 from tests.chaos.account import check_account
 from tests.chaos.form import record
 from tests.conftest import StartWorker
+from tests.serving import serving
 
 WAIT_SECONDS = 600
 GOOD = 12
@@ -73,10 +73,8 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+    with serving(Site()) as running:
         yield running
-        running.shutdown()
 
 
 def attacks(folder: Path, port: int) -> dict[str, str]:

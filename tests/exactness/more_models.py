@@ -13,23 +13,20 @@ from torch import nn
 
 from .calibration import Runs, observe, standardise
 from .small_models import (
+    EOMT,
     NAMED,
-    QUERIES,
     SQUARE,
     STAGES,
     SmallModel,
     detr_on,
-    query_fit,
-    semantic_fit,
+    eomt_of,
+    mask2former_on,
+    semantic,
     swin,
 )
 
 VIT: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
 DECODER: dict[str, Any] = {"neck_hidden_sizes": [16, 16, 32, 32], "fusion_hidden_size": 32}
-
-
-def _semantic(model: hf.PreTrainedModel, processor: Any, classifier: str) -> SmallModel:
-    return SmallModel(model, processor, semantic_fit(model, classifier))
 
 
 def _last_layer(module: nn.Module) -> str:
@@ -39,7 +36,7 @@ def _last_layer(module: nn.Module) -> str:
 def dpt(_folder: Path) -> SmallModel:
     """DPT; every image stretched to one size."""
     config = hf.DPTConfig(**VIT, **DECODER, image_size=96, patch_size=16, backbone_out_indices=[0, 1, 2, 3], **NAMED)
-    return _semantic(hf.DPTForSemanticSegmentation(config), hf.DPTImageProcessor(size=SQUARE), "head.head.4")
+    return semantic(hf.DPTForSemanticSegmentation(config), hf.DPTImageProcessor(size=SQUARE), "head.head.4")
 
 
 def data2vec_vision(_folder: Path) -> SmallModel:
@@ -55,7 +52,7 @@ def data2vec_vision(_folder: Path) -> SmallModel:
         **NAMED,
     )
     processor = hf.BeitImageProcessor(size=SQUARE, do_center_crop=False, do_reduce_labels=True)
-    return _semantic(hf.Data2VecVisionForSemanticSegmentation(config), processor, "decode_head.classifier")
+    return semantic(hf.Data2VecVisionForSemanticSegmentation(config), processor, "decode_head.classifier")
 
 
 def mobilenet_v2(_folder: Path) -> SmallModel:
@@ -63,7 +60,7 @@ def mobilenet_v2(_folder: Path) -> SmallModel:
     config = hf.MobileNetV2Config(image_size=97, depth_multiplier=0.35, output_stride=16, tf_padding=False, **NAMED)
     processor = hf.MobileNetV2ImageProcessor(size={"shortest_edge": 97}, crop_size={"height": 97, "width": 97})
     model = hf.MobileNetV2ForSemanticSegmentation(config)
-    return _semantic(model, processor, "segmentation_head.classifier.convolution")
+    return semantic(model, processor, "segmentation_head.classifier.convolution")
 
 
 def mobilevitv2(_folder: Path) -> SmallModel:
@@ -78,7 +75,7 @@ def mobilevitv2(_folder: Path) -> SmallModel:
     )
     processor = hf.MobileViTImageProcessor(size={"shortest_edge": 108}, crop_size=SQUARE)
     model = hf.MobileViTV2ForSemanticSegmentation(config)
-    return _semantic(model, processor, "segmentation_head.classifier.convolution")
+    return semantic(model, processor, "segmentation_head.classifier.convolution")
 
 
 def sapiens2(_folder: Path) -> SmallModel:
@@ -98,7 +95,7 @@ def sapiens2(_folder: Path) -> SmallModel:
     )
     model = hf.Sapiens2ForSemanticSegmentation(config)
     processor = hf.Sapiens2ImageProcessor(size={"height": 96, "width": 64})
-    return _semantic(model, processor, f"decode_head.{_last_layer(model.decode_head)}")
+    return semantic(model, processor, f"decode_head.{_last_layer(model.decode_head)}")
 
 
 def tipsv2_dpt(_folder: Path) -> SmallModel:
@@ -115,7 +112,7 @@ def tipsv2_dpt(_folder: Path) -> SmallModel:
     )
     model = hf.Tipsv2DptForSemanticSegmentation(hf.Tipsv2DptConfig(backbone_config=backbone, **DECODER, **NAMED))
     processor = hf.Tipsv2DptImageProcessor(size={"height": 98, "width": 98})
-    return _semantic(model, processor, f"decoder.{_last_layer(model.decoder)}")
+    return semantic(model, processor, f"decoder.{_last_layer(model.decoder)}")
 
 
 def upernet_swin(_folder: Path) -> SmallModel:
@@ -124,7 +121,7 @@ def upernet_swin(_folder: Path) -> SmallModel:
         backbone_config=swin(), hidden_size=32, auxiliary_in_channels=64, auxiliary_channels=16, **NAMED
     )
     processor = hf.SegformerImageProcessor(size=SQUARE, do_reduce_labels=True)
-    return _semantic(hf.UperNetForSemanticSegmentation(config), processor, "decode_head.classifier")
+    return semantic(hf.UperNetForSemanticSegmentation(config), processor, "decode_head.classifier")
 
 
 def segformer_150(_folder: Path) -> SmallModel:
@@ -139,62 +136,30 @@ def segformer_150(_folder: Path) -> SmallModel:
         label2id={label: index for index, label in names.items()},
     )
     processor = hf.SegformerImageProcessor(size={"height": 512, "width": 512}, do_reduce_labels=True)
-    return _semantic(hf.SegformerForSemanticSegmentation(config), processor, "decode_head.classifier")
+    return semantic(hf.SegformerForSemanticSegmentation(config), processor, "decode_head.classifier")
 
 
 def eomt_dinov3(_folder: Path) -> SmallModel:
     """EoMT on DINOv3, with EoMT's image processing."""
-    config = hf.EomtDinov3Config(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=96,
-        patch_size=8,
-        num_blocks=2,
-        num_queries=QUERIES,
-        num_upscale_blocks=2,
-        num_register_tokens=2,
-        **NAMED,
-    )
-    model = hf.EomtDinov3ForUniversalSegmentation(config)
-    model.attn_mask_probs.zero_()  # as in `small_models`
+    model = hf.EomtDinov3ForUniversalSegmentation(hf.EomtDinov3Config(**EOMT, intermediate_size=64))
     size = {"shortest_edge": 96, "longest_edge": 96}
-    processor = hf.EomtImageProcessor(size=size, do_pad=True, do_split_image=False)
-    fit = query_fit(model, "upscale_block.block.1.layernorm2d", "mask_head", "class_predictor")
-    return SmallModel(model, processor, fit)
+    return eomt_of(model, hf.EomtImageProcessor(size=size, do_pad=True, do_split_image=False))
 
 
 def mask2former_resnet(_folder: Path) -> SmallModel:
     """Mask2Former on a ResNet; every image stretched to one wide size."""
-    backbone = hf.ResNetConfig(
-        embedding_size=16, hidden_sizes=[16, 24, 32, 32], depths=[1, 1, 1, 1], layer_type="basic", out_features=STAGES
-    )
-    config = hf.Mask2FormerConfig(
-        backbone_config=backbone,
-        num_queries=40,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_feedforward_dim=64,
-        dim_feedforward=64,
-        encoder_layers=1,
-        decoder_layers=3,
-        num_attention_heads=4,
-        **NAMED,
-    )
-    model = hf.Mask2FormerForUniversalSegmentation(config)
-    decoder = "model.transformer_module.decoder.mask_predictor.mask_embedder"
-    fit = query_fit(model, "model.pixel_level_module.decoder.mask_projection", decoder, "class_predictor")
-    return SmallModel(model, hf.Mask2FormerImageProcessor(size={"height": 128, "width": 256}), fit)
+    processor = hf.Mask2FormerImageProcessor(size={"height": 128, "width": 256})
+    return mask2former_on(_resnet([16, 24, 32, 32]), processor, 40)
 
 
 def detr_resnet(_folder: Path) -> SmallModel:
     """DETR on transformers' own ResNet."""
-    return detr_on(
-        hf.ResNetConfig(
-            embedding_size=16, hidden_sizes=[16, 24, 32, 48], depths=[1] * 4, layer_type="basic", out_features=STAGES
-        )
+    return detr_on(_resnet([16, 24, 32, 48]))
+
+
+def _resnet(widths: list[int]) -> hf.ResNetConfig:
+    return hf.ResNetConfig(
+        embedding_size=16, hidden_sizes=widths, depths=[1] * 4, layer_type="basic", out_features=STAGES
     )
 
 

@@ -30,6 +30,19 @@ NAMED: dict[str, Any] = {
     "label2id": {label: index for index, label in enumerate(LABELS)},
 }
 
+EOMT: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 96,
+    "patch_size": 8,
+    "num_blocks": 2,
+    "num_queries": QUERIES,
+    "num_upscale_blocks": 2,
+    "num_register_tokens": 2,
+    **NAMED,
+}
+
 
 @dataclass(frozen=True)
 class SmallModel:
@@ -51,8 +64,9 @@ def query_fit(model: nn.Module, pixels: str, embedder: str, classifier: str) -> 
     return fit
 
 
-def semantic_fit(model: nn.Module, classifier: str) -> Callable[[Runs], None]:
-    return partial(fit_semantic, model.get_submodule(classifier))
+def semantic(model: hf.PreTrainedModel, image_processor: Any, classifier: str) -> SmallModel:
+    """A model of one label a pixel."""
+    return SmallModel(model, image_processor, partial(fit_semantic, model.get_submodule(classifier)))
 
 
 def swin() -> hf.SwinConfig:
@@ -121,9 +135,14 @@ def maskformer(_folder: Path) -> SmallModel:
 
 def mask2former(_folder: Path) -> SmallModel:
     """Mask2Former on a Swin, with MaskFormer's image processing."""
+    return mask2former_on(swin(), hf.Mask2FormerImageProcessor(size=ASPECT_KEEPING), QUERIES)
+
+
+def mask2former_on(backbone: Any, image_processor: hf.Mask2FormerImageProcessor, queries: int) -> SmallModel:
+    """Mask2Former on a backbone of one's choice."""
     config = hf.Mask2FormerConfig(
-        backbone_config=swin(),
-        num_queries=QUERIES,
+        backbone_config=backbone,
+        num_queries=queries,
         feature_size=32,
         mask_feature_size=32,
         hidden_dim=32,
@@ -141,7 +160,7 @@ def mask2former(_folder: Path) -> SmallModel:
         "model.transformer_module.decoder.mask_predictor.mask_embedder",
         "class_predictor",
     )
-    return SmallModel(model, hf.Mask2FormerImageProcessor(size=ASPECT_KEEPING), fit)
+    return SmallModel(model, image_processor, fit)
 
 
 def oneformer(folder: Path) -> SmallModel:
@@ -187,20 +206,8 @@ def _write_class_info(folder: Path) -> None:
     (folder / CLASS_INFO).write_text(json.dumps(info), encoding="utf-8")
 
 
-def _eomt(image_processor: hf.EomtImageProcessor) -> SmallModel:
-    config = hf.EomtConfig(
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=96,
-        patch_size=8,
-        num_blocks=2,
-        num_queries=QUERIES,
-        num_upscale_blocks=2,
-        num_register_tokens=2,
-        **NAMED,
-    )
-    model = hf.EomtForUniversalSegmentation(config)
+def eomt_of(model: hf.PreTrainedModel, image_processor: hf.EomtImageProcessor) -> SmallModel:
+    """EoMT with this image processing."""
     # Training anneals masked attention away, so released weights have none (Kerssies et al., arXiv:2503.19108).
     model.attn_mask_probs.zero_()
     return SmallModel(
@@ -213,13 +220,15 @@ def _eomt(image_processor: hf.EomtImageProcessor) -> SmallModel:
 def eomt(_folder: Path) -> SmallModel:
     """EoMT as released for panoptic and instance segmentation: resized in proportion, padded to a square."""
     size = {"shortest_edge": 96, "longest_edge": 96}
-    return _eomt(hf.EomtImageProcessor(size=size, do_pad=True, do_split_image=False))
+    model = hf.EomtForUniversalSegmentation(hf.EomtConfig(**EOMT))
+    return eomt_of(model, hf.EomtImageProcessor(size=size, do_pad=True, do_split_image=False))
 
 
 def eomt_semantic(_folder: Path) -> SmallModel:
     """EoMT as released for semantic segmentation: an image is split into overlapping squares, a row each."""
     size = {"shortest_edge": 96, "longest_edge": None}
-    return _eomt(hf.EomtImageProcessor(size=size, do_pad=False, do_split_image=True))
+    model = hf.EomtForUniversalSegmentation(hf.EomtConfig(**EOMT))
+    return eomt_of(model, hf.EomtImageProcessor(size=size, do_pad=False, do_split_image=True))
 
 
 def segformer(_folder: Path) -> SmallModel:
@@ -233,7 +242,7 @@ def segformer(_folder: Path) -> SmallModel:
     )
     model = hf.SegformerForSemanticSegmentation(config)
     processor = hf.SegformerImageProcessor(size=SQUARE, do_reduce_labels=True)
-    return SmallModel(model, processor, semantic_fit(model, "decode_head.classifier"))
+    return semantic(model, processor, "decode_head.classifier")
 
 
 def beit(_folder: Path) -> SmallModel:
@@ -253,7 +262,7 @@ def beit(_folder: Path) -> SmallModel:
     )
     model = hf.BeitForSemanticSegmentation(config)
     processor = hf.BeitImageProcessor(size=SQUARE, do_center_crop=False, do_reduce_labels=True)
-    return SmallModel(model, processor, semantic_fit(model, "decode_head.classifier"))
+    return semantic(model, processor, "decode_head.classifier")
 
 
 def upernet(_folder: Path) -> SmallModel:
@@ -264,7 +273,7 @@ def upernet(_folder: Path) -> SmallModel:
     )
     model = hf.UperNetForSemanticSegmentation(config)
     processor = hf.SegformerImageProcessor(size=SQUARE, do_reduce_labels=True)
-    return SmallModel(model, processor, semantic_fit(model, "decode_head.classifier"))
+    return semantic(model, processor, "decode_head.classifier")
 
 
 def mobilevit(_folder: Path) -> SmallModel:
@@ -280,4 +289,4 @@ def mobilevit(_folder: Path) -> SmallModel:
     )
     model = hf.MobileViTForSemanticSegmentation(config)
     processor = hf.MobileViTImageProcessor(size={"shortest_edge": 108}, crop_size=SQUARE)
-    return SmallModel(model, processor, semantic_fit(model, "segmentation_head.classifier.convolution"))
+    return semantic(model, processor, "segmentation_head.classifier.convolution")

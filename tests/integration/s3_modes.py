@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+
+from tests.serving import serving
 
 Headers = dict[str, str]
 Refusal = tuple[int, str]
@@ -163,7 +164,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def answering(target: str, mode: str) -> Iterator[Proxy]:
     """A running proxy for the length of the block."""
-    with Proxy(target, mode) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    with serving(Proxy(target, mode)) as proxy:
         yield proxy
-        proxy.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 from maskmill.errors import ObjectForbidden, StoreUnavailable
 from maskmill.settings import S3Settings, Settings
 from maskmill.storage.store import Store
+from tests.serving import serving
 
 
 @pytest.fixture
@@ -55,8 +55,7 @@ def store_that_says(codes: list[str]) -> Iterator[Store]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         s3 = S3Settings(
             endpoint_url=f"http://127.0.0.1:{server.server_port}",
             region="r",
@@ -64,7 +63,6 @@ def store_that_says(codes: list[str]) -> Iterator[Store]:
             secret_access_key="s",  # type: ignore[arg-type]
         )
         yield Store("s3://bucket/out", s3)
-        server.shutdown()
 
 
 def test_a_key_that_may_not_be_deleted_is_named_though_the_request_went_well() -> None:

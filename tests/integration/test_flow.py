@@ -12,17 +12,16 @@ import torch
 from PIL import Image, ImageOps
 
 from maskmill import Job
-from maskmill.errors import ModelUnavailable, ObjectForbidden
+from maskmill.errors import ObjectForbidden
 from maskmill.events import Event, ImageDone, ShardCommitted
 from maskmill.jobs.account import read_report
 from maskmill.jobs.cancel import cancel_job
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply
-from maskmill.schema import Counts, Execution, JobRecord, JobState, ModelIdentity, Outcome, ShardReport, Spec, Status
+from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
-from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import DRAIN_FILE
 from maskmill_worker.shards import attempts
 from maskmill_worker.shards.flow import process_shards
@@ -32,6 +31,7 @@ from maskmill_worker.shards.slice import Slice
 from maskmill_worker.shards.worker import ShardWorker
 from tests.acceptance.images import write_good
 from tests.conftest import wait_for
+from tests.integration.no_models import NoModels
 
 IMAGES, SHARD_SIZE, SHARDS = 13, 4, 4
 
@@ -232,18 +232,6 @@ def test_a_worker_that_begins_to_drain_finishes_what_it_has_in_hand_and_no_more(
 
 
 # With none
-
-
-class NoModels(Models):
-    """Remembers which models were asked for, and has none."""
-
-    def __init__(self) -> None:
-        super().__init__("cpu")
-        self.asked: list[str] = []
-
-    def get(self, spec: Spec, known: ModelIdentity | None = None) -> Segmenter:
-        self.asked.append(spec.model)
-        raise ModelUnavailable(f"'{spec.model}' cannot be loaded")
 
 
 @pytest.fixture

@@ -10,35 +10,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from maskmill import Client
-from maskmill.errors import ModelUnavailable, NewerRecord
+from maskmill.errors import NewerRecord
 from maskmill.jobs.lifecycle import prune
 from maskmill.jobs.reconcile import reconcile
 from maskmill.jobs.submit import submit
-from maskmill.schema import Execution, JobRecord, ModelIdentity, Spec
+from maskmill.schema import Execution, JobRecord, Spec
 from maskmill.services import Services
 from maskmill.storage import keys
-from maskmill_worker.model.models import Models
-from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.shards.flow import process_shards
 from maskmill_worker.shards.worker import ShardWorker
+from tests.integration.no_models import NoModels
 
 CHANGES: list[dict[str, Any]] = [
     {"version": 2, "shape": "of a job to come"},
     {"colour": "a field that version 1 got later"},
     {"spec": {"model": "m", "tiles": 512}},
 ]
-
-
-class NoModels(Models):
-    """Remembers which models were asked for, and has none."""
-
-    def __init__(self) -> None:
-        super().__init__("cpu")
-        self.asked: list[str] = []
-
-    def get(self, spec: Spec, known: ModelIdentity | None = None) -> Segmenter:
-        self.asked.append(spec.model)
-        raise ModelUnavailable(f"'{spec.model}' cannot be loaded")
 
 
 def submitted(services: Services, folder: Any, model: str) -> JobRecord:

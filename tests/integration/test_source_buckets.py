@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +14,7 @@ from maskmill.jobs.submit import _reach
 from maskmill.services import Services
 from maskmill.settings import S3Settings, Settings
 from maskmill.storage.reader import ObjectReader
+from tests.serving import serving
 
 LISTING = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/a.jpg</Key>
 <Size>3</Size><ETag>"e"</ETag><LastModified>2026-11-27T00:00:00Z</LastModified></Contents></ListBucketResult>"""
@@ -36,13 +36,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         server.asked = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def settings_of(server: Any, **changes: Any) -> Settings:

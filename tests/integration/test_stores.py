@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +25,7 @@ from maskmill.storage.store import Store
 from tests.acceptance.images import write_good
 from tests.integration.s3_modes import AFTER, BEFORE, Proxy, answering
 from tests.integration.store_needs import lets_the_first_win, serves
+from tests.serving import serving
 
 
 def store_at(url: str, settings: Settings, kind: type[Store] = Store) -> Store:
@@ -179,10 +179,8 @@ class Odd(BaseHTTPRequestHandler):
 @contextmanager
 def odd_server(**answer: Any) -> Iterator[str]:
     handler = type("Odder", (Odd,), answer)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
 
 
 def test_a_login_page_is_told_from_a_store(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.storage.store import Store
 from tests.conftest import wait_for
+from tests.serving import serving
 
 SHARD_SIZE = 50
 AT_FIRST, IMAGES = 2 * SHARD_SIZE, 5 * SHARD_SIZE
@@ -295,9 +296,5 @@ def test_a_list_in_the_store_and_one_at_a_web_address_are_read(
 @pytest.fixture
 def web_folder(tmp_path: Path) -> Iterator[str]:
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()

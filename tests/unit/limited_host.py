@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.serving import serving
+
 
 class LimitedHost(ThreadingHTTPServer):
     """Gives `body` for every path; `statuses` counts its answers."""
@@ -69,7 +71,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def limited_host(per_second: int, body: bytes = b"image") -> Iterator[LimitedHost]:
-    with LimitedHost(per_second, body) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(LimitedHost(per_second, body)) as server:
         yield server
-        server.shutdown()

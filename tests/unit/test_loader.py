@@ -32,6 +32,7 @@ from maskmill_worker.loading.child import PREFETCH
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.loading.process import LoaderProcess
 from maskmill_worker.model.sample import Sample, Task
+from tests.serving import serving
 
 
 def samples_of(loader: Loader, tasks: Iterable[Task]) -> Iterator[Sample]:
@@ -416,11 +417,9 @@ class SlowHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[SlowServer]:
-    with SlowServer() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+    with serving(SlowServer()) as running:
         yield running
         running.release.set()
-        running.shutdown()
 
 
 def url(server: SlowServer, path: str) -> str:
