@@ -25,7 +25,7 @@ from maskmill.services import Services
 from maskmill_producer.embedded.broker import binary
 from maskmill_producer.embedded.ports import HOST, free_ports
 from tests.integration.ledger_jobs import JOB, LEASE, create
-from tests.integration.valkey import client, url, valkey, wait_until_it_listens
+from tests.integration.valkey import client, listening, url, valkey
 
 
 def services_at(address: str) -> Services:
@@ -50,12 +50,8 @@ def sentinel(folder: Path, primary: int, *lines: str) -> Iterator[int]:
     watched = (f"sentinel monitor mine {HOST} {primary} 1", "sentinel down-after-milliseconds mine 1000", *lines)
     config.write_text("\n".join([f"port {port}", f"bind {HOST}", f"dir {folder}", *watched]))
     process = subprocess.Popen([binary(), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
-    try:
-        wait_until_it_listens(port)
+    with listening(process, port):
         yield port
-    finally:
-        process.kill()
-        process.wait()
 
 
 # Ways

@@ -26,9 +26,16 @@ def valkey(folder: Path, *lines: str) -> Iterator[int]:
     assert process.stdin
     process.stdin.write(config.encode())
     process.stdin.close()
+    with listening(process, port):
+        yield port
+
+
+@contextmanager
+def listening(process: subprocess.Popen[bytes], port: int) -> Iterator[None]:
+    """The server answers in the block, and is gone after it."""
     try:
         wait_until_it_listens(port)
-        yield port
+        yield
     finally:
         process.kill()
         process.wait()
