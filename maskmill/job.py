@@ -111,7 +111,6 @@ class Job:
         self,
         timeout: float | None = None,
         *,
-        poll_seconds: float = 0.5,
         on_status: Callable[[JobStatus], None] | None = None,
     ) -> Manifest:
         """Wait until the job is closed and return its account; reconciles the job meanwhile.
@@ -141,7 +140,7 @@ class Job:
                     raise
             if timeout is not None and time.monotonic() > started + timeout:
                 raise TimeoutError(f"job {self.id} still runs after {timeout} s")
-            time.sleep(poll_seconds)
+            time.sleep(until_next_look(time.monotonic() - started))
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in the order of submission; of a running job, what is decided so far.
@@ -226,6 +225,11 @@ class Job:
             shards=record.shards,
             shards_done=record.shards,
         )
+
+
+def until_next_look(waited: float) -> float:
+    """A hundredth of the seconds that were waited already, within bounds: no wait is much longer than its job."""
+    return min(0.5, max(0.02, waited / 100))
 
 
 def status_of(progress: Progress) -> JobStatus:
