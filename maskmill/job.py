@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from maskmill.errors import BrokerUnavailable, JobFailed, JobNotFound, StoreUnavailable
+from maskmill.errors import BrokerUnavailable, JobFailed, JobNotFound, StoreUnavailable, check_codes
 from maskmill.jobs import lifecycle
 from maskmill.jobs.account import (
     close_job,
@@ -182,9 +182,10 @@ class Job:
         `[failure.uri for failure in job.failures(["timeout"])]`
 
         With `reveal` they know their whole addresses: `failure.uri.reveal()` has its password and signature.
-        Reads reports until the failures of a closed job are complete.
+        Reads reports until the failures of a closed job are complete. Raises `UsageError` for a code that there is not.
         """
         store, manifest, last = self.store, self.manifest(), current_round(self.store, self.id)
+        check_codes(codes or (), manifest.failures if manifest else ())
 
         def of(shard: int) -> Sequence[Outcome]:
             report = read_latest_report(store, self.id, shard, last)

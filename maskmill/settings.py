@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import structlog
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -24,6 +27,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from maskmill.access import ALL, Access
 from maskmill.broker.address import BrokerAddress
 from maskmill.errors import InvalidSettings
+from maskmill.suggest import did_you_mean
+
+log = structlog.get_logger(__name__)
+
+ENV_PREFIX, ENV_FILE = "MASKMILL_", ".env"
+
+NO_SETTINGS = {"MASKMILL_BROKER_PASSWORD", "MASKMILL_DRAIN_FILE"}
+"""Of docker-compose.yml; of a worker for its own processes."""
 
 
 class S3Settings(BaseModel):
@@ -54,7 +65,7 @@ class S3Settings(BaseModel):
 class _AwsSettings(BaseSettings):
     """The usual `AWS_*` names, from the environment or `.env` (which boto3 does not read)."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore")
 
     endpoint_url: str | None = Field(None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     region: str | None = Field(None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
@@ -126,7 +137,7 @@ def loaders_each(cores: int, workers: int) -> int:
 class Settings(BaseSettings):
     """One object for producer and worker; every field is `MASKMILL_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="MASKMILL_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis-protocol server for queue and ledger (`maskmill.broker.address`); may carry a password: never shown."""
@@ -313,11 +324,25 @@ def _bounds(named: tuple[str, ...] | None, otherwise: tuple[str, ...] | None) ->
 
 
 def load_settings() -> Settings:
-    """The settings of this process's environment; raises `InvalidSettings` naming the variable that is wrong."""
+    """The settings of this process's environment; raises `InvalidSettings` naming the variable that is wrong.
+
+    A `MASKMILL_` variable that is no setting has no effect, and is named in the log.
+    """
+    for name, meant in unknown_variables():
+        log.warning("unknown_setting", name=name, reason=f"it has no effect{meant}")
     try:
         return Settings()
     except (ValidationError, SettingsError) as error:
         raise InvalidSettings(_what_is_wrong(error)) from None  # the cause may show a secret
+
+
+def unknown_variables() -> Iterator[tuple[str, str]]:
+    """Each `MASKMILL_` variable, of the environment or `.env`, that is no setting, and which one may be meant."""
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
+    for name in sorted(given - known - NO_SETTINGS):
+        if name.startswith(ENV_PREFIX):
+            yield name, did_you_mean(name, known)
 
 
 def _what_is_wrong(error: ValidationError | SettingsError) -> str:

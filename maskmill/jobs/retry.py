@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maskmill.errors import UsageError
+from maskmill.errors import UsageError, check_codes
 from maskmill.jobs.account import current_round, read_manifest
 from maskmill.jobs.submit import start
 from maskmill.schema import JobState, RetryRound, utc_now
@@ -16,7 +16,7 @@ def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | Non
     """Queue the failed images of these codes (None: all) again; returns how many.
 
     The marker in the bucket begins the retry round: should this process die, `resume` goes on from there. Raises
-    `UsageError` when the job still runs, was cancelled, or has no such failures.
+    `UsageError` when the job still runs, was cancelled, or has no such failures, and for a code that there is not.
     """
     store = services.store(out)
     last = current_round(store, job)
@@ -25,6 +25,7 @@ def retry_job(services: Services, out: str, job: str, codes: Sequence[str] | Non
         raise UsageError(f"job {job} has not ended: wait for it, or continue it with `maskmill resume {job}`")
     if manifest.state is JobState.CANCELLED:
         raise UsageError(f"job {job} was cancelled: submit its sources again, what is stored is not made anew")
+    check_codes(codes or (), manifest.failures)
     images = sum(number for code, number in manifest.failures.items() if codes is None or code in codes)
     if not images:
         known = ", ".join(manifest.failures) or "none at all"

@@ -133,6 +133,10 @@ def test_failures_are_listed_and_retried_by_code(client: Client, environment: di
     assert (manifest.counts, manifest.failures) == (Counts(stored=19, failed=1), {"not_an_image": 1})
     assert [outcome.uri for outcome in job.outcomes()] == list(map(str, images))
     assert maskmill("retry", job.id, "--code", "timeout", environment=environment).returncode == 2
+    for command in ("retry", "failures"):
+        misspelt = maskmill(command, job.id, "--code", "not_fuond", environment=environment)
+        assert misspelt.returncode == 2
+        assert "no image fails with the code 'not_fuond'; did you mean 'not_found'?" in misspelt.stderr
 
 
 def test_a_small_job_of_higher_priority_goes_first(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from maskmill.schema import Counts
 
-LONG = os.environ.get("MASKMILL_CHAOS") == "long"
+LONG = os.environ.get("CHAOS") == "long"
 """`make chaos` sets it; `make test` runs the short form."""
 
-TABLE = "MASKMILL_CHAOS_TABLE"
+TABLE = "CHAOS_TABLE"
 """Environment variable: the file that gets a JSON line for each test, see `tests.chaos.table`."""
 
 

@@ -20,7 +20,7 @@ def main() -> None:
     """Run the tests named in the arguments (default: all), print the table, end with pytest's exit code."""
     rows = Path("chaos-table.jsonl").absolute()
     rows.unlink(missing_ok=True)
-    environment = {**os.environ, "MASKMILL_CHAOS": "long", TABLE: str(rows)}
+    environment = {**os.environ, "CHAOS": "long", TABLE: str(rows)}
     chosen = sys.argv[1:] or TESTS
     command = [sys.executable, "-m", "pytest", *PARALLEL, *chosen]
     ended = subprocess.run(command, env=environment, check=False)
