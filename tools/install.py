@@ -61,7 +61,7 @@ def install_torch(python: str, build: str, index: str) -> None:
         )
     chosen = _chosen(index) if build == AUTO else build
     source = ("--index-url", index) if chosen == CPU else ()
-    said = f"torch's CPU build from {index}" if chosen == CPU else "torch from PyPI (on Linux with CUDA, 3 GB to download)"
+    said = f"torch for the CPU from {index}" if chosen == CPU else "torch from PyPI (for Linux with CUDA, 3 GB)"
     print(f"Installing {said}", flush=True)
     if code := _pip(python, *source, *_requirements()):
         raise Refused(f"pip could not install torch (exit code {code}); what it says stands above")
