@@ -71,6 +71,7 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
     from pydantic import ValidationError
 
     from maskmill.schema import Execution, Spec
+    from maskmill.validation import wrong_field
 
     given = {name: value for name, value in parameters.items() if value is not None}
     for name in given:
@@ -82,8 +83,8 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
             Execution(**{name: value for name, value in given.items() if name in Execution.model_fields}),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidSpec(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
+        name, reason = wrong_field(error)
+        raise InvalidSpec(f"{name}: {reason}") from error
 
 
 def _check_name(name: str) -> None:
@@ -97,7 +98,7 @@ def _absolute(name: str, model: Any) -> Any:
     """A local folder by its full path: a worker has another current directory."""
     if not isinstance(model, str) or model in ("", DEMO):
         return model
-    if Path(model).is_file():
+    if Path(model).is_file() or ("/" not in model and Path(model).suffix.lower() in KINDS_OF_FILES):
         raise InvalidSpec(f"{name}: {not_a_folder(model)}")
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 

@@ -28,6 +28,7 @@ from maskmill.access import ALL, Access
 from maskmill.broker.address import BrokerAddress
 from maskmill.errors import InvalidSettings
 from maskmill.suggest import did_you_mean
+from maskmill.validation import wrong_field
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +38,18 @@ NO_SETTINGS = {"MASKMILL_BROKER_PASSWORD", "MASKMILL_DRAIN_FILE"}
 """Of docker-compose.yml; of a worker for its own processes."""
 
 
+def _web_address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("write http://HOST:PORT or https://HOST")
+    return text
+
+
 class S3Settings(BaseModel):
     """An object store. What is None is left to boto3's own chain (environment, profiles, instance roles…)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    endpoint_url: Annotated[str, AfterValidator(_web_address)] | None = None
     region: str | None = None
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
@@ -348,9 +355,15 @@ def unknown_variables() -> Iterator[tuple[str, str]]:
 def _what_is_wrong(error: ValidationError | SettingsError) -> str:
     if isinstance(error, SettingsError):
         return str(error)
-    first = error.errors(include_input=False, include_url=False)[0]
-    name = "_".join(map(str, first["loc"])).upper()
-    if not name:  # of several settings together, which the message names
-        return str(first["msg"].removeprefix("Value error, "))
-    prefix = "" if name.startswith("AWS_") else "AWS_" if name.lower() in S3Settings.model_fields else "MASKMILL_"
-    return f"setting {prefix}{name}: {first['msg']}"
+    field, reason = wrong_field(error)
+    return f"setting {_variable(field)}: {reason}" if field else reason  # of several together it names them
+
+
+def _variable(field: str) -> str:
+    """The variable that a setting was read from: of the store's, the first of its names that is set."""
+    if field.startswith("AWS_") or field not in _AwsSettings.model_fields:
+        return field if field.startswith("AWS_") else f"{ENV_PREFIX}{field.upper()}"
+    alias = _AwsSettings.model_fields[field].validation_alias
+    names = [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+    given = {*os.environ, *dotenv_values(ENV_FILE)}
+    return next((name for name in names if name in given), names[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from maskmill.errors import UsageError, check_codes
+from maskmill.errors import InvalidSettings, UsageError, check_codes
 from maskmill.settings import load_settings
 
 
@@ -48,3 +48,22 @@ def test_a_code_that_no_error_has_is_refused_with_the_one_that_was_meant() -> No
     check_codes(["of_a_newer_maskmill"], of_the_job={"of_a_newer_maskmill": 3})
     with pytest.raises(UsageError, match=r"code 'timout'; did you mean 'timeout'\?"):
         check_codes(["not_found", "timout"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("MASKMILL_BATCH_SIZE", "many", "MASKMILL_BATCH_SIZE: should be a valid integer.*, or should be 'auto'"),
+        ("MASKMILL_BROKER_URL", "localhost:6379", "MASKMILL_BROKER_URL: write redis://"),
+        ("AWS_ENDPOINT_URL_S3", "localhost:8333", "AWS_ENDPOINT_URL_S3: write http://HOST:PORT or https://HOST"),
+        ("AWS_ENDPOINT_URL", "localhost:8333", "AWS_ENDPOINT_URL: write http://HOST:PORT or https://HOST"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettings, match=f"^setting {said}"):
+        load_settings()
