@@ -131,6 +131,6 @@ def test_what_is_asked_for_survives_the_bucket(timeout: float) -> None:
 
 
 def test_the_name_of_a_weights_file_is_no_model_even_where_there_is_no_such_file() -> None:
-    with pytest.raises(InvalidSpec, match="'yolo11n-seg.pt' is a file of PyTorch weights"):
+    with pytest.raises(InvalidSpec, match=r"'yolo11n-seg\.pt' is a file of PyTorch weights"):
         parse(model="yolo11n-seg.pt")
     assert parse(model="someone/weights.v2.pt")[0].model == "someone/weights.v2.pt"
