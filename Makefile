@@ -12,8 +12,10 @@ OUT ?= out
 INSTALL := $(BIN)/python tools/install.py $(BIN)/python
 # Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
 PARALLEL ?= -n 2 --dist worksteal
+# A link or an anchor that leads nowhere, and a page that no list of contents has, end the build.
+SPHINX := --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
-.PHONY: help run test quick lint format bench chaos stores mutate pixels compat train clean
+.PHONY: help run test quick lint format docs bench chaos stores mutate pixels compat train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,11 +29,16 @@ test: lint ## Lint, types, import rules and all tests
 quick: $(DEV_STAMP) ## The tests that take no minutes
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
-lint: $(DEV_STAMP) ## Ruff, mypy, import-linter
+lint: $(DEV_STAMP) ## Ruff, mypy, import-linter, links and anchors of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/sphinx-build $(SPHINX)
+
+docs: $(DEV_STAMP) ## The pages of docs/ as HTML in build/docs; the generated ones are written from the code first
+	$(BIN)/python -m docs.reference
+	$(BIN)/sphinx-build $(SPHINX)
 
 format: $(DEV_STAMP) ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -34,6 +34,7 @@ class ChildFailed(MaskmillError):
     """Another start cannot help: a final exit code, or so many quick `ends` in a row; `str(error)` is how it ended."""
 
     code = "child_failed"
+    cure = "Read the worker's last lines, which the message shows."
 
     def __init__(self, exit_code: int, ends: int) -> None:
         super().__init__(how_it_ended(exit_code))

@@ -50,23 +50,37 @@ class S3Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoint_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    """The store's address, such as `https://s3.example`; unset: AWS itself."""
+
     region: str | None = None
+    """Its region; many stores take any."""
+
     access_key_id: str | None = None
+    """The name of the credentials."""
+
     secret_access_key: SecretStr | None = None
+    """Their secret: never shown."""
+
     session_token: SecretStr | None = None
+    """The token of temporary credentials: never shown."""
+
     anonymous: bool = False
     """Sign no request: for public buckets."""
 
     requester_pays: bool = False
     """Read buckets whose requesters pay (`x-amz-request-payer`)."""
+
     addressing_style: Literal["auto", "path", "virtual"] | None = None
+    """Whether the bucket is named in the path or in the host; unset: as boto3 decides."""
 
     ca_bundle: FilePath | None = None
     """Certificates (PEM) that an `https://` store may be vouched for by, in place of the usual ones."""
 
     client_cert: FilePath | None = None
+    """Certificate (PEM) by which this machine proves to the store who it is."""
+
     client_key: FilePath | None = None
-    """Certificate and key (PEM) by which this machine proves to the store who it is."""
+    """The key (PEM) of that certificate."""
 
 
 class _AwsSettings(BaseSettings):
@@ -147,17 +161,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """Redis-protocol server for queue and ledger (`maskmill.broker.address`); may carry a password: never shown."""
+    """Redis-protocol server for queue and ledger (docs/servers.md); may carry a password: never shown."""
 
     broker_ca: FilePath | None = None
     """Certificates (PEM) that a `rediss://` broker may be vouched for by, beside the system's own."""
 
     broker_cert: FilePath | None = None
+    """Certificate (PEM) by which this machine proves to a broker who it is."""
+
     broker_key: FilePath | None = None
-    """Certificate and key (PEM) by which this machine proves to a broker who it is; the key may be in the same file."""
+    """The key (PEM) of that certificate; may be in the same file."""
 
     bucket: str = "maskmill"
+    """The bucket of jobs that are submitted without `--out`."""
+
     prefix: str = "out"
+    """The prefix in it."""
+
     queue: str = "maskmill"
     """Name of the Celery queue and of its ledger; workers of another queue never see these jobs."""
 
@@ -192,18 +212,28 @@ class Settings(BaseSettings):
     """DataLoader processes; None: one less than the cores, at least 1 and at most 8."""
 
     max_batch_size: Positive = 256
+    """The largest batch size that a job may ask for; the worker's own counts where it is more."""
+
     max_num_workers: Positive = MAX_LOADERS
+    """The most DataLoader processes that a job may ask for, likewise."""
+
     max_fetch_timeout_seconds: Seconds = 3600.0
-    """What jobs may ask for instead of the worker's own setting at most; that itself counts where it is more."""
+    """The longest time to fetch an image that a job may ask for, likewise."""
 
     fetch_threads: Positive = 16
     """Images that a worker fetches at a time, over all its DataLoader processes."""
 
     upload_threads: Positive = 8
+    """Masks that a worker uploads at a time."""
+
     fetch_timeout_seconds: Seconds = 30.0
+    """What one attempt to fetch an image may take, unless the job says."""
+
     max_image_bytes: Positive = 256 * 2**20
+    """Larger files fail as `too_large`."""
+
     max_image_pixels: Positive = 178_956_970
-    """Pillow's own limit for a warning, here a refusal."""
+    """Images with more pixels fail as `decompression_bomb`; Pillow warns at the same number."""
 
     image_timeout_seconds: Seconds = 120.0
     """What decoding and preprocessing one image may take; then its process is ended and the image has failed."""
@@ -242,6 +272,7 @@ class Settings(BaseSettings):
     """Models whose own code may be run (transformers' `trust_remote_code`), in the same way; see docs/models.md."""
 
     log_json: bool = False
+    """A worker's log as JSON lines, as by `--json`."""
 
     state_dir: Path | None = None
     """Where the embedded servers keep their data; None: the user's data folder."""

@@ -11,3 +11,4 @@ class EmbeddedServersFailed(UsageError):
     """An embedded server is not installed, does not start or cannot be reached; the message tails its log."""
 
     code = "embedded_failed"
+    cure = "Do what the message says; else `maskmill servers stop`, and start again."

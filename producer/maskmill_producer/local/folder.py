@@ -39,6 +39,7 @@ class Unplaceable(UsageError):
     """One mask has no place in the folder: something is in its way, its name is too long, a link leads out."""
 
     code = "unplaceable"
+    cure = "Move what is in the way, or choose another folder."
 
 
 @dataclass

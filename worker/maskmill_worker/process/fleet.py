@@ -30,6 +30,7 @@ class FleetFailed(MaskmillError):
     """Starting workers again cannot help; `exit_code` is what the fleet ends with."""
 
     code = "fleet_failed"
+    cure = "Do what the reason says; the workers' last lines are above it."
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -1,0 +1,1 @@
+"""Pages in Markdown; `docs.reference` writes those that the code itself is the source of."""

@@ -1,0 +1,95 @@
+"""`records.md`: the JSON that jobs leave in the bucket and in folders, from the records' own schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from docs.reference.markdown import code, docstring, head, table
+from maskmill import schema
+from maskmill.masks.segment_map import MaskHeader
+from maskmill.schema import Record
+
+INTRODUCTION = """\
+Each is one JSON object in UTF-8. Fields that are unset are left out; `--json` prints them as null. A field is never
+renamed; new ones may come, and records of earlier versions can be read. Where each lies in the bucket:
+[In the bucket](architecture.md#in-the-bucket). In a folder of results, `metadata.jsonl` and `failures.jsonl` hold an
+[Outcome](#outcome) a line, of the images with a mask and of those that failed.
+"""
+WHOLE = {
+    "Jobs": (schema.JobRecord, schema.ModelIdentity, schema.Manifest),
+    "Images": (schema.Reference, schema.ShardReport, schema.Outcome, MaskHeader),
+    "Marks": (schema.Cancellation, schema.RetryRound, schema.Deletion),
+    "Status": (schema.JobStatus,),
+    "Parts": (
+        schema.Spec,
+        schema.Execution,
+        schema.Segment,
+        schema.Counts,
+        schema.ImageWarning,
+        schema.FailureExample,
+        schema.DeviceSeconds,
+    ),
+}
+WORDS = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        head("Records", "the records' schema (`maskmill/schema/`)"),
+        INTRODUCTION,
+    ]
+    for title, records in WHOLE.items():
+        parts.append(f"## {title}\n")
+        for record in records:
+            parts += _record(record)
+    return "\n".join(parts)
+
+
+def _record(record: type[Record]) -> Iterator[str]:
+    """A record of the schema, a field a row; its docstring says what the fields mean."""
+    found = record.model_json_schema(mode="validation")
+    yield f"### {record.__name__}\n"
+    yield f"{docstring(record)}\n"
+    required = set(found.get("required", ()))
+    rows = ((code(name), _type(kind), _unless(name, kind, required)) for name, kind in found["properties"].items())
+    yield table(("field", "type", "unless set"), rows)
+
+
+def _unless(name: str, kind: dict[str, Any], required: set[str]) -> str:
+    if name in required:
+        return "always there"
+    default = kind.get("default")
+    return (
+        "" if default in (None, [], {}) else code(str(default).lower() if isinstance(default, bool) else str(default))
+    )
+
+
+def _type(kind: dict[str, Any]) -> str:
+    """`text`, `list of Segment`, `"auto"`… of a JSON schema; `null` is what every field that may be unset has."""
+    if reference := kind.get("$ref"):
+        return _link(reference.rpartition("/")[2])
+    if choices := kind.get("anyOf"):
+        return " or ".join(_type(each) for each in choices if each.get("type") != "null")
+    if "const" in kind:
+        return code(repr(kind["const"]).replace("'", '"'))
+    match kind.get("type"):
+        case "array" if "prefixItems" in kind:
+            return f"list of {len(kind['prefixItems'])}: {_type(kind['prefixItems'][0])}"
+        case "array":
+            return f"list of {_type(kind['items'])}"
+        case "object" if isinstance(of := kind.get("additionalProperties"), dict):
+            return f"map of {_type(of)}"
+        case "string" if kind.get("format") == "date-time":
+            return "time (ISO 8601)"
+        case str(name):
+            return WORDS.get(name, name)
+    return "any"
+
+
+def _link(name: str) -> str:
+    records = [record.__name__ for group in WHOLE.values() for record in group]
+    if name in records:
+        return f"[{name}](#{name.lower()})"
+    return " or ".join(code(each.value) for each in getattr(schema, name))
