@@ -18,9 +18,13 @@ SHARDS = "worker/maskmill_worker/shards"
 
 TESTS: dict[str, tuple[str, ...]] = {
     "maskmill/jobs/submit.py": ("unit/test_submit*", "integration/test_submission*", "integration/test_account*"),
+    f"{SHARDS}/worker.py": ("integration/test_flow*", "integration/test_job_models*", "integration/test_slice*"),
     "maskmill/jobs/lifecycle.py": ("integration/test_lifecycle*", "integration/test_delete_all*"),
+    "maskmill/jobs/intake.py": ("unit/test_intake*", "integration/test_submission*"),
+    "maskmill/jobs/seen.py": ("unit/test_seen*", "integration/test_submission*"),
     "maskmill/jobs/*": (
         "integration/test_account*",
+        "integration/test_job_models*",
         "integration/test_ended_jobs*",
         "integration/test_slice*",
         "integration/test_rounds*",
