@@ -24,13 +24,20 @@ def pump(source: socket.socket, target: socket.socket, heard: bytearray | None =
 
 @contextmanager
 def tls_in_front_of(
-    port: int, authority: trustme.CA, *, clients: trustme.CA | None = None, heard: bytearray | None = None
+    port: int,
+    authority: trustme.CA,
+    *,
+    clients: trustme.CA | None = None,
+    newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    heard: bytearray | None = None,
 ) -> Iterator[int]:
     """A port of 127.0.0.1 that speaks TLS, as a cloud's servers do: the embedded broker is built without it.
 
-    Clients must have a certificate of the authority `clients`, if there is one. `heard` gets what they say.
+    Clients must have a certificate of the authority `clients`, if there is one, and speak TLS up to `newest`. `heard`
+    gets what they say.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = newest
     authority.issue_cert("127.0.0.1").configure_cert(context)
     if clients:
         context.verify_mode = ssl.CERT_REQUIRED

@@ -24,8 +24,10 @@ from maskmill.ledger.broker import check_broker
 from maskmill.services import Services
 from maskmill_producer.embedded.broker import binary
 from maskmill_producer.embedded.ports import HOST, free_ports
+from tests.conftest import wait_for
 from tests.integration.ledger_jobs import JOB, LEASE, create
 from tests.integration.valkey import client, listening, url, valkey
+from tests.tls import tls_in_front_of
 
 
 def services_at(address: str) -> Services:
@@ -102,10 +104,7 @@ def test_a_primary_that_no_sentinel_knows_is_said(tmp_path: Path) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(condition, lambda: "it never came true", 120)
 
 
 def succeeds(act: Callable[[], object]) -> bool:
@@ -116,39 +115,6 @@ def succeeds(act: Callable[[], object]) -> bool:
 
 
 # What is said of a closed one, by ledger and queue alike
-
-
-@contextmanager
-def front(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """TLS in front of a plain server."""
-    with socket.create_server((HOST, 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    plain, _ = listener.accept()
-                    threading.Thread(target=pass_on, args=(plain,), daemon=True).start()
-
-        def pass_on(plain: socket.socket) -> None:
-            with suppress(OSError), plain, context.wrap_socket(plain, server_side=True) as safe:
-                there = socket.create_connection((HOST, port))
-                threading.Thread(target=copy, args=(there, safe), daemon=True).start()
-                copy(safe, there)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-
-
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
-    return context
 
 
 def says(address: str, kind: type[BrokerUnavailable], text: str) -> None:
@@ -163,13 +129,13 @@ def says(address: str, kind: type[BrokerUnavailable], text: str) -> None:
 def test_tls_with_its_ca_works_for_both_and_a_stranger_s_certificate_for_none(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    with valkey(tmp_path) as plain, front(plain, tls(authority)) as port:
+    with valkey(tmp_path) as plain, tls_in_front_of(plain, authority) as port:
         works(f"rediss://{HOST}:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}")
         says(f"rediss://{HOST}:{port}/0", BrokerRefused, "certificate is not trusted.*MASKMILL_BROKER_CA")
 
 
 def test_tls_is_told_from_none(tmp_path: Path) -> None:
-    with valkey(tmp_path) as plain, front(plain, tls(trustme.CA())) as safe:
+    with valkey(tmp_path) as plain, tls_in_front_of(plain, trustme.CA()) as safe:
         says(f"rediss://{HOST}:{plain}/0?socket_connect_timeout=1", BrokerUnavailable, "does not answer to TLS")
         says(f"redis://{HOST}:{safe}/0", BrokerUnavailable, "does it want TLS")
 
@@ -177,11 +143,8 @@ def test_tls_is_told_from_none(tmp_path: Path) -> None:
 def test_a_client_s_certificate_that_is_wanted_is_named(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = tls(authority)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.maximum_version = ssl.TLSVersion.TLSv1_2  # later ones say it after the handshake, or only hang up
-    authority.configure_trust(context)
-    with valkey(tmp_path) as plain, front(plain, context) as port:
+    newest = ssl.TLSVersion.TLSv1_2  # later ones say it after the handshake, or only hang up
+    with valkey(tmp_path) as plain, tls_in_front_of(plain, authority, clients=authority, newest=newest) as port:
         address = f"rediss://{HOST}:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
         says(address, BrokerRefused, "MASKMILL_BROKER_CERT")
         authority.issue_cert("me@maskmill.lan").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
