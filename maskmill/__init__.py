@@ -1,6 +1,7 @@
 """Maskmill: an asynchronous batch job queue for image segmentation.
 
-`from maskmill import Client` loads the client and what it needs; `import maskmill` alone loads nothing (PEP 562).
+`maskmill.run(images)` segments on this machine; `maskmill.Client` submits to a fleet. Both load what they need at
+their first use: `import maskmill` alone loads nothing (PEP 562).
 """
 
 from __future__ import annotations
@@ -15,26 +16,34 @@ if TYPE_CHECKING:
     from maskmill.result import Result
     from maskmill.schema import Segment, Spec
     from maskmill.settings import Settings
+    from maskmill_producer.local.python_run import run
+
+    __version__: str
 else:
     HOMES = {
-        "Client": "client",
-        "Job": "job",
-        "MaskmillError": "errors",
-        "Result": "result",
-        "Segment": "schema",
-        "Settings": "settings",
-        "Spec": "schema",
+        "Client": "maskmill.client",
+        "Job": "maskmill.job",
+        "MaskmillError": "maskmill.errors",
+        "Result": "maskmill.result",
+        "Segment": "maskmill.schema",
+        "Settings": "maskmill.settings",
+        "Spec": "maskmill.schema",
+        "run": "maskmill_producer.local.python_run",
     }
 
     def __getattr__(name: str) -> object:
         """One of the public names, from its module at the first use."""
-        if name not in HOMES:
+        if name == "__version__":
+            found = import_module("importlib.metadata").version(__name__)
+        elif name in HOMES:
+            found = getattr(import_module(HOMES[name]), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+        globals()[name] = found
         return found
 
     def __dir__() -> list[str]:
-        return [*globals(), *HOMES]
+        return [*globals(), *HOMES, "__version__"]
 
 
-__all__ = ["Client", "Job", "MaskmillError", "Result", "Segment", "Settings", "Spec"]
+__all__ = ["Client", "Job", "MaskmillError", "Result", "Segment", "Settings", "Spec", "__version__", "run"]

@@ -121,6 +121,18 @@ def nested(uri: str) -> tuple[str, str, str] | None:
     return (scheme, inside, container) if scheme in NESTED else None
 
 
+IN_STORE = "memory"
+"""Scheme of images that a Python program had in memory, and that lie in the store of the results now."""
+
+
+def in_store(digest: str, url: str) -> str:
+    """The reference of an image by its content, and where that lies now: `memory://DIGEST?s3://bucket/…`.
+
+    The place is no part of the image's identity: the same image in another job is the same one.
+    """
+    return f"{IN_STORE}://{digest}?{url}"
+
+
 SIGNATURES = tuple(
     (frozenset(needed.split()), re.compile(signing))
     for needed, signing in (
@@ -143,6 +155,8 @@ def identity(uri: str) -> str:
 
     A password goes, too; the user stays.
     """
+    if uri.startswith(f"{IN_STORE}://"):
+        return uri.partition("?")[0]
     if ("?" not in uri and "@" not in uri) or not uri.lower().startswith(("http://", "https://")):
         return uri
     scheme, _, rest = uri.partition("://")

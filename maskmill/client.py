@@ -10,14 +10,15 @@ for result in job.results():
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from os import PathLike, fspath
-from typing import TextIO, Unpack
+from typing import TextIO, TypeAlias, Unpack
 
 from maskmill import parameters
-from maskmill.errors import JobNotFound, NewerRecord, SourceError
+from maskmill.errors import JobNotFound, NewerRecord
+from maskmill.images.in_memory import ImageInMemory
 from maskmill.job import Job, status_of
 from maskmill.jobs import lifecycle
 from maskmill.jobs.account import read_job, read_manifest
@@ -30,8 +31,8 @@ from maskmill.services import Services
 from maskmill.settings import Settings, load_settings
 from maskmill.storage import keys
 
-Source = str | PathLike[str]
-"""A file, folder, glob or list file as text or `Path`, or an address."""
+Source: TypeAlias = str | PathLike[str] | ImageInMemory
+"""A file, folder, glob or list file as text or `Path`, an address, or an image."""
 
 
 class Client:
@@ -50,7 +51,7 @@ class Client:
 
     def submit(
         self,
-        sources: Source | Sequence[Source],
+        sources: Source | Iterable[Source],
         *,
         out: str | None = None,
         column: str | None = None,
@@ -60,25 +61,31 @@ class Client:
         stdin: TextIO | None = None,
         exclude: str | None = None,
         limit: int | None = None,
+        repeats: bool = False,
         on_images: Callable[[int], None] | None = None,
         **pipeline_parameters: Unpack[PipelineParameters],
     ) -> Job:
-        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, archives, list files (see docs/sources.md).
+        """Submit a job: files, folders, globs, `http(s)://`, `s3://…`, archives, list files, or images in memory.
 
         `Client().submit(Path("photos"), model="facebook/detr-resnet-50-panoptic", threshold=0.8)`
+        `Client().submit(frame for frame in video)`
 
+        Images in memory are PIL images, arrays and the bytes of files (docs/python.md); they go through the store, and
+        are deleted with the job. An iterable is read once, and never held as a whole. Of a sequence of names each must
+        be there; of any other iterable a wrong element costs itself alone, with code `unlisted`. `result.input` is the
+        number of the element.
         `out` is `s3://bucket/prefix` (default: the settings'). `column` names the column of list files. Masks mirror
         local paths below `root` (default: the current directory). `all_files` takes files whatever their names, and
         `strict` refuses a job of which anything is left out (`job.record().left_out`). Images below the local folder
-        `exclude` are left out. Only the first `limit` are taken. The other parameters are those of the transformers
-        pipeline and of `maskmill.schema.Execution`.
+        `exclude` are left out. Only the first `limit` are taken. An image that comes twice is submitted once, unless
+        `repeats`. The other parameters are those of the transformers pipeline and of `maskmill.schema.Execution`.
         Raises `SourceError`, `InvalidSpec`, `StoreUnavailable` or `BrokerUnavailable`.
         """
         spec, execution = parameters.parse(**pipeline_parameters)
         where = (out or self.settings.out).rstrip("/")
         record = submit(
             self.services,
-            _names(sources),
+            sources,
             out=where,
             spec=spec,
             execution=execution,
@@ -89,6 +96,7 @@ class Client:
             stdin=stdin,
             exclude=exclude,
             limit=limit,
+            repeats=repeats,
             on_images=on_images,
         )
         return Job(record.job, where, self.services)
@@ -158,15 +166,3 @@ class Client:
             return self.services.ledger.out(job)
         except JobNotFound:
             return None
-
-
-def _names(sources: object) -> list[str]:
-    """Sources as texts; images themselves are none, since a job carries references only."""
-    given = [sources] if isinstance(sources, str | PathLike) else sources
-    if not isinstance(given, Sequence) or isinstance(given, bytes | bytearray):
-        raise SourceError(f"a source is a path or an address, not {type(sources).__name__}: save the image first")
-    if wrong := [each for each in given if not isinstance(each, str | PathLike)]:
-        raise SourceError(f"a source is a path or an address, not {type(wrong[0]).__name__}: save the image first")
-    if not given:
-        raise SourceError("no sources were given: name a file, a folder, an address or a list file")
-    return [str(fspath(each)) for each in given]

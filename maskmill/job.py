@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
-from maskmill.errors import BrokerUnavailable, JobFailed, JobNotFound, StoreUnavailable, check_codes
+from maskmill.errors import JobFailed, JobNotFound, check_codes
+from maskmill.job_bar import job_bar
 from maskmill.jobs import lifecycle
 from maskmill.jobs.account import (
-    close_job,
     current_round,
     read_job,
-    read_latest_report,
     read_manifest,
     read_metadata,
     read_references,
 )
-from maskmill.jobs.cancel import cancel_job, given_up
+from maskmill.jobs.cancel import cancel_job
 from maskmill.jobs.lifecycle import Deleted, shards_in
-from maskmill.jobs.reconcile import reconcile, reconcile_job
+from maskmill.jobs.outcomes import Decided, by_mask, revealed
+from maskmill.jobs.reconcile import reconcile_job
 from maskmill.jobs.retry import retry_job
-from maskmill.jobs.reveal import reveal_metadata, reveal_report
 from maskmill.jobs.submit import start
 from maskmill.ledger.answers import Progress
 from maskmill.result import Result
@@ -32,10 +32,12 @@ from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
 from maskmill.storage.store import Store
+from maskmill.tables import Rows, to_arrow, to_pandas
+from maskmill.watch import Watch
 
-RECONCILE_SECONDS = 2.0
-PATIENCE_SECONDS = 60.0
-"""How long a server may be away before a waiting client gives up."""
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 READERS = 4
 """Threads that read reports ahead of who looks at the outcomes."""
@@ -47,7 +49,7 @@ class Job:
 
     id: str
     out: str
-    services: Services
+    services: Services = field(repr=False)
 
     @property
     def store(self) -> Store:
@@ -111,53 +113,64 @@ class Job:
         self,
         timeout: float | None = None,
         *,
+        progress: bool | None = None,
         on_status: Callable[[JobStatus], None] | None = None,
     ) -> Manifest:
         """Wait until the job is closed and return its account; reconciles the job meanwhile.
 
         `job.wait(timeout=3600).counts`
 
+        With `progress` there is a bar; None: on a terminal and in a notebook, unless `on_status` shows something.
         Raises `TimeoutError` after `timeout` seconds (the job goes on), `BrokerUnavailable` or `StoreUnavailable` once
-        a server has been away for `PATIENCE_SECONDS`, and `BrokerRefused` at once.
+        a server has been away for a minute, and `BrokerRefused` at once.
         """
-        started = seen = time.monotonic()
-        watcher = f"watcher:{secrets.token_hex(4)}"
-        next_look = 0.0
+        watch = self.watch(timeout)
+        with job_bar(self.id, False if progress is None and on_status else progress) as bar:
+            while True:
+                if status := watch.look():
+                    bar.show(status)
+                    if on_status:
+                        on_status(status)
+                if watch.closed:
+                    return watch.closed
+                time.sleep(watch.pause())
+
+    async def wait_async(self, timeout: float | None = None) -> Manifest:
+        """The same in a coroutine: other tasks of its event loop go on. Shows no bar.
+
+        `manifests = await asyncio.gather(*(job.wait_async() for job in jobs))`
+        """
+        watch = self.watch(timeout)
         while True:
-            try:
-                status = self.status()
-                if on_status:
-                    on_status(status)
-                if status.finished:
-                    return self.manifest() or close_job(self.services, self.id)
-                if time.monotonic() >= next_look:
-                    reconcile_job(self.services, self.id)
-                    reconcile(self.services, watcher)
-                    next_look = time.monotonic() + RECONCILE_SECONDS
-                seen = time.monotonic()
-            except (BrokerUnavailable, StoreUnavailable) as error:
-                if not error.retryable or time.monotonic() > seen + PATIENCE_SECONDS:
-                    raise
-            if timeout is not None and time.monotonic() > started + timeout:
-                raise TimeoutError(f"job {self.id} still runs after {timeout} s")
-            time.sleep(until_next_look(time.monotonic() - started))
+            await asyncio.to_thread(watch.look)
+            if watch.closed:
+                return watch.closed
+            await asyncio.sleep(watch.pause())
+
+    def watch(self, timeout: float | None = None) -> Watch:
+        """For a wait of one's own: `watch.look()` again and again until it is `watch.closed`."""
+        return Watch(self.id, self.services, self.status, self.manifest, timeout)
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in the order of submission; of a running job, what is decided so far.
 
         `Counter(outcome.status for outcome in job.outcomes())`
         """
-        store, manifest, last = self.store, self.manifest(), current_round(self.store, self.id)
-        cancelled = manifest is not None and manifest.state is JobState.CANCELLED
-
-        def of(shard: int) -> Sequence[Outcome]:
-            report = read_latest_report(store, self.id, shard, last)
-            if report is None and cancelled:
-                return given_up(store, self.id, shard, 0, read_references(store, self.id, shard))
-            return report.outcomes if report else ()
-
-        for outcomes in map_ahead(of, range(self.record().shards), READERS):
+        decided = Decided(self.store, self.id)
+        for outcomes in map_ahead(decided.outcomes, range(self.record().shards), READERS):
             yield from outcomes
+
+    def to_arrow(self, rows: Rows = "images") -> pa.Table:
+        """The outcomes as an Arrow table: a row an image, failed ones too, or with `"segments"` a row a segment.
+
+        `job.to_arrow("segments").group_by("label").aggregate([("area", "sum")])`
+        """
+        decided = Decided(self.store, self.id)
+        return to_arrow(self.out, map_ahead(decided.paired, range(self.record().shards), READERS), rows)
+
+    def to_pandas(self, rows: Rows = "images") -> pd.DataFrame:
+        """The same as a data frame, of `maskmill[pandas]`: `job.to_pandas("segments").groupby("label").area.sum()`."""
+        return to_pandas(self.to_arrow(rows))
 
     def results(self, *, reveal: bool = False) -> Iterator[Result]:
         """The images that have a mask, shard by shard; masks are fetched when they are looked at.
@@ -168,13 +181,17 @@ class Job:
         Reads the job's metadata as a stream: a few shards' lines are in memory at a time.
         """
         store, last = self.store, current_round(self.store, self.id)
+        numbered = self.record().inputs is not None
 
-        def of(shard: int) -> Iterator[Outcome]:
-            found = read_metadata(store, self.id, shard, last)
-            return _begun(reveal_metadata(store, self.id, shard, found) if reveal else found)
+        def of(shard: int) -> Iterator[Result]:
+            found = _begun(read_metadata(store, self.id, shard, last))
+            if not (reveal or numbered):
+                return (Result(outcome, store) for outcome in found)
+            paired = by_mask(found, read_references(store, self.id, shard))
+            return (Result.of(revealed(*each) if reveal else each[0], each[1], store) for each in paired)
 
-        for lines in map_ahead(of, self._booked(), READERS):
-            yield from (Result(outcome, store) for outcome in lines)
+        for results in map_ahead(of, self._booked(), READERS):
+            yield from results
 
     def failures(self, codes: Sequence[str] | None = None, *, reveal: bool = False) -> Iterator[Outcome]:
         """The images that failed (with one of these codes), each with its code and reason.
@@ -184,15 +201,12 @@ class Job:
         With `reveal` they know their whole addresses: `failure.uri.reveal()` has its password and signature.
         Reads reports until the failures of a closed job are complete. Raises `UsageError` for a code that there is not.
         """
-        store, manifest, last = self.store, self.manifest(), current_round(self.store, self.id)
+        manifest, decided = self.manifest(), Decided(self.store, self.id)
         check_codes(codes or (), manifest.failures if manifest else ())
 
         def of(shard: int) -> Sequence[Outcome]:
-            report = read_latest_report(store, self.id, shard, last)
-            outcomes: Iterable[Outcome] = report.outcomes if report else ()
-            if report and reveal:
-                outcomes = reveal_report(store, self.id, shard, outcomes)
-            failed = (each for each in outcomes if each.status is Status.FAILED)
+            found = [revealed(*each) for each in decided.paired(shard)] if reveal else decided.outcomes(shard)
+            failed = (each for each in found if each.status is Status.FAILED)
             return [each for each in failed if codes is None or each.code in codes]
 
         found = chain.from_iterable(map_ahead(of, self._decided(), READERS))
@@ -226,11 +240,6 @@ class Job:
             shards=record.shards,
             shards_done=record.shards,
         )
-
-
-def until_next_look(waited: float) -> float:
-    """A hundredth of the seconds that were waited already, within bounds: no wait is much longer than its job."""
-    return min(0.5, max(0.02, waited / 100))
 
 
 def status_of(progress: Progress) -> JobStatus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from maskmill.choices import Dtype, Subtask
 from maskmill.errors import InvalidSpec
@@ -36,6 +36,18 @@ KINDS_OF_FILES = {
 """What people try to give as a model, by the name's end."""
 
 
+class TorchDtype(Protocol):
+    """What `torch.dtype` is for who does not import torch."""
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its values are not whole."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes a value."""
+
+
 class PipelineParameters(TypedDict, total=False):
     """The parameters of a job, by the pipeline's names; None is the same as leaving one out.
 
@@ -49,7 +61,7 @@ class PipelineParameters(TypedDict, total=False):
     threshold: float | None
     mask_threshold: float | None
     overlap_mask_area_threshold: float | None
-    dtype: Dtype | Literal["auto", "float32", "float16", "bfloat16"] | None
+    dtype: Dtype | Literal["auto", "float32", "float16", "bfloat16"] | TorchDtype | None
     scale: str | None
     allow_missing_weights: bool | None
     batch_size: int | Literal["auto"] | None
@@ -76,6 +88,7 @@ def parse(**parameters: Any) -> tuple[Spec, Execution]:
     given = {name: value for name, value in parameters.items() if value is not None}
     for name in given:
         _check_name(name)
+    given |= {"dtype": _dtype_name(given["dtype"])} if "dtype" in given else {}
     given |= {name: _absolute(name, given[name]) for name in ("model", "image_processor") if name in given}
     try:
         return (
@@ -92,6 +105,11 @@ def _check_name(name: str) -> None:
         raise InvalidSpec(f"{name}: {GONE[name]}")
     if name not in PipelineParameters.__annotations__:
         raise InvalidSpec(f"{name}: no such parameter; there are {', '.join(PipelineParameters.__annotations__)}")
+
+
+def _dtype_name(dtype: Any) -> Any:
+    """`torch.float16` as `float16`, as the pipeline takes both."""
+    return str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
 
 
 def _absolute(name: str, model: Any) -> Any:

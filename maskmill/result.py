@@ -1,25 +1,39 @@
-"""One segmented image of a job: its segments, and its mask when that is looked at."""
+"""One image of a job: its segments, and its mask when that is looked at; or why it has none."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from typing import Any
 
 from maskmill.addresses import Address
 from maskmill.errors import ObjectNotFound
 from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.masks.stored import check_mask_of
-from maskmill.schema import Outcome, Segment
+from maskmill.schema import Outcome, Reference, Segment
 from maskmill.storage.store import Store
 
+SHOWN = 8
+"""Labels in a `repr`."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Result:
-    """One segmented image."""
+    """One image: `input` is the number of the input that it is of, where a Python program gave several.
+
+    `png` is the mask's file where it was fetched already.
+    """
 
     outcome: Outcome
     store: Store
+    input: int | None = None
+    png: bytes | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome, reference: Reference | None, store: Store) -> Result:
+        """The result of this outcome, and the input that its reference names."""
+        return cls(outcome, store, reference.input if reference else None)
 
     @property
     def uri(self) -> Address:
@@ -27,8 +41,23 @@ class Result:
         return self.outcome.uri
 
     @property
+    def failed(self) -> bool:
+        """Whether there is no mask: `result.code` and `result.reason` say why."""
+        return not self.outcome.has_mask
+
+    @property
+    def code(self) -> str | None:
+        """Why the image failed, in a word that stays: `not_found`; None if it did not."""
+        return self.outcome.code
+
+    @property
+    def reason(self) -> str | None:
+        """Why the image failed, for people; None if it did not."""
+        return self.outcome.reason
+
+    @property
     def mask_key(self) -> str:
-        """The mask's key below the job's output prefix."""
+        """The mask's key below the job's output prefix; raises `ObjectNotFound` for an image that failed."""
         if self.outcome.mask_key is None:
             raise ObjectNotFound(f"{self.uri} has no mask: {self.outcome.reason}")
         return self.outcome.mask_key
@@ -40,7 +69,7 @@ class Result:
 
     @cached_property
     def _mask(self) -> tuple[SegmentMap, MaskHeader]:
-        ids, header = decode(self.store.get(self.mask_key))
+        ids, header = decode(self.png or self.store.get(self.mask_key))
         check_mask_of(header, self.outcome)
         return ids, header
 
@@ -58,3 +87,29 @@ class Result:
         `result.as_pipeline_output()[0]["mask"].save("first.png")`
         """
         return pipeline_output(self.segment_map, self.segments)
+
+    def fetched(self) -> Result:
+        """The same with its mask, so that it needs the store no more."""
+        return self if self.failed else replace(self, png=self.store.get(self.mask_key))
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.uri)!r}, {self._in_words()})"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><td>{each.id}</td><td>{escape(each.title)}</td>"
+            f"<td>{'' if each.score is None else f'{each.score:.3f}'}</td><td>{each.area:,}</td></tr>"
+            for each in self.segments
+        )
+        head = "<tr><th>id</th><th>label</th><th>score</th><th>area</th></tr>"
+        table = f"<table>{head}{''.join(rows)}</table>" if self.segments else ""
+        return f"<div><code>{escape(self.uri)}</code>: {escape(self._in_words())}{table}</div>"
+
+    def _in_words(self) -> str:
+        """`3 segments: cat, cat, sofa`, or `failed: not_found`."""
+        if self.failed:
+            return f"{self.outcome.status.value}: {self.code}" if self.code else self.outcome.status.value
+        labels = [each.title for each in self.segments]
+        more = ", …" if len(labels) > SHOWN else ""
+        words = f"{len(labels)} segment{'' if len(labels) == 1 else 's'}"
+        return f"{words}: {', '.join(labels[:SHOWN])}{more}" if labels else words

@@ -62,6 +62,14 @@ Entry: TypeAlias = str | LeftOut | Unlisted
 """A reference is its address; most entries are, and there may be millions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An entry of the `input`-th of those that a Python program gave, from 0."""
+
+    entry: Entry
+    input: int
+
+
 def up_to_a_break(entries: Iterator[Entry], name: str, errors: tuple[type[Exception], ...]) -> Iterator[Entry]:
     """The entries of a file; where it breaks off, those before stand, and one more says why.
 

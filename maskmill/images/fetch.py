@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskmill.access import Access
-from maskmill.addresses import Address, bucket_of, nested, on_one_line
+from maskmill.addresses import IN_STORE, Address, bucket_of, nested, on_one_line
 from maskmill.errors import (
     FetchFailed,
     ImageError,
     ImageForbidden,
     ImageNotFound,
+    ImageRefused,
     ImageTooLarge,
     ImageUnsupported,
     ObjectForbidden,
@@ -29,7 +30,8 @@ from maskmill.images.inside import read_data, read_nested
 from maskmill.images.limits import FetchLimits, check_size
 from maskmill.images.manners import Manners
 from maskmill.images.web import Web
-from maskmill.storage.download import Download, file_version
+from maskmill.storage import keys
+from maskmill.storage.download import Download, by_content, content_version, file_version
 
 ReadObject = Callable[[str, int, str | None], Download]
 """Reads one `s3://bucket/key` of at most so many bytes, unless its version is the one given.
@@ -42,6 +44,7 @@ class Fetcher:
     """Reads images by their references. Make one in each process; it keeps connections from image to image.
 
     Its reasons (`str(error)`) name no credentials: addresses are shown without user, password and query.
+    `read_object` reads sources, `read_result` the store of the results, where images from memory lie.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class Fetcher:
         read_object: ReadObject | None = None,
         access: Access | None = None,
         manners: Manners | None = None,
+        read_result: ReadObject | None = None,
     ) -> None:
         self.limits = limits or FetchLimits()
         self.read_object = read_object
+        self.read_result = read_result
         self.access = access or Access()
         self.web = Web(self.limits, self.access, manners or Manners())
 
@@ -76,6 +81,8 @@ class Fetcher:
             return read_data(whole, self.limits.max_bytes, known)
         if scheme in ("http", "https"):
             return self.web.download(address, known)
+        if scheme == IN_STORE and self.read_result is not None:
+            return _read_stored(self.read_result, whole, self.limits.max_bytes, known)
         if scheme == "s3" and self.read_object is not None:
             self.access.check_bucket(bucket_of(whole))
             return _read_object(self.read_object, whole, self.limits.max_bytes, known)
@@ -115,6 +122,19 @@ def _file_error(error: OSError | ValueError, shown: str) -> ImageError:
     if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
         return ImageNotFound(f"{shown}: no such file")
     return FetchFailed(f"{shown}: {error.strerror}")
+
+
+def _read_stored(read: ReadObject, uri: str, max_bytes: int, known: str | None) -> Download:
+    """An image from memory by its content, which is also its version; nothing else can be read in this way."""
+    digest, _, url = uri.removeprefix(f"{IN_STORE}://").partition("?")
+    if known == content_version(digest):
+        return Download(known)
+    if not keys.is_image(url, digest):
+        raise ImageUnsupported(f"{on_one_line(Address(uri))}: does not say where the image lies: submit it again")
+    found = by_content(_read_object(read, url, max_bytes, None).data or b"", None)
+    if found.version != content_version(digest):
+        raise ImageRefused(f"{on_one_line(url)}: has another content than was submitted")
+    return found
 
 
 def _read_object(read: ReadObject, uri: str, max_bytes: int, known: str | None) -> Download:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from maskmill.addresses import without_query
 from maskmill.errors import SourceError
-from maskmill.images.entries import Entry, LeftOut, Reason, Unlisted
+from maskmill.images.entries import Entry, LeftOut, Numbered, Reason, Unlisted
 from maskmill.jobs.seen import Seen
 from maskmill.schema import reference_line
 from maskmill.storage import keys
@@ -30,29 +30,30 @@ class Intake:
         self.examples: dict[str, str] = {}
         self._seen = Seen() if may_repeat else None
 
-    def lines(self, entries: Sequence[Entry]) -> list[str]:
+    def lines(self, entries: Sequence[Entry | Numbered]) -> list[str]:
         """The references among these entries; the others are counted."""
         wanted = list(self._wanted(entries))
-        fresh = self._seen.add([uri for uri, _ in wanted]) if self._seen else [True] * len(wanted)
+        fresh = self._seen.add([uri for uri, _, _ in wanted]) if self._seen else [True] * len(wanted)
         lines = list[str]()
-        for (uri, problem), is_fresh in zip(wanted, fresh, strict=True):
+        for (uri, problem, number), is_fresh in zip(wanted, fresh, strict=True):
             if is_fresh:
-                lines.append(reference_line(uri, keys.mask(uri, self.root), problem))
+                lines.append(reference_line(uri, keys.mask(uri, self.root), problem, number))
             else:
                 self._leave_out(Reason.DUPLICATE, uri)
         self.submitted += len(lines)
         return lines
 
-    def _wanted(self, entries: Sequence[Entry]) -> Iterator[tuple[str, str | None]]:
-        """Address and problem of what may be submitted."""
-        for entry in entries:
+    def _wanted(self, entries: Sequence[Entry | Numbered]) -> Iterator[tuple[str, str | None, int | None]]:
+        """Address, problem and input of what may be submitted."""
+        for each in entries:
+            entry, number = (each.entry, each.input) if isinstance(each, Numbered) else (each, None)
             name = entry if isinstance(entry, str) else entry.name
             if self.own and name.startswith(self.own):
                 self._leave_out(Reason.OWN_RESULT, name)
             elif isinstance(entry, LeftOut):
                 self._leave_out(entry.reason, name)
             else:
-                yield name, entry.problem if isinstance(entry, Unlisted) else None
+                yield name, entry.problem if isinstance(entry, Unlisted) else None, number
 
     def _leave_out(self, reason: Reason, name: str) -> None:
         self.left_out[reason.value] += 1
@@ -72,6 +73,8 @@ def check_strict(left_out: Mapping[str, int], examples: Mapping[str, str]) -> No
 
 def nothing_to_do(left_out: Mapping[str, int], examples: Mapping[str, str]) -> SourceError:
     """Why a job would have no image, and the cure."""
+    if not left_out:
+        return SourceError("no images: what was given is empty")
     if set(left_out) == {Reason.EMPTY.value}:
         return SourceError(f"{examples[Reason.EMPTY.value]} has no images: .jpg, .png, .tif… files or objects count")
     if set(left_out) == {Reason.OWN_RESULT.value}:

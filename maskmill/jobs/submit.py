@@ -6,21 +6,22 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
-from maskmill.addresses import Address, split_url
+from maskmill.addresses import split_url
 from maskmill.doctor import require_servers
-from maskmill.errors import MaskmillError, SourceError
-from maskmill.images import references, sources
-from maskmill.images.entries import Entry
+from maskmill.errors import MaskmillError, StoreUnavailable
+from maskmill.images import sources
+from maskmill.images.entries import Entry, Numbered
 from maskmill.images.fetch import Fetcher
 from maskmill.images.limits import FetchLimits
 from maskmill.images.manners import Manners
 from maskmill.images.sources import Reach
 from maskmill.jobs import reconcile
 from maskmill.jobs.account import JSON_LINES, enter_job, enter_new_job
+from maskmill.jobs.inputs import Inputs
 from maskmill.jobs.intake import Intake, check_strict, nothing_to_do
 from maskmill.schema import Execution, JobRecord, Spec, utc_now
 from maskmill.services import Services
@@ -28,6 +29,8 @@ from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
 from maskmill.storage.reader import ObjectReader
 from maskmill.storage.store import Store
+
+Found = TypeVar("Found", bound=Entry | Numbered)
 
 SHARDS_OF_A_SIZE = 64
 DOUBLINGS = 2
@@ -44,7 +47,7 @@ PUT_THREADS = 8
 
 def submit(
     services: Services,
-    source_names: Sequence[str],
+    given: Any,
     *,
     out: str,
     spec: Spec,
@@ -56,38 +59,41 @@ def submit(
     stdin: TextIO | None = None,
     exclude: str | None = None,
     limit: int | None = None,
+    repeats: bool = False,
     on_images: Callable[[int], None] | None = None,
 ) -> JobRecord:
-    """Submit a job and wake the workers.
+    """Submit a job of what is `given` (`maskmill.jobs.inputs`) and wake the workers.
 
     Masks of local images mirror their paths below `root` (None: the current directory). `all_files` takes files
     whatever their names; with `strict` a job of which anything is left out is refused. Results below `out`, and all
     below the local folder `exclude`, are left out: the masks of the last run are no sources of this one. `limit` takes
-    only so many images. `on_images` is told how many references are in the bucket so far.
+    only so many images. With `repeats` an image that comes twice is submitted twice, and each reference knows its
+    input. `on_images` is told how many references are in the bucket so far.
     Broker and store are tried first. Raises `SourceError` when a source names nothing, `StoreUnavailable` or
     `BrokerUnavailable` when a server cannot be reached, `StoreRefused` or `BrokerRefused` when it will not do; a job
     whose submission broke off has no `job.json` and is never run. The error names what it leaves behind.
     """
+    inputs = Inputs.of(given, numbered=repeats)
     require_servers(services, out)
-    for name in source_names:
-        sources.check(name)
+    inputs.check()
     job, store, shard_size = keys.new_job_id(), services.store(out), services.settings.shard_size
     reach = _reach(services, anonymous=bool(execution.anonymous))
-    entries = sources.expand(source_names, reach=reach, column=column, all_files=all_files, stdin=stdin)
+
+    def expand(name: str) -> Iterator[Entry]:
+        return sources.expand([name], reach=reach, column=column, all_files=all_files, stdin=stdin)
+
+    entries = inputs.entries(store, job, expand)
     own = [f"{out}/masks", f"{out}/jobs", *([exclude] if exclude else [])]
-    may_repeat = not sources.never_repeats(source_names)
+    may_repeat = inputs.may_repeat and not repeats
     intake = Intake(os.path.abspath(root or "."), own, may_repeat=may_repeat)  # noqa: PTH100 - no link is followed
-    with _telling(lambda: _not_a_job_yet(job) if intake.submitted else ""):
+    with _leaving_nothing(store, job):
         shards = _write_shards(store, job, _runs(intake.lines, entries, shard_size, limit), on_images)
-    try:
         _check_account(intake, strict=strict)
-    except SourceError:
-        store.delete_all(keys.shard(job, index) for index in range(shards))
-        raise
     record = JobRecord(
         job=job,
         created=utc_now(),
-        sources=tuple(Address(references.describe(name)) for name in source_names),
+        sources=tuple(inputs.described),
+        inputs=inputs.count if inputs.numbered else None,
         column=column,
         root=intake.root,
         all_files=all_files,
@@ -123,6 +129,22 @@ def _check_account(intake: Intake, *, strict: bool) -> None:
         check_strict(intake.left_out, intake.examples)
     if not intake.submitted:
         raise nothing_to_do(intake.left_out, intake.examples)
+
+
+@contextmanager
+def _leaving_nothing(store: Store, job: str) -> Iterator[None]:
+    """Remove what a submission wrote that breaks off, for whatever reason; what stays is named in the error."""
+    stays = [_not_a_job_yet(job)]
+    with _telling(lambda: stays[0]):
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except Exception:
+            with suppress(MaskmillError):
+                store.delete_all(item.key for item in store.list(keys.job_folder(job)))
+                stays[0] = ""
+            raise
 
 
 @contextmanager
@@ -174,7 +196,7 @@ def _write_shards(
 
 
 def _runs(
-    lines_of: Callable[[Sequence[Entry]], list[str]], entries: Iterable[Entry], shard_size: int, limit: int | None
+    lines_of: Callable[[Sequence[Found]], list[str]], entries: Iterable[Found], shard_size: int, limit: int | None
 ) -> Iterator[list[str]]:
     """The lines of one shard after the other; `lines_of` gives those of some entries, and may give fewer."""
     iterator, left = iter(entries), sys.maxsize if limit is None else limit

@@ -17,23 +17,28 @@ from maskmill.schema.record import VERSION, Count, Excerpt, JobId, MaskKey, Reco
 class Reference(Record):
     """Where one image is, and the key (below the output prefix) of the mask that it will get.
 
-    `uri` is an absolute local path, an `http(s)://`, `s3://bucket/key` or `data:` address, or what lies in a file:
-    `zip://a.jpg::/data/photos.zip`. A job's shards alone hold it whole, with its passwords and signatures: workers
-    fetch by it. With a `problem` it is the name of an entry that gives no image, and fails with it.
+    `uri` is an absolute local path, an `http(s)://`, `s3://bucket/key` or `data:` address, what lies in a file,
+    `zip://a.jpg::/data/photos.zip`, or in the results' store, `memory://DIGEST?s3://…`. A job's shards alone hold it
+    whole, with its passwords and signatures: workers fetch by it. With a `problem` it is the name of an entry that
+    gives no image, and fails with it. `input` is the number of the input that it is of, where a Python program gave
+    several.
     """
 
     uri: Address
     mask_key: MaskKey
     problem: str | None = None
+    input: Count | None = None
 
     @field_serializer("uri")
     def _whole(self, uri: Address) -> str:
         return uri.reveal()
 
 
-def reference_line(uri: str, mask_key: str, problem: str | None = None) -> str:
+def reference_line(uri: str, mask_key: str, problem: str | None = None, input_number: int | None = None) -> str:
     """The text of `Reference(uri=…, mask_key=…).to_json()`, at an eighth of its cost: a job may have millions."""
     more = f',"problem":{encode_basestring(problem)}' if problem else ""
+    if input_number is not None:
+        more += f',"input":{input_number}'
     return f'{{"uri":{encode_basestring(uri)},"mask_key":{encode_basestring(mask_key)}{more}}}'
 
 

@@ -27,5 +27,15 @@ def file_version(status: os.stat_result) -> str:
 
 def by_content(data: bytes, known: str | None) -> Download:
     """For sources that tell no version: their bytes' SHA-256 is one."""
-    version = f"sha256:{hashlib.sha256(data).hexdigest()[:32]}"
+    version = content_version(content_digest(data))
     return Download(version, None if version == known else data)
+
+
+def content_digest(data: bytes) -> str:
+    """32 hex digits of their SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def content_version(digest: str) -> str:
+    """The version of what has this digest."""
+    return f"sha256:{digest}"

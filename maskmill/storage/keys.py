@@ -62,6 +62,21 @@ def shard(job: str, index: int) -> str:
     return f"jobs/{job}/shards/{_sortable(index)}.jsonl"
 
 
+def image(job: str, digest: str) -> str:
+    """An image that was submitted from memory, by its content."""
+    return f"{images(job)}{digest}"
+
+
+def images(job: str) -> str:
+    """The folder of all such images."""
+    return f"jobs/{job}/images/"
+
+
+def is_image(url: str, digest: str) -> bool:
+    """Whether this is the address of such an image, of any job below any prefix."""
+    return re.fullmatch(rf"s3://[^/]+/(.*/)?jobs/{JOB_ID.pattern}/images/{re.escape(digest)}", url) is not None
+
+
 def metadata(job: str, index: int, retry_round: int = 0) -> str:
     """One JSON line for each image of the shard that this retry round stored."""
     return f"jobs/{job}/metadata/{_sortable(index)}{_of_round(retry_round)}.jsonl"

@@ -19,9 +19,9 @@ from pydantic import SecretStr
 from maskmill import Job, Settings
 from maskmill.broker.connection import connect
 from maskmill.errors import BrokerRefused, BrokerUnavailable
-from maskmill.job import PATIENCE_SECONDS
 from maskmill.ledger.broker import check_broker
 from maskmill.services import Services
+from maskmill.watch import PATIENCE_SECONDS
 from maskmill_producer.embedded.broker import binary
 from maskmill_producer.embedded.ports import HOST, free_ports
 from tests.conftest import wait_for

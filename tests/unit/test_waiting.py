@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskmill.job import until_next_look
+from maskmill.watch import until_next_look
 
 
 @pytest.mark.parametrize("waited", [2.0, 10.0, 30.0, 50.0])

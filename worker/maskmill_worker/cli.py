@@ -24,7 +24,12 @@ from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
 from maskmill_worker.process.parent import die_with_parent
 
-cli = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+cli = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 SPIN_COUNT = "1000"
 """About 0.01 ms (libgomp's env.c: 'a rough estimation of 100000 spins per msec')."""

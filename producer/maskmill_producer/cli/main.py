@@ -33,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Segment images in bulk: queue them, let GPU workers batch them, find the masks in S3.",
     epilog="**Start here**: `maskmill run photos/ --out masks/ --model demo`",
 )

@@ -41,6 +41,7 @@ class Reader:
             read_object=ObjectReader(settings.source_store, WORKER_ATTEMPTS),
             access=settings.access,
             manners=Manners.of(settings, pace),
+            read_result=ObjectReader(settings.s3, WORKER_ATTEMPTS),
         )
 
     def fetch(self, task: Task) -> Fetched:

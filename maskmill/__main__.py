@@ -1,0 +1,5 @@
+"""`python -m maskmill` is the `maskmill` command."""
+
+from maskmill_producer.cli.main import main
+
+main()

@@ -1,0 +1,70 @@
+"""Waiting for a job: looks at it again and again, and reconciles it meanwhile."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from maskmill.errors import BrokerUnavailable, StoreUnavailable
+from maskmill.jobs.account import close_job
+from maskmill.jobs.reconcile import reconcile, reconcile_job
+from maskmill.schema import JobStatus, Manifest
+from maskmill.services import Services
+
+RECONCILE_SECONDS = 2.0
+PATIENCE_SECONDS = 60.0
+"""How long a server may be away before a waiting client gives up."""
+
+
+@dataclass
+class Watch:
+    """Looks at one job until it is `closed`, for at most `timeout` seconds.
+
+        while not watch.closed:
+            status = watch.look()
+            time.sleep(watch.pause())
+
+    `status` and `manifest` ask where the job stands, and for its closing account.
+    """
+
+    job: str
+    services: Services
+    status: Callable[[], JobStatus]
+    manifest: Callable[[], Manifest | None]
+    timeout: float | None = None
+    closed: Manifest | None = None
+    _name: str = field(default_factory=lambda: f"watcher:{secrets.token_hex(4)}")
+    _started: float = field(default_factory=time.monotonic)
+    _answered: float = field(default_factory=time.monotonic)
+    _reconcile_at: float = 0.0
+
+    def look(self) -> JobStatus | None:
+        """Where the job stands; None while a server is away, which is raised after `PATIENCE_SECONDS`."""
+        try:
+            status = self.status()
+            if status.finished:
+                self.closed = self.manifest() or close_job(self.services, self.job)
+            elif time.monotonic() >= self._reconcile_at:
+                reconcile_job(self.services, self.job)
+                reconcile(self.services, self._name)
+                self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            if not error.retryable or time.monotonic() > self._answered + PATIENCE_SECONDS:
+                raise
+            return None
+        self._answered = time.monotonic()
+        return status
+
+    def pause(self) -> float:
+        """Seconds until the next look; raises `TimeoutError` once the time is over."""
+        waited = 0.0 if self.closed else time.monotonic() - self._started
+        if self.timeout is not None and waited > self.timeout:
+            raise TimeoutError(f"job {self.job} still runs after {self.timeout} s")
+        return until_next_look(waited)
+
+
+def until_next_look(waited: float) -> float:
+    """A hundredth of the seconds that were waited already, within bounds: no wait is much longer than its job."""
+    return min(0.5, max(0.02, waited / 100))
