@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any, Protocol
 
+from maskmill.addresses import on_one_line
 from maskmill.schema import JobStatus
 
 UPDATE_SECONDS = 0.2
@@ -98,7 +99,8 @@ def in_words(status: JobStatus, seconds: float) -> str:
     words = [f"{done:,} of {status.submitted:,} {'image' if status.submitted == 1 else 'images'}"]
     words += [f"{failed:,} failed"] if failed else []
     words += [f"{done / seconds:,.1f} images/s"] if done and seconds > 1 else []
-    return ", ".join(words) + (f"; held up: {status.trouble}" if status.trouble and not status.finished else "")
+    held_up = f"; held up: {on_one_line(status.trouble)}" if status.trouble and not status.finished else ""
+    return ", ".join(words) + held_up
 
 
 @contextmanager

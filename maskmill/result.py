@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-from maskmill.addresses import Address
+from maskmill.addresses import Address, on_one_line
 from maskmill.errors import ObjectNotFound
 from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
 from maskmill.masks.stored import check_mask_of
@@ -109,7 +109,7 @@ class Result:
         """`3 segments: cat, cat, sofa`, or `failed: not_found`."""
         if self.failed:
             return f"{self.outcome.status.value}: {self.code}" if self.code else self.outcome.status.value
-        labels = [each.title for each in self.segments]
+        labels = [on_one_line(each.title) for each in self.segments]
         more = ", …" if len(labels) > SHOWN else ""
         words = f"{len(labels)} segment{'' if len(labels) == 1 else 's'}"
         return f"{words}: {', '.join(labels[:SHOWN])}{more}" if labels else words

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from maskmill.addresses import identity, without_query
+from maskmill.addresses import Address, identity, in_store, without_query
 from maskmill.storage import keys
 
 unhurried = settings(deadline=None)  # the tests' machine may be busy
@@ -22,7 +22,7 @@ file_names = st.sampled_from(TRICKY) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=8
 ).filter(lambda name: name not in (".", ".."))
 paths = st.lists(file_names, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
-schemes = st.sampled_from(["http", "https", "s3", "HTTP", "S3", "ftp", "gs"])
+schemes = st.sampled_from(["http", "https", "s3", "HTTP", "S3", "ftp", "gs", "memory"])
 url_parts = st.sampled_from([*TRICKY, "", ".", "..", "a?q=1", "u:p@a"]) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=8
 )
@@ -170,7 +170,7 @@ edge_uris = st.builds("{}{}".format, st.sampled_from(["/", "http://", "s3://", "
 @example("/a\n", "/")
 @example("/...", "/")
 def test_a_plain_reference_gets_the_key_that_the_long_way_gives(uri: str, base: str | None) -> None:
-    assert keys.mask(uri, base) == f"masks/{keys._cleaned(uri, base)}.png"
+    assert keys.mask(uri, base) == f"masks/{keys._cleaned(identity(uri), base)}.png"
 
 
 # Keys that a person can guess
@@ -300,3 +300,13 @@ secrets = st.text("abcXYZ019-._~!$&'()*+,;=%@:", max_size=12).map("SECRET{}".for
 def test_credentials_are_never_shown(user: str, password: str, query: str, fragment: str) -> None:
     shown = without_query(f"https://{user}:{password}@example.org/a.jpg?{query}#{fragment}")
     assert shown == "https://example.org/a.jpg"
+
+
+def test_an_image_from_memory_has_one_mask_wherever_it_lies_and_none_of_a_folder() -> None:
+    digest = "0123456789abcdef" * 2
+    first, second = (in_store(digest, f"s3://b/o/jobs/{job}/images/{digest}") for job in ("J1", "J2"))
+    assert identity(first) == identity(second) == f"memory://{digest}" == Address(first)
+    assert keys.mask(first, "/data") == keys.mask(second)
+    assert keys.mask(first).startswith(f"masks/_memory/{digest}~")
+    assert keys.mask(first, "/data") != keys.mask(f"/data/memory/{digest}", "/data")
+    assert keys.mask(first) != keys.mask(in_store(digest[::-1], "s3://b/o"))
