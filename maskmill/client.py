@@ -25,6 +25,7 @@ from maskmill.jobs.account import read_job, read_manifest
 from maskmill.jobs.lifecycle import Deleted, Pruned
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import Progress
+from maskmill.logs import warn_only_by_default
 from maskmill.parameters import PipelineParameters
 from maskmill.schema import JobRecord, JobStatus
 from maskmill.services import Services
@@ -42,6 +43,7 @@ class Client:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
+        warn_only_by_default()
         self.services = Services.connect(settings or load_settings())
 
     @property

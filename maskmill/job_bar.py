@@ -64,8 +64,7 @@ class NotebookBar:
 
     def __init__(self, title: str, publish: Callable[..., Any]) -> None:
         self._title, self._text, self._done, self._total = title, "", 0, 0
-        self._started = time.monotonic()
-        self._drawn = self._started
+        self._rate, self._drawn = Rate(), time.monotonic()
         self._output = publish(self, display_id=True)
 
     def step(self, text: str) -> None:
@@ -76,7 +75,7 @@ class NotebookBar:
     def show(self, status: JobStatus) -> None:
         """A few times a second."""
         self._done, self._total = status.counts.total, status.submitted
-        self._text = in_words(status, time.monotonic() - self._started)
+        self._text = in_words(status, self._rate.of(status))
         if status.finished or time.monotonic() > self._drawn + UPDATE_SECONDS:
             self.draw()
 
@@ -93,12 +92,27 @@ class NotebookBar:
         return f"{self._title}: {self._text}"
 
 
-def in_words(status: JobStatus, seconds: float) -> str:
+class Rate:
+    """Images a second since the first ones: before these the model was loaded."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def of(self, status: JobStatus) -> float | None:
+        """The rate so far; None in the first second."""
+        now, done = time.monotonic(), status.counts.total
+        if self._first is None and done:
+            self._first = now, done
+        since, before = self._first or (now, done)
+        return (done - before) / (now - since) if now > since + 1 and done > before else None
+
+
+def in_words(status: JobStatus, rate: float | None) -> str:
     """`7 of 18 images, 2 failed, 3.5 images/s`."""
     done, failed = status.counts.total, status.counts.failed
     words = [f"{done:,} of {status.submitted:,} {'image' if status.submitted == 1 else 'images'}"]
     words += [f"{failed:,} failed"] if failed else []
-    words += [f"{done / seconds:,.1f} images/s"] if done and seconds > 1 else []
+    words += [f"{rate:,.1f} images/s"] if rate else []
     held_up = f"; held up: {on_one_line(status.trouble)}" if status.trouble and not status.finished else ""
     return ", ".join(words) + held_up
 
@@ -111,14 +125,14 @@ def _on_terminal(title: str, console: Any) -> Iterator[JobBar]:
     text = TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=2, overflow="fold"))
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), text)
     with Progress(*columns, console=console) as progress:
-        task, started = progress.add_task(title, total=None, text=""), time.monotonic()
+        task, rate = progress.add_task(title, total=None, text=""), Rate()
 
         class TerminalBar:
             def step(self, text: str) -> None:
                 progress.update(task, text=text)
 
             def show(self, status: JobStatus) -> None:
-                words = in_words(status, time.monotonic() - started)
+                words = in_words(status, rate.of(status))
                 progress.update(task, total=status.submitted, completed=status.counts.total, text=words)
 
         yield TerminalBar()

@@ -61,6 +61,15 @@ def configure_logs(json: bool, level: int = logging.INFO) -> None:
         threading.excepthook = lambda failed: _uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
 
 
+def warn_only_by_default() -> None:
+    """In a program that has not configured structlog: warnings alone, on standard error. Its output is its own."""
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        )
+
+
 def adopt_loggers() -> None:
     """Have libraries that are loaded by now, and write by handlers of their own, log as everything else does."""
     for name in FOREIGN:

@@ -117,3 +117,27 @@ def test_a_traceback_shows_no_variable(as_json: bool, capsys: pytest.CaptureFixt
     assert "pass-word" not in shown
     if as_json:
         assert json.loads(shown)["event"] == "failed"
+
+
+QUIET = """
+import structlog
+from maskmill import Client
+from maskmill.events import Events, JobEnded
+
+log = structlog.get_logger()
+CONFIGURED
+client = Client()
+client.services.events.emit(JobEnded("J", "completed"))
+log.warning("loud")
+"""
+
+
+@pytest.mark.parametrize(("configured", "where"), [("", "stderr"), ("structlog.configure()", "stdout")])
+def test_a_program_of_the_user_hears_of_warnings_alone_unless_it_says_otherwise(configured: str, where: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", QUIET.replace("CONFIGURED", configured)], capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == 0, result.stderr
+    assert "loud" in getattr(result, where)
+    assert ("job_ended" in result.stdout) == bool(configured)
+    assert bool(result.stdout) == bool(configured)

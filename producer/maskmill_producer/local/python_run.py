@@ -29,7 +29,6 @@ from maskmill.schema import utc_now
 from maskmill.settings import S3Settings, Settings, load_settings
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
-from maskmill.watch import Watch
 from maskmill_producer import embedded
 from maskmill_producer.local.run import environment_of, model_options
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
@@ -167,22 +166,26 @@ class _Session:
 def _shards(job: Job, worker: WorkerProcess, bar: JobBar) -> Iterator[list[Result]]:
     """The results of one shard after the other, each as soon as it is decided."""
     watch, shards, decided = job.watch(), job.record().shards, Decided(job.store, job.id)
+
+    def look() -> None:
+        if status := watch.look():
+            bar.show(status)
+
+    def wait() -> None:
+        look()
+        if not watch.closed:
+            worker.check()
+            time.sleep(watch.pause())
+
     for shard in range(shards):
         while not (found := decided.paired(shard)):
-            _look(watch, worker, bar)
-            if watch.closed:  # by --max-failures: what has no report is cancelled
+            wait()
+            if watch.closed:  # what has no report now never gets one: `max_failures` has stopped the job
                 decided = Decided(job.store, job.id)
+        look()
         yield [Result.of(*each, job.store) for each in found]
     while not watch.closed:
-        _look(watch, worker, bar)
-
-
-def _look(watch: Watch, worker: WorkerProcess, bar: JobBar) -> None:
-    if status := watch.look():
-        bar.show(status)
-    if not watch.closed:
-        worker.check()
-        time.sleep(watch.pause())
+        wait()
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:
