@@ -10,15 +10,14 @@ import hashlib
 
 Colour = tuple[int, int, int]
 
-PALETTE: tuple[Colour, ...] = tuple(
-    (int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16))
-    for text in (
-        "0077ff 88ff00 ee0000 ffbbff 993399 44aa99 ee9922 9999ee bbdd99 227755 dd00cc ff6677 "
-        "00ddcc dd1177 5522ff 996699 ff66cc bb1122 ee6600 cccc00 44ffcc 889955 ccaaff 6666bb "
-        "77cc88 6688ff ffaabb 8800dd 00ee66 00aacc 77ff88 aa55dd bb5533 dd88aa cc6677 44cc55 "
-        "9911bb bb1177 66ddee 00bb88 ff9966 bb4455 bb66bb 77eedd ffcc66 ee0099 4455ff 44bbdd"
-    ).split()
-)
+PALETTE: tuple[Colour, ...] = tuple((code >> 16, code >> 8 & 255, code & 255) for code in (
+    0x0077ff, 0x88ff00, 0xee0000, 0xffbbff, 0x993399, 0x44aa99, 0xee9922, 0x9999ee,
+    0xbbdd99, 0x227755, 0xdd00cc, 0xff6677, 0x00ddcc, 0xdd1177, 0x5522ff, 0x996699,
+    0xff66cc, 0xbb1122, 0xee6600, 0xcccc00, 0x44ffcc, 0x889955, 0xccaaff, 0x6666bb,
+    0x77cc88, 0x6688ff, 0xffaabb, 0x8800dd, 0x00ee66, 0x00aacc, 0x77ff88, 0xaa55dd,
+    0xbb5533, 0xdd88aa, 0xcc6677, 0x44cc55, 0x9911bb, 0xbb1177, 0x66ddee, 0x00bb88,
+    0xff9966, 0xbb4455, 0xbb66bb, 0x77eedd, 0xffcc66, 0xee0099, 0x4455ff, 0x44bbdd,
+))  # fmt: skip
 """Each as far as can be from those before it (Glasbey et al. 2007), in OKLab (Ottosson 2020).
 
 The distance is the least of three eyes': the usual one's, and by Machado et al. 2009 a deuteranope's and a protanope's.

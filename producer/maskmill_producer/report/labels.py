@@ -51,7 +51,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Label:
-    """A label in its place; `target` is the point of the segment to which a line leads, None for one that lies inside."""
+    """A label in its place; `target` is the point of the segment to which a line leads, None for one inside of it."""
 
     of: Named
     box: Box

@@ -65,9 +65,7 @@ def drawn(picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment], le
     return coloured
 
 
-def _named(
-    segment: Segment, area: int, scale: tuple[float, float], size: tuple[int, int], letters: int
-) -> Named:
+def _named(segment: Segment, area: int, scale: tuple[float, float], size: tuple[int, int], letters: int) -> Named:
     x, y, width, height = segment.box
     left, top = min(x * scale[0], size[0] - 1), min(y * scale[1], size[1] - 1)
     box = left, top, min(left + width * scale[0], size[0]), min(top + height * scale[1], size[1])
