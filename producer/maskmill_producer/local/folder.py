@@ -37,11 +37,24 @@ ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno
 """What a file system says about one name; a full disk or a read-only folder concerns them all."""
 
 
+PROBLEMS_KEPT = 10
+"""Images that a result names; files and numbers have them all."""
+
+
 class Unplaceable(UsageError):
     """One mask has no place in the folder: something is in its way, its name is too long, a link leads out."""
 
     code = "unplaceable"
     cure = "Move what is in the way, or choose another folder."
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An image whose mask was not copied, or whose overlay was not drawn, and why."""
+
+    uri: str
+    code: str
+    reason: str
 
 
 @dataclass

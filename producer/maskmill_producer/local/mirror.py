@@ -27,7 +27,9 @@ from maskmill_producer.local.folder import (
     METADATA,
     NOT_COPIED,
     ONE_NAME,
+    PROBLEMS_KEPT,
     Folder,
+    Problem,
     Unplaceable,
     owner,
 )
@@ -36,20 +38,8 @@ from maskmill_producer.local.replacement import drop_masks_aside, set_masks_asid
 from maskmill_producer.report.colours import colour_of, in_hex
 
 THREADS = 8
-PROBLEMS_KEPT = 10
-"""Images that the result names; `not-copied.jsonl` has them all."""
-
 OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
 """Errors that cost one mask; any other ends the copying, which can be gone on with."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An image whose mask was not copied, and why."""
-
-    uri: str
-    code: str
-    reason: str
 
 
 @dataclass

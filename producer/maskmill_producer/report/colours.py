@@ -23,7 +23,7 @@ PALETTE: tuple[Colour, ...] = tuple((code >> 16, code >> 8 & 255, code & 255) fo
 The distance is the least of three eyes': the usual one's, and by Machado et al. 2009 a deuteranope's and a protanope's.
 """
 
-SALT = "1087863"
+SALT = "145126"
 """With it the 19 classes of Cityscapes, 20 everyday ones of COCO, 16 of ADE20k and the demo's have no colour twice."""
 
 UNNAMED: Colour = (150, 150, 156)

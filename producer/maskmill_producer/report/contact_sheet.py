@@ -24,6 +24,7 @@ PAIR = 2 * CELL[0] + 6
 GAP, CAPTION, COLUMNS = 12, 22, 3
 PAPER, INK, FAINT, RED, BLANK = (250, 250, 248), (32, 32, 36), (96, 96, 102), (170, 20, 30), (232, 232, 230)
 SMALL, LARGE = 11, 14
+OPACITY = 0.55
 NAME_LETTERS, REASON_LETTERS, REASON_LINES, FAILED_HEIGHT = 56, 84, 5, 100
 
 
@@ -42,7 +43,7 @@ class Panel:
         """A panel from an RGB image and its segment map."""
         picture = shrunk(image, min(CELL[0] / image.width, CELL[1] / image.height))
         grey = picture.convert("L").convert("RGB")
-        return cls(name, image.size, picture, drawn(grey, ids, segments, SMALL), len(segments))
+        return cls(name, image.size, picture, drawn(grey, ids, segments, SMALL, OPACITY), len(segments))
 
     @property
     def height(self) -> int:

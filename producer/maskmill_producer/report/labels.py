@@ -18,7 +18,6 @@ from maskmill_producer.report.lettering import Lettering
 GRID = 320
 """Cells along the longer side of the picture in which free places are looked for."""
 
-MOST_LABELS = 250
 PADDING = 3
 AROUND = ((0, -1), (0, 1), (1, 0), (-1, 0), (1, -1), (-1, -1), (1, 1), (-1, 1))
 FARTHEST = 3
@@ -82,11 +81,11 @@ class Labels:
         self.small = np.zeros(self.ids.shape, bool)
 
     def place(self, segments: Sequence[Named]) -> Iterator[Label]:
-        """A label for each segment that there is a place for: large ones first."""
+        """A label for each segment that there is a place for; the first ones choose first."""
         for each in segments:
             if each.is_small:
                 self.small[self._cells(each.box)] = True
-        for each in sorted(segments, key=lambda one: -one.area)[:MOST_LABELS]:
+        for each in segments:
             label = (None if each.is_small else self._inside(each)) or self._beside(each)
             if label:
                 self.taken[self._cells(label.box)] = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -45,10 +46,9 @@ class Lettering:
         """The text on one line, of so many characters at most, in a font that has them all."""
         plain = one_line(text)
         cut = plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
-        if font := _font_for(cut, size):
-            return cls(cut, font)
-        escaped = cut.encode("ascii", "backslashreplace").decode()
-        return cls(escaped if len(escaped) <= longest else f"{escaped[: longest - 3]}...", _own(size))
+        font = min(_fonts_for(cut, size), key=lambda each: len(_lacking(each, cut)))
+        lacking = _lacking(font, cut)
+        return cls("".join(_escaped(each) if each in lacking else each for each in cut), font)
 
     @property
     def width(self) -> int:
@@ -69,9 +69,11 @@ class Lettering:
 def one_line(text: str) -> str:
     r"""Without what moves or hides other text: control and formatting characters are escaped, as `\n` or `\u202e`."""
     odd = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    return "".join(
-        each.encode("unicode_escape").decode() if unicodedata.category(each) in odd else each for each in text
-    )
+    return "".join(_escaped(each) if unicodedata.category(each) in odd else each for each in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def shortened(path: str, longest: int) -> str:
@@ -80,34 +82,41 @@ def shortened(path: str, longest: int) -> str:
     return path if len(path) <= longest else f"{path[:ends]}…{path[-(longest - 1 - ends) :]}"
 
 
-def _font_for(text: str, size: int) -> Font | None:
-    if not _can_be_laid_out(text):
-        return None
-    if _draws(_own(size), text):
-        return _own(size)
-    odd = "".join(sorted({each for each in text if each > PLAIN_UP_TO}))
-    for name in chain(COMMON[:2], _by_fontconfig(odd), COMMON[2:]):
-        if (font := _named(name, size)) and _draws(font, text):
-            return font
-    return None
+def _fonts_for(text: str, size: int) -> Iterator[Font]:
+    """Pillow's own font, and unless that has all letters those of the system that may."""
+    own = _own(size)
+    yield own
+    if odd := _lacking(own, text):
+        for name in chain(COMMON[:2], _by_fontconfig("".join(sorted(odd))), COMMON[2:]):
+            if font := _named(name, size):
+                yield font
+                if not _lacking(font, text):
+                    return
 
 
-def _can_be_laid_out(text: str) -> bool:
-    """Whether letters can be put side by side as they are, or Raqm, with FriBiDi, knows how they join."""
-    if features.check("raqm") and features.check("fribidi"):
+def _lacking(font: Font, text: str) -> set[str]:
+    """The letters of a text that the font has not, or that cannot be put side by side here."""
+    return {each for each in text if not (each.isspace() or (_can_be_laid_out(each) and _has(font, each)))}
+
+
+def _can_be_laid_out(letter: str) -> bool:
+    """Whether a letter can be put beside others as it is, or Raqm, with FriBiDi, knows how they join."""
+    if letter <= PLAIN_UP_TO or unicodedata.category(letter)[0] not in "LM":
         return True
-    odd = (each for each in text if each > PLAIN_UP_TO and unicodedata.category(each)[0] in "LM")
-    return all(unicodedata.name(each, "").split(" ")[0] in UNJOINED for each in odd)
-
-
-def _draws(font: Font, text: str) -> bool:
-    return all(_has(font, each) for each in set(text) if not each.isspace())
+    joins = unicodedata.name(letter, "").split(" ")[0] not in UNJOINED
+    return not joins or bool(features.check("raqm") and features.check("fribidi"))
 
 
 @lru_cache(maxsize=4096)
 def _has(font: Font, letter: str) -> bool:
-    shown, absent = font.getmask(letter), font.getmask(ABSENT)
+    shown, absent = (_glyph(font).getmask(each) for each in (letter, ABSENT))
     return (shown.size, bytes(shown)) != (absent.size, bytes(absent))
+
+
+@lru_cache(maxsize=64)
+def _glyph(font: Font) -> Font:
+    """The same font one letter at a time, since Raqm puts a dotted circle under what stands alone."""
+    return font.font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=16)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from maskmill.masks.segment_map import SegmentMap
+from maskmill.masks.segment_map import MAX_SEGMENTS, SegmentMap
 from maskmill.schema import Segment
-from maskmill_producer.report.colours import UNNAMED, colour_of
+from maskmill_producer.report.colours import UNNAMED, Colour, colour_of
 from maskmill_producer.report.labels import Box, Labels, Named
 from maskmill_producer.report.lettering import Lettering
 
@@ -23,6 +22,7 @@ DARK = (16, 16, 20)
 CROWD = 30
 """Segments above which labels are smaller."""
 
+MOST_LABELS, MOST_RINGS = 250, 1000
 RING_AREA = 80
 """Pixels below which a segment of the picture is ringed."""
 
@@ -45,18 +45,26 @@ def shrunk(image: Image.Image, scale: float) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
-def drawn(picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment], letters: int) -> Image.Image:
+def drawn(
+    picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment], letters: int, opacity: float = OPACITY
+) -> Image.Image:
     """The picture with the segments of its map, which may be larger or smaller; letters are so many pixels high."""
     scale = picture.width / ids.shape[1], picture.height / ids.shape[0]
     shown = np.asarray(Image.fromarray(ids).resize(picture.size, Image.Resampling.NEAREST))
     line = max(1, round(max(picture.size) / 640))
-    coloured = _coloured(picture, shown, segments, line)
+    coloured = _coloured(picture, shown, segments, line, opacity)
     draw = ImageDraw.Draw(coloured)
-    areas = np.bincount(shown.ravel(), minlength=max((each.id for each in segments), default=0) + 1)
-    named = [_named(each, int(areas[each.id]), scale, picture.size, letters) for each in segments if each.area]
-    for place, each in enumerate(named):
-        if each.area < RING_AREA:
-            named[place] = replace(each, box=_ring(draw, each, 6 + 2 * line))
+    known = [each for each in segments if each.id <= MAX_SEGMENTS]
+    areas = np.bincount(shown.ravel(), minlength=max((each.id for each in known), default=0) + 1)
+    there = sorted((each for each in known if each.area), key=lambda each: -areas[each.id])
+    boxes = {each.id: _box(each, ids, scale) for each in there}
+    for each in there[-MOST_RINGS:]:
+        if areas[each.id] < RING_AREA:
+            boxes[each.id] = _ring(draw, boxes[each.id], colour_of(each.title), 6 + 2 * line)
+    named = [
+        Named(each.id, boxes[each.id], int(areas[each.id]), Lettering.of(_text(each), letters), colour_of(each.title))
+        for each in there[:MOST_LABELS]
+    ]
     labels = list(Labels(shown).place(named))
     for label in labels:
         label.draw_line(draw)
@@ -65,16 +73,21 @@ def drawn(picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment], le
     return coloured
 
 
-def _named(segment: Segment, area: int, scale: tuple[float, float], size: tuple[int, int], letters: int) -> Named:
+def _text(segment: Segment) -> str:
+    return segment.title if segment.score is None else f"{segment.title} {segment.score:.2f}"
+
+
+def _box(segment: Segment, ids: SegmentMap, scale: tuple[float, float]) -> Box:
+    """The segment's box in a picture of another scale than its map; what lies outside of that is cut off."""
     x, y, width, height = segment.box
-    left, top = min(x * scale[0], size[0] - 1), min(y * scale[1], size[1] - 1)
-    box = left, top, min(left + width * scale[0], size[0]), min(top + height * scale[1], size[1])
-    score = "" if segment.score is None else f" {segment.score:.2f}"
-    title = Lettering.of(f"{segment.title}{score}", letters)
-    return Named(segment.id, box, area, title, colour_of(segment.title))
+    left, right = (min(max(each, 0), ids.shape[1]) * scale[0] for each in (x, x + width))
+    top, bottom = (min(max(each, 0), ids.shape[0]) * scale[1] for each in (y, y + height))
+    return left, top, right, bottom
 
 
-def _coloured(picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment], line: int) -> Image.Image:
+def _coloured(
+    picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment], line: int, opacity: float
+) -> Image.Image:
     """Thin fills, then each segment's border in its colour, with a dark line where two meet."""
     colours = np.full((int(ids.max(initial=0)) + 1, 3), UNNAMED, np.uint8)
     for each in segments:
@@ -82,10 +95,10 @@ def _coloured(picture: Image.Image, ids: SegmentMap, segments: Sequence[Segment]
             colours[each.id] = colour_of(each.title)
     layer = Image.fromarray(colours[ids])
     meeting = _meeting(ids)
-    opacity = np.where(ids > 0, np.uint8(255 * OPACITY), np.uint8(0))
-    opacity[_widened(meeting, line) & (ids > 0)] = 255
+    opaque = np.where(ids > 0, np.uint8(255 * opacity), np.uint8(0))
+    opaque[_widened(meeting, line) & (ids > 0)] = 255
     coloured = picture.convert("RGB")
-    coloured.paste(layer, mask=Image.fromarray(opacity))
+    coloured.paste(layer, mask=Image.fromarray(opaque))
     coloured.paste(DARK, mask=Image.fromarray(_widened(meeting, (line - 1) // 2) & ~_thin(ids)))
     return coloured
 
@@ -119,9 +132,10 @@ def _widened(pixels: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
     return pixels
 
 
-def _ring(draw: ImageDraw.ImageDraw, segment: Named, radius: int) -> Box:
-    left, top, right, bottom = segment.box
+def _ring(draw: ImageDraw.ImageDraw, inside: Box, colour: Colour, radius: int) -> Box:
+    """Draw a ring around a box, and return its own."""
+    left, top, right, bottom = inside
     box = left - radius, top - radius, right + radius, bottom + radius
     draw.ellipse(box, outline=DARK, width=4)
-    draw.ellipse((box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1), outline=segment.colour, width=2)
+    draw.ellipse((box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1), outline=colour, width=2)
     return box
