@@ -74,6 +74,7 @@ def test_any_reader_of_png_sees_the_ids() -> None:
         assert np.array_equal(np.asarray(image), ids)
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities:DeprecationWarning")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_readers_that_people_use_see_the_ids_and_no_colours(dtype: Any, tmp_path: Path) -> None:
     """Of palette PNGs cv2, skimage and imageio give colours (docs/results.md), so masks are grey."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskmill import exit_codes
+from maskmill.errors import UsageError
 from maskmill_producer.cli import display, exits, folders, options
 from maskmill_producer.cli.exits import failing_plainly
 
@@ -114,9 +115,9 @@ def results(
     with failing_plainly(json):
         found = client().job(job, out)
         if download and reveal:
-            raise typer.BadParameter("--reveal is for lists: files that are passed on hold no passwords")
+            raise UsageError("--reveal is for lists: files that are passed on hold no passwords")
         if overlays and not download:
-            raise typer.BadParameter("--overlays are drawn into a folder: name it with --download DIR")
+            raise UsageError("--overlays are drawn into a folder: name it with --download DIR")
         if download:
             _download(found, download, overlays, json)
             return
@@ -180,7 +181,7 @@ def failures(
     with failing_plainly(json):
         folder = Recorded.named(job)
         if folder and reveal:
-            raise typer.BadParameter("--reveal needs the job's id: the files in a folder hold no passwords")
+            raise UsageError("--reveal needs the job's id: the files in a folder hold no passwords")
         found = folder.failures(code) if folder else client().job(job, out).failures(code, reveal=reveal)
         for outcome in found:
             if json:
