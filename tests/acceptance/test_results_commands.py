@@ -54,6 +54,9 @@ def test_a_download_says_how_many_masks_were_there(client: Client, maskmill: Run
         "removed": 0,
         "not_copied": 0,
         "problems": [],
+        "overlays": None,
+        "not_drawn": None,
+        "overlay_problems": [],
     }
 
 

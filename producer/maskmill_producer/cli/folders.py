@@ -16,29 +16,31 @@ if TYPE_CHECKING:
 
 
 def folder_json(mirrored: Mirrored, drawn: Drawn | None) -> dict[str, Any]:
-    """What was done, for machines."""
-    found = {
+    """What was done, for machines: the same fields whether overlays were asked for or not."""
+    drawn_ones = {
+        "overlays": drawn.overlays if drawn else None,
+        "not_drawn": drawn.not_drawn if drawn else None,
+        "overlay_problems": [vars(problem) for problem in drawn.problems] if drawn else [],
+    }
+    return {
         "masks": mirrored.masks,
         "copied": mirrored.copied,
         "already_there": mirrored.there,
         "removed": mirrored.removed,
         "not_copied": mirrored.not_copied,
         "problems": [vars(problem) for problem in mirrored.problems],
+        **drawn_ones,
     }
-    if drawn:
-        problems = [vars(problem) for problem in drawn.problems]
-        found |= {"overlays": drawn.overlays, "not_drawn": drawn.not_drawn, "overlay_problems": problems}
-    return found
 
 
-def print_masks(mirrored: Mirrored, folder: Path) -> None:
-    """How many masks are in the folder, which are not, and what was removed from it."""
+def print_masks(mirrored: Mirrored, folder: Path, beside: str = "") -> None:
+    """How many masks are in the folder, and what is beside them; which are not, and what was removed from it."""
     for problem in mirrored.problems:
         display.print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
     if mirrored.not_copied:
         display.remark(f"{counted(mirrored.not_copied, 'mask')} not copied; not-copied.jsonl names all")
     there = f" ({mirrored.there:,} were there already)" if mirrored.there else ""
-    display.say(f"{counted(mirrored.masks, 'mask')} in {folder}{there}")
+    display.say(f"{counted(mirrored.masks, 'mask')}{beside} in {folder}{there}")
     if mirrored.removed:
         display.say(f"removed {counted(mirrored.removed, 'mask')} of the results before, no longer part of these")
 

@@ -109,7 +109,7 @@ def _print_run(result: RunResult, out: Path, json: bool) -> None:
         display.print_json(display.status_json(result.status) | found | did)
         return
     display.print_end(result.status)
-    folders.print_masks(result.mirrored, out)
+    folders.print_masks(result.mirrored, out, ", metadata.jsonl, classes.json and manifest.json")
     folders.print_failures(result.status, out)
     folders.print_overlays(result.drawn, out)
     if result.sheet:

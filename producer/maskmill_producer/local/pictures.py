@@ -23,6 +23,7 @@ class ImageChanged(ImageError):
     """The image is not the one that was segmented: its file has changed since, or is another one on this machine."""
 
     code = "image_changed"
+    cure = "Submit the images again; draw overlays where the images are those that were segmented."
 
 
 @dataclass(frozen=True)
