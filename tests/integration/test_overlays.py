@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from maskmill import Client, Job
 from maskmill.masks.segment_map import MaskHeader, encode
@@ -123,6 +123,13 @@ def test_an_image_of_the_same_size_that_was_changed_is_not_taken_for_the_one_tha
     os.utime(images / "b.jpg", (1, 1))
     found = draw_overlays(job, out)
     assert (found.drawn, [each.code for each in found.problems]) == (2, ["image_changed"])
+
+
+def test_an_image_is_turned_upright_as_its_mask_is(client: Client, images: Path, out: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (SIZE[1], SIZE[0])).save(images / "a.jpg", exif=exif)
+    assert draw_overlays(mirrored(client, images, out), out).drawn == 3
 
 
 def test_a_mask_that_is_not_in_the_folder_has_no_overlay_and_is_no_problem(
