@@ -51,9 +51,39 @@ def test_a_download_says_how_many_masks_were_there(client: Client, maskmill: Run
         "masks": 5,
         "copied": 0,
         "already_there": 5,
+        "removed": 0,
         "not_copied": 0,
         "problems": [],
+        "overlays": None,
+        "not_drawn": None,
+        "overlay_problems": [],
     }
+
+
+def test_overlays_that_cannot_be_drawn_are_named_and_the_exit_code_says_so(client: Client, maskmill: Run) -> None:
+    job = finished_job(client, NAMES)
+    alone = maskmill("results", job.id, "--overlays")
+    drawn = maskmill("results", job.id, "--download", "out", "--overlays")
+    as_json = json.loads(maskmill("results", job.id, "--download", "out", "--overlays", "--json").stdout)
+    assert (alone.returncode, "--download DIR" in alone.stderr) == (2, True)
+    assert drawn.returncode == 4
+    assert "/photos/00.jpg: no such file" in drawn.stderr
+    assert "0 overlays in out/overlays" in drawn.stdout
+    assert (as_json["overlays"], as_json["not_drawn"]) == (0, 5)
+    assert as_json["overlay_problems"][0]["code"] == "not_found"
+
+
+def test_a_folder_of_results_is_read_without_servers(client: Client, maskmill: Run, tmp_path: Path) -> None:
+    job = finished_job(client, NAMES, failed=NAMES[:1])
+    said = maskmill("results", job.id, "--download", "out [/x]")
+    job.delete(masks=True)
+    listed, status = maskmill("failures", "out [/x]"), maskmill("status", "out [/x]", "--json")
+    revealed, nothing = maskmill("failures", "out [/x]", "--reveal"), maskmill("status", "nope")
+    assert "maskmill failures 'out [/x]'" in said.stdout
+    assert listed.stdout == "/photos/00.jpg\tnot_found\t00 is gone\n"
+    assert (status.returncode, json.loads(status.stdout)["failures"]) == (4, {"not_found": 1})
+    assert (revealed.returncode, nothing.returncode) == (2, 2)
+    assert "neither a job's id nor a folder" in nothing.stderr
 
 
 def test_a_download_never_mixes_two_jobs(client: Client, maskmill: Run, tmp_path: Path) -> None:
@@ -66,7 +96,7 @@ def test_a_download_never_mixes_two_jobs(client: Client, maskmill: Run, tmp_path
 
     assert mixed.returncode == as_json.returncode == 4
     assert "/photos/00.jpg" in mixed.stderr
-    assert "2 masks were not copied" in mixed.stderr
+    assert "2 masks not copied" in mixed.stderr
     assert "3 masks in first" in mixed.stdout
     assert [problem["code"] for problem in json.loads(as_json.stdout)["problems"]] == ["mask_replaced"] * 2
     assert refused.returncode == 2

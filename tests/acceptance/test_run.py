@@ -88,7 +88,10 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
 
     where = ("--out", out, "--root", tmp_path)
     refused = maskmill("run", tmp_path / "pictures", *where, "--model", "demo", "--strict", environment=environment)
-    result = maskmill("run", tmp_path / "pictures", *where, "--model", "demo", environment=environment)
+    result = maskmill("run", tmp_path / "pictures", *where, "--model", "demo", "--overlays", environment=environment)
+    offline = {name: value for name, value in environment.items() if not name.startswith("MASKMILL_")}
+    listed = maskmill("failures", out, "--json", environment=offline)
+    status = maskmill("status", out, environment=offline)
 
     assert (refused.returncode, "1 not an image by its name" in refused.stderr) == (EXIT_USAGE, True), refused.stderr
     assert result.returncode == EXIT_FAILURES, result.stderr
@@ -105,6 +108,12 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     assert len(failures) == 9
     first_reasons = {failure["code"]: failure["reason"] for failure in reversed(failures)}
     assert all(reason[:20].rstrip() in result.stdout for reason in first_reasons.values())
+    assert f"maskmill failures {out}" in result.stdout
+    assert [json.loads(line)["uri"] for line in listed.stdout.splitlines()] == [each["uri"] for each in failures]
+    assert (status.returncode, "16 submitted = 7 stored + 9 failed" in status.stdout) == (EXIT_FAILURES, True)
+    drawn = {path.relative_to(out / "overlays" / "pictures").as_posix() for path in (out / "overlays").rglob("*.jpg")}
+    assert drawn == {f"{image.name}.jpg" for image in images}
+    assert set(json.loads((out / "classes.json").read_text())) == {"id2label", "colours"}
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["found"] == manifest["submitted"] + sum(manifest["left_out"].values())
     assert manifest["counts"] == {"stored": 7, "reused": 0, "failed": 9, "cancelled": 0}

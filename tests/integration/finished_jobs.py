@@ -25,11 +25,11 @@ def mask_png(uri: str, fingerprint: str, job: str, segments: Sequence[Segment] =
     return encode(ids, header)
 
 
-def submitted_job(client: Client, names: Sequence[str], *, threshold: float = 0.9) -> Job:
-    """A job of these image names, which nobody works on."""
+def submitted_job(client: Client, names: Sequence[str], *, threshold: float = 0.9, images: str = "/photos") -> Job:
+    """A job of these image names in the folder `images`, which nobody works on."""
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "list.txt"
-        listed.write_text("".join(f"/photos/{name}.jpg\n" for name in names))
+        listed.write_text("".join(f"{images}/{name}.jpg\n" for name in names))
         return client.submit(listed, model="demo", threshold=threshold)
 
 
@@ -40,9 +40,10 @@ def finished_job(
     threshold: float = 0.9,
     failed: Collection[str] = (),
     reused: Collection[str] = (),
+    images: str = "/photos",
 ) -> Job:
     """A job of these image names, ended: masks made by it, but for those that failed or were there."""
-    job = submitted_job(client, names, threshold=threshold)
+    job = submitted_job(client, names, threshold=threshold, images=images)
     finish(client, job, failed=dict.fromkeys(failed, "not_found"), reused=reused)
     return job
 

@@ -42,7 +42,7 @@ def test_other_results_of_the_same_sources_replace_them_and_nothing_else(client:
     assert decode((out.parent / key_of("b")).read_bytes())[1].fingerprint == job.record().spec.fingerprint()
     assert (out / "file" / "mine.txt").read_text() == "mine"
     assert sorted(path.name for path in out.iterdir()) == [
-        "failures.jsonl", "file", "job.json", "manifest.json", "metadata.jsonl", "mine.png",
+        "classes.json", "failures.jsonl", "file", "job.json", "manifest.json", "metadata.jsonl", "mine.png",
     ]  # fmt: skip
 
 

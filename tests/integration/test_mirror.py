@@ -93,7 +93,7 @@ def test_a_folder_gets_masks_metadata_failures_and_manifest(client: Client, out:
     assert [row["uri"] for row in rows(out / "failures.jsonl")] == ["/photos/02.jpg", "/photos/03.jpg"]
     assert Manifest.from_json((out / "manifest.json").read_bytes()) == job.manifest()
     assert sorted(path.name for path in out.iterdir()) == [
-        "failures.jsonl", "job.json", "manifest.json", "masks", "metadata.jsonl",
+        "classes.json", "failures.jsonl", "job.json", "manifest.json", "masks", "metadata.jsonl",
     ]  # fmt: skip
 
 
@@ -406,7 +406,7 @@ def test_a_replacement_that_is_killed_goes_on_the_next_time(
     assert masks(out) == sorted([*kept, "masks/mine.txt"])
     assert [row["mask_key"] for row in rows(out / "metadata.jsonl")] == kept
     assert sorted(path.name for path in out.iterdir()) == [
-        "failures.jsonl", "job.json", "manifest.json", "masks", "metadata.jsonl",
+        "classes.json", "failures.jsonl", "job.json", "manifest.json", "masks", "metadata.jsonl",
     ]  # fmt: skip
 
 

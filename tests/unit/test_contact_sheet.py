@@ -1,4 +1,4 @@
-"""The contact sheet shows every image beside its segments, in one colour a label."""
+"""The contact sheet shows images beside their segments and failures with why, and says how many of how many."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmill.schema import Segment
-from maskmill_producer.report.contact_sheet import (
-    CELL,
-    PALETTE,
-    Panel,
-    colours_of,
-    contact_sheet,
-    overlay,
-    write_contact_sheet,
-)
+from maskmill.errors import UsageError
+from maskmill.schema import Counts, JobState, JobStatus, Segment
+from maskmill_producer.local.sheet import shown_of
+from maskmill_producer.report.colours import colour_of
+from maskmill_producer.report.contact_sheet import CELL, RED, Failed, Panel, contact_sheet, write_contact_sheet
 
 
 def panel(name: str, size: tuple[int, int], labels: tuple[str, ...]) -> Panel:
@@ -31,47 +26,67 @@ def panel(name: str, size: tuple[int, int], labels: tuple[str, ...]) -> Panel:
     return Panel.of(name, Image.new("RGB", size, (128, 128, 128)), ids, segments)
 
 
+def pixels_of(picture: Image.Image, colour: tuple[int, int, int]) -> int:
+    return int((np.asarray(picture) == np.array(colour)).all(axis=2).sum())
+
+
 def test_a_label_has_one_colour_on_all_panels() -> None:
     panels = [panel("a", (300, 200), ("cat", "grass")), panel("b", (200, 300), ("grass", "sky"))]
-
-    colours = colours_of(panels)
-
-    assert set(colours) == {"cat", "grass", "sky"}
-    assert len(set(colours.values())) == 3
-    left, right = (np.asarray(overlay(each, colours)) for each in panels)
-    assert tuple(left[5, -5]) == tuple(right[5, 5]), "grass is right on one and left on the other"
+    assert all(pixels_of(each.coloured, colour_of("grass")) > 50 for each in panels)
 
 
 @pytest.mark.parametrize("size", [(4000, 3), (3, 4000), (8, 8), (640, 480)])
 def test_pictures_of_any_shape_fit_their_cell(size: tuple[int, int]) -> None:
     one = panel("a", size, ("cat",))
-
-    shown = overlay(one, colours_of([one]))
-
-    assert shown.size == one.picture.size
-    assert shown.width <= CELL[0]
-    assert shown.height <= CELL[1]
+    assert one.coloured.size == one.picture.size
+    assert one.picture.width <= CELL[0]
+    assert one.picture.height <= CELL[1]
     assert one.size == size
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 24])
 def test_a_sheet_holds_any_number_of_panels(number: int) -> None:
     panels = [panel(f"picture-{n}.jpg", (120, 90), ("cat", "sky")) for n in range(number)]
-
-    sheet = np.asarray(contact_sheet(panels, "job"))
-
+    sheet = contact_sheet(panels, ["job"])
     rows = -(-number // 3)
-    assert sheet.shape[0] > rows * CELL[1]
-    assert any((sheet == np.array(colour)).all(axis=2).any() for colour in PALETTE), "labels stand on their colour"
+    assert sheet.height > rows * panels[0].height
+    assert pixels_of(sheet, colour_of("cat")) > number * 50, "labels stand on their colour"
 
 
-def test_more_labels_than_colours_and_no_segment_at_all_are_drawn() -> None:
-    many = panel("many", (260, 100), tuple(f"label {n}" for n in range(40)))
-    nothing = Panel.of("nothing", Image.new("RGB", (50, 50)), np.zeros((50, 50), np.uint8), ())
+def test_failures_are_shown_with_their_code_and_reason() -> None:
+    good = panel("a.jpg", (260, 200), ("cat",))
+    without, with_one = (contact_sheet([good, *more], ["job"]) for more in ([], [Failed("b.jpg", "not_found", "gone")]))
+    assert pixels_of(without, RED) == 0
+    assert pixels_of(with_one, RED) > 20
 
-    assert contact_sheet([many, nothing], "job").size[0] > 2 * CELL[0]
+
+def test_names_have_their_folders() -> None:
+    caption = panel("photos/2026/11/" + "x" * 80 + "/cat.jpg", (640, 480), ("cat",)).caption
+    assert caption.startswith("photos/2026/11/")
+    assert caption.endswith("/cat.jpg · 640 x 480 · 1 segment")
+    assert Failed("photos/2026/cat.jpg", "not_found", "").caption == "photos/2026/cat.jpg"
 
 
-def test_no_panel_is_no_file(tmp_path: Path) -> None:
-    assert not write_contact_sheet(tmp_path / "sheet.png", [], "job")
-    assert not (tmp_path / "sheet.png").exists()
+@pytest.mark.parametrize("text", ["a\nb\x1b[31m", "[bold]x[/bold]", "猫.jpg", "x" * 5000, ""])
+def test_names_codes_and_reasons_are_only_text(text: str) -> None:
+    assert contact_sheet([panel(text, (50, 50), (text,)), Failed(text, text, text)], [text]).width > 2 * CELL[0]
+
+
+def test_the_title_says_how_many_of_how_many() -> None:
+    counts = Counts(stored=170, reused=10, failed=3)
+    status = JobStatus(job="20261122-205301-9f86d081", out="out", state=JobState.COMPLETED_WITH_FAILURES,
+                       submitted=183, counts=counts, shards=2, shards_done=2)  # fmt: skip
+    assert shown_of(status, 24, 2) == "24 of 180 images with masks · 2 of 3 failures"
+    assert shown_of(status.model_copy(update={"counts": Counts(stored=1)}), 1, 0) == "1 of 1 image with a mask"
+
+
+def test_no_panel_is_no_file_and_the_last_one_is_gone(tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert write_contact_sheet(sheet, [panel("a", (50, 50), ("cat",))], ["job"])
+    assert not write_contact_sheet(sheet, [], ["job"])
+    assert not sheet.exists()
+
+
+def test_a_sheet_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot write"):
+        write_contact_sheet(tmp_path / "none" / "sheet.png", [Failed("a", "b", "c")], ["job"])

@@ -2,10 +2,16 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
+import imageio.v3
 import numpy as np
 import pytest
+import skimage.io
+import torchvision.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -66,6 +72,23 @@ def test_any_reader_of_png_sees_the_ids() -> None:
     ids = np.array([[0, 1], [300, 65535]], np.uint16)
     with Image.open(io.BytesIO(encode(ids, header()))) as image:
         assert np.array_equal(np.asarray(image), ids)
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_readers_that_people_use_see_the_ids_and_no_colours(dtype: Any, tmp_path: Path) -> None:
+    """Of palette PNGs cv2, skimage and imageio give colours (docs/results.md), so masks are grey."""
+    ids = np.array([[0, 1, 2], [3, 200, np.iinfo(dtype).max]], dtype)
+    path = tmp_path / "mask.png"
+    path.write_bytes(encode(ids, header()))
+    readers: dict[str, Callable[[str], Any]] = {
+        "PIL": lambda name: np.asarray(Image.open(name)),
+        "cv2": lambda name: cv2.imread(name, cv2.IMREAD_UNCHANGED),
+        "skimage": skimage.io.imread,
+        "imageio": imageio.v3.imread,
+        "torchvision": lambda name: torchvision.io.decode_image(name).numpy().squeeze(),
+    }
+    assert [name for name, read in readers.items() if not np.array_equal(read(str(path)), ids)] == []
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

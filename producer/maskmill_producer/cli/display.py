@@ -27,7 +27,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     from maskmill.schema import JobRecord, JobStatus
     from maskmill_producer.local.bench import BenchResult
-    from maskmill_producer.local.mirror import Mirrored
 
 console = Console(highlight=False, markup=False, emoji=False)
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -240,25 +239,6 @@ def codes_table(title: str, numbers: dict[str, int], status: JobStatus) -> Table
         example = status.examples.get(code)
         table.add_row(f"{number:,}", shown(code), shown(example.reason) if example else "")
     return table
-
-
-def mirrored_json(mirrored: Mirrored) -> dict[str, Any]:
-    """What a download did, for machines."""
-    return {
-        "masks": mirrored.masks,
-        "copied": mirrored.copied,
-        "already_there": mirrored.there,
-        "not_copied": mirrored.not_copied,
-        "problems": [vars(problem) for problem in mirrored.problems],
-    }
-
-
-def print_problems(mirrored: Mirrored) -> None:
-    """The masks that could not be copied: the first by name, the others by number."""
-    for problem in mirrored.problems:
-        print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
-    if mirrored.not_copied:
-        remark(f"{mirrored.not_copied:,} masks were not copied; not-copied.jsonl names them all")
 
 
 def by_number(amounts: Iterable[tuple[int, str]]) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskmill import exit_codes
-from maskmill_producer.cli import display, exits, options
+from maskmill.errors import UsageError
+from maskmill_producer.cli import display, exits, folders, options
 from maskmill_producer.cli.exits import failing_plainly
 
 if TYPE_CHECKING:
@@ -33,19 +34,26 @@ def client() -> Client:
 
 @commands.command(epilog="**Example**: `maskmill status 20261122-205301-9f86d081 --json`\n\n" + exits.HELP)
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id; without it, the latest jobs.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(metavar="JOB|DIR", help="Job id, or a folder of results; without it, the latest jobs."),
+    ] = None,
     out: options.Out = None,
     json: options.Json = False,
 ) -> None:
     """Show where a job stands and an example of each failure, or list the latest jobs.
 
-    `maskmill failures JOB` lists all failed images.
+    `maskmill failures JOB` lists all failed images. Of a folder that `run` or `results --download` has written, both
+    commands say what it says, without a server: `maskmill status masks/`.
     """
+    from maskmill_producer.local.recorded import Recorded
+
     with failing_plainly(json):
         if job is None:
             _print_all(client().statuses(), json)
             return
-        state = client().job(job, out).status()
+        folder = Recorded.named(job)
+        state = folder.status() if folder else client().job(job, out).status()
         if json:
             display.print_json(display.status_json(state))
         else:
@@ -94,20 +102,24 @@ def results(
     download: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Copy masks and metadata into this folder.")
     ] = None,
+    overlays: options.Overlays = False,
     reveal: options.Reveal = False,
     json: options.Json = False,
 ) -> None:
     """List the images of a job with their masks and labels, or download them.
 
     A second download fetches only the masks that are missing. A folder holds the results of one job. A mask that
-    another job has replaced in the store is not copied: it is named, and the exit code is 4.
+    another job has replaced in the store is not copied: it is named, and the exit code is 4. The same goes for an
+    overlay whose image cannot be read from this machine, or has changed.
     """
     with failing_plainly(json):
         found = client().job(job, out)
         if download and reveal:
-            raise typer.BadParameter("--reveal is for lists: files that are passed on hold no passwords")
+            raise UsageError("--reveal is for lists: files that are passed on hold no passwords")
+        if overlays and not download:
+            raise UsageError("--overlays are drawn into a folder: name it with --download DIR")
         if download:
-            _download(found, download, json)
+            _download(found, download, overlays, json)
             return
         for result in found.results(reveal=reveal):
             if json:
@@ -125,17 +137,19 @@ def _as_json(outcome: Outcome, reveal: bool) -> dict[str, Any]:
     return outcome.model_dump(mode="json", exclude_none=True) | {"uri": _address(outcome, reveal)}
 
 
-def _download(job: Job, folder: Path, json: bool) -> None:
+def _download(job: Job, folder: Path, overlays: bool, json: bool) -> None:
     from maskmill_producer.local.mirror import mirror
+    from maskmill_producer.local.overlays import draw_overlays
 
     mirrored = mirror(job, folder)
+    drawn = draw_overlays(job, folder) if overlays else None
     if json:
-        display.print_json({"job": job.id, "folder": str(folder), **display.mirrored_json(mirrored)})
+        display.print_json({"job": job.id, "folder": str(folder), **folders.folder_json(mirrored, drawn)})
     else:
-        display.print_problems(mirrored)
-        there = f" ({mirrored.there:,} were there already)" if mirrored.there else ""
-        display.say(f"{mirrored.masks:,} masks in {folder}{there}")
-    if mirrored.not_copied:
+        folders.print_masks(mirrored, folder)
+        folders.print_failures(job.status(), folder)
+        folders.print_overlays(drawn, folder)
+    if mirrored.not_copied or (drawn and drawn.not_drawn):
         raise typer.Exit(exit_codes.FAILURES)
 
 
@@ -151,7 +165,7 @@ def resume(job: options.JobId, out: options.Out = None, json: options.Json = Fal
 
 @commands.command(epilog="**Example**: `maskmill failures 20261122-205301-9f86d081 --code not_found --json`")
 def failures(
-    job: options.JobId,
+    job: options.JobOrFolder,
     code: options.Codes = None,
     out: options.Out = None,
     reveal: options.Reveal = False,
@@ -160,9 +174,16 @@ def failures(
     """List the images of a job that failed, each with its code and reason; with --json a line for each.
 
     `maskmill failures JOB --json --reveal > failed.jsonl` is a list for `maskmill submit`, signed addresses included.
+    `maskmill failures masks/` reads a folder of results, without a server.
     """
+    from maskmill_producer.local.recorded import Recorded
+
     with failing_plainly(json):
-        for outcome in client().job(job, out).failures(code, reveal=reveal):
+        folder = Recorded.named(job)
+        if folder and reveal:
+            raise UsageError("--reveal needs the job's id: the files in a folder hold no passwords")
+        found = folder.failures(code) if folder else client().job(job, out).failures(code, reveal=reveal)
+        for outcome in found:
             if json:
                 facts = _as_json(outcome, reveal)
                 display.print_json({name: facts[name] for name in ("uri", "code", "reason") if name in facts})

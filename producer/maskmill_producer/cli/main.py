@@ -17,7 +17,7 @@ import typer
 
 from maskmill import exit_codes
 from maskmill.parameters import PipelineParameters
-from maskmill_producer.cli import display, exits, options
+from maskmill_producer.cli import display, exits, folders, options
 from maskmill_producer.cli import doctor as doctor_cli
 from maskmill_producer.cli import jobs as jobs_cli
 from maskmill_producer.cli import lifecycle as lifecycle_cli
@@ -71,6 +71,7 @@ def run(
     devices: options.Devices = "",
     workers_per_device: options.WorkersPerDevice = None,
     max_image_pixels: options.MaxImagePixels = None,
+    overlays: options.Overlays = False,
     json: options.Json = False,
 ) -> None:
     """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
@@ -79,9 +80,11 @@ def run(
     images on a CPU, `--devices cpu --workers-per-device N` does more, and takes the memory of N workers.
     Interrupted, the same command goes on where it stopped.
 
-    The folder holds the results of the last run. Other parameters replace them; other sources are refused. The object
-    store keeps the last run's masks too, so that the next run makes only those that are missing; `maskmill servers
-    purge` deletes them.
+    The folder holds the results of the last run: masks, metadata.jsonl, failures.jsonl, classes.json, a contact sheet,
+    and with --overlays a picture for each image. Other parameters replace them, and masks that are no longer part are
+    removed; what else is there stays, and other sources are refused. `maskmill status DIR` and `maskmill failures DIR`
+    read it without a server. The object store keeps the last run's masks too, so that the next run makes only those
+    that are missing; `maskmill servers purge` deletes them.
     """
     from maskmill_producer.local.plan import Plan, Selection
     from maskmill_producer.local.run import Events, worker_options
@@ -90,23 +93,25 @@ def run(
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
         selection = Selection(tuple(sources), column, root or ".", all_files, strict)
         workers = worker_options(device, devices, workers_per_device)
-        plan = Plan(selection, parameters, out, workers, max_image_pixels)
+        plan = Plan(selection, parameters, out, workers, max_image_pixels, overlays)
         with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
             result = run_plan(plan, Events(_step(json), _say_submitted(json), show))
         _print_run(result, out, json)
     exits.exit_by_state(result.status)
-    if result.mirrored.not_copied:
+    if result.mirrored.not_copied or (result.drawn and result.drawn.not_drawn):
         raise typer.Exit(exit_codes.FAILURES)
 
 
 def _print_run(result: RunResult, out: Path, json: bool) -> None:
     if json:
         found = {"folder": str(out), "contact_sheet": str(result.sheet) if result.sheet else None}
-        display.print_json(display.status_json(result.status) | found | display.mirrored_json(result.mirrored))
+        did = folders.folder_json(result.mirrored, result.drawn)
+        display.print_json(display.status_json(result.status) | found | did)
         return
     display.print_end(result.status)
-    display.print_problems(result.mirrored)
-    display.say(f"{result.mirrored.masks:,} masks, metadata.jsonl and manifest.json in {out}")
+    folders.print_masks(result.mirrored, out, ", metadata.jsonl, classes.json and manifest.json")
+    folders.print_failures(result.status, out)
+    folders.print_overlays(result.drawn, out)
     if result.sheet:
         display.say(f"contact sheet: {result.sheet}")
     display.remark("the masks are kept for the next run, too; `maskmill servers purge` deletes what is kept")

@@ -304,8 +304,18 @@ Codes = Annotated[
     typer.Option("--code", help="Only failures of this code; may be given several times.", show_default="all"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+Overlays = Annotated[
+    bool,
+    typer.Option(
+        "--overlays",
+        help="Draw each image with its segments into overlays/: outlines, thin fills, labels. Images are read again.",
+    ),
+]
 Out = Annotated[
     str | None,
     typer.Option(metavar="s3://BUCKET/PREFIX", help="Output prefix.", show_default="from the settings"),
+]
+JobOrFolder = Annotated[
+    str, typer.Argument(metavar="JOB|DIR", help="Job id, or a folder of results, which needs no server.")
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Job id, as `maskmill submit` printed it.")]

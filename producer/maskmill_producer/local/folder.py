@@ -1,6 +1,7 @@
 """A folder of results: whose they are, and files that are whole or absent and never outside of it.
 
-`masks/…` and `metadata.jsonl`, `failures.jsonl`, `manifest.json` are the results; `job.json` says whose they are.
+`masks/…` and `metadata.jsonl`, `failures.jsonl`, `classes.json`, `manifest.json` are the results, `overlays/…` their
+pictures; `job.json` says whose they are.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ with suppress(ImportError):  # Windows
     import fcntl
 
 JOB, MANIFEST, METADATA, FAILURES = "job.json", "manifest.json", "metadata.jsonl", "failures.jsonl"
+CLASSES = "classes.json"
 NOT_COPIED = "not-copied.jsonl"
 """The images whose mask could not be copied, with the reason; absent when there are none."""
 
-ACCOUNT = (MANIFEST, METADATA, FAILURES, NOT_COPIED)
-MASKS, REPLACED, PARTS = "masks", "masks.replaced", ".parts"
+ACCOUNT = (MANIFEST, METADATA, FAILURES, CLASSES, NOT_COPIED)
+MASKS, OVERLAYS, REPLACED, PARTS = "masks", "overlays", "masks.replaced", ".parts"
 
 ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 """What a file system says about one name; a full disk or a read-only folder concerns them all."""
+
+
+PROBLEMS_KEPT = 10
+"""Images that a result names; files and numbers have them all."""
 
 
 class Unplaceable(UsageError):
@@ -40,6 +46,15 @@ class Unplaceable(UsageError):
 
     code = "unplaceable"
     cure = "Move what is in the way, or choose another folder."
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An image whose mask was not copied, or whose overlay was not drawn, and why."""
+
+    uri: str
+    code: str
+    reason: str
 
 
 @dataclass
@@ -78,7 +93,13 @@ class Folder:
         `masks/a/b.png` is `<root>/masks/a/b.png`, or `<root>/a/b.png` in a folder that is called `masks` itself, unless
         `masks/a` is a link to somewhere else.
         """
-        target = self.masks.parent / PurePosixPath(key)
+        return self._place(self.masks.parent / PurePosixPath(key), key)
+
+    def overlay_of(self, key: str) -> Path:
+        """The picture of a mask key, raising as `path_of` does: `overlays/a/b.jpg.jpg` of `masks/a/b.jpg.png`."""
+        return self._place(self.root / OVERLAYS / PurePosixPath(key).relative_to(MASKS).with_suffix(".jpg"), key)
+
+    def _place(self, target: Path, key: str) -> Path:
         parent = target.parent.resolve()
         if target.name in ("", "..") or not parent.is_relative_to(self.root):
             raise Unplaceable(f"{key} would lie outside of {self.root}")
@@ -111,7 +132,11 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file directly in the folder."""
-        self._part(data).replace(self.root / name)
+        self.put(self.root / name, data)
+
+    def put(self, target: Path, data: bytes) -> None:
+        """Write a file in a place that `overlay_of` gave: whole or absent."""
+        self._part(data).replace(target)
 
     @contextmanager
     def growing(self, name: str) -> Iterator[BinaryIO]:
@@ -125,32 +150,6 @@ class Folder:
         """Remove files directly in the folder, if they are there."""
         for name in names:
             (self.root / name).unlink(missing_ok=True)
-
-    def set_masks_aside(self) -> None:
-        """Keep the masks of the results that are replaced where `holds` finds them again.
-
-        What an interrupted run has left aside stays there; its masks that are in place again are made way for.
-        """
-        masks, aside = self.masks, self.root / REPLACED
-        if masks == self.root:
-            aside.mkdir(exist_ok=True)
-            for path in [each for each in masks.iterdir() if each.name not in (REPLACED, PARTS)]:
-                if path.is_dir() and not path.is_symlink():
-                    _move_all(path, aside / path.name)
-                elif header_of(path):
-                    path.replace(aside / path.name)
-        elif aside.exists() and masks.exists():
-            _move_all(masks, aside)
-        elif masks.exists():
-            masks.rename(aside)
-
-    def drop_masks_aside(self) -> None:
-        """Remove the masks that the new results have not taken over; files that are none of ours go back."""
-        aside, masks = self.root / REPLACED, self.masks
-        for path in _files(aside):
-            if header_of(path):
-                path.unlink()
-        _move_all(aside, masks)
 
     def _part(self, data: bytes) -> Path:
         part = self.root / PARTS / str(next(self._numbers))
@@ -185,25 +184,6 @@ def header_of(path: Path) -> MaskHeader | None:
 def _refuse_other(path: Path, found: MaskHeader, outcome: Outcome) -> None:
     if not is_mask_of(found, outcome):
         raise Unplaceable(f"{path} is the mask of another image or job (are capitals and small letters told apart?)")
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """All files below, depth first; links are not followed, and folders that are empty by then are removed."""
-    for folder, _, names in os.walk(root, topdown=False):
-        yield from (Path(folder) / name for name in names)
-        with suppress(OSError):
-            Path(folder).rmdir()
-
-
-def _move_all(source: Path, target: Path) -> None:
-    """Move what lies below `source`; where a place is taken, a mask of ours is removed and anything else stays."""
-    for path in _files(source):
-        place = target / path.relative_to(source)
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(place)
-        elif header_of(path):
-            path.unlink()
 
 
 @contextmanager

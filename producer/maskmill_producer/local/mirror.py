@@ -1,4 +1,4 @@
-"""A job's results as files in a folder: masks, `metadata.jsonl`, `failures.jsonl`, `manifest.json`.
+"""A job's results as files in a folder: masks, `metadata.jsonl`, `failures.jsonl`, `classes.json`, `manifest.json`.
 
 Outcomes pass through as a stream: a few are in memory at a time, however many the job has.
 """
@@ -6,7 +6,7 @@ Outcomes pass through as a stream: a few are in memory at a time, however many t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,41 +20,39 @@ from maskmill.schema import JobRecord, Outcome
 from maskmill.storage.ahead import map_ahead
 from maskmill_producer.local.folder import (
     ACCOUNT,
+    CLASSES,
     FAILURES,
     JOB,
     MANIFEST,
     METADATA,
     NOT_COPIED,
     ONE_NAME,
+    PROBLEMS_KEPT,
     Folder,
+    Problem,
     Unplaceable,
     owner,
 )
+from maskmill_producer.local.overlays import drop_stale_overlays
+from maskmill_producer.local.replacement import drop_masks_aside, set_masks_aside
+from maskmill_producer.report.colours import colour_of, in_hex
 
 THREADS = 8
-PROBLEMS_KEPT = 10
-"""Images that the result names; `not-copied.jsonl` has them all."""
-
 OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
 """Errors that cost one mask; any other ends the copying, which can be gone on with."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """An image whose mask was not copied, and why."""
-
-    uri: str
-    code: str
-    reason: str
-
-
 @dataclass
 class Mirrored:
-    """What was done: masks copied, masks that were there already, and those that could not be copied."""
+    """What was done: masks copied, masks that were there already, and those that could not be copied.
+
+    `removed` are masks of the results before these that are no longer part of them.
+    """
 
     copied: int = 0
     there: int = 0
     not_copied: int = 0
+    removed: int = 0
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -77,9 +75,9 @@ def mirror(job: Job, path: Path, *, replace: bool = False) -> Mirrored:
 
     `mirror(Client().job("20261122-205301-9f86d081"), Path("masks"))`
 
-    A folder holds one job's results: another job's are refused, or replaced with `replace`. Then masks that the new
-    account does not name are removed at the end, and so never lie beside it. Each file is complete or absent. Raises
-    `UsageError` when the folder cannot be written.
+    A folder holds one job's results: another job's are refused, or replaced with `replace`. Then masks that the old
+    account named and the new one does not are removed at the end; what no account has named stays. Each file is
+    complete or absent. Raises `UsageError` when the folder cannot be written.
     """
     try:
         with Folder.open(path) as folder:
@@ -88,7 +86,8 @@ def mirror(job: Job, path: Path, *, replace: bool = False) -> Mirrored:
             _write_failures(job, folder)
             if manifest := job.manifest():
                 folder.write(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
-            folder.drop_masks_aside()
+            result.removed = drop_masks_aside(folder)
+            drop_stale_overlays(folder)
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
     return result
@@ -109,8 +108,8 @@ def _enter(folder: Folder, record: JobRecord, *, replace: bool) -> None:
     """Write whose results these are before the first mask comes."""
     before = owner(folder.root)
     if before is None or before.job != record.job:
-        if replace:
-            folder.set_masks_aside()
+        if replace and before:
+            set_masks_aside(folder)
             folder.remove(ACCOUNT)
         elif before:
             raise UsageError(
@@ -120,7 +119,7 @@ def _enter(folder: Folder, record: JobRecord, *, replace: bool) -> None:
 
 
 def _copy_masks(job: Job, folder: Folder) -> Mirrored:
-    result = Mirrored()
+    result, classes = Mirrored(), dict[int, str]()
     with ExitStack() as stack:
         metadata, missing = (stack.enter_context(folder.growing(name)) for name in (METADATA, NOT_COPIED))
         for each in map_ahead(lambda found: _copy(folder, found), job.results(), THREADS):
@@ -131,11 +130,23 @@ def _copy_masks(job: Job, folder: Folder) -> Mirrored:
                 result.problems += [problem][: PROBLEMS_KEPT - len(result.problems)]
             else:
                 metadata.write(each.outcome.to_json() + b"\n")
+                classes |= {segment.label_id: segment.title for segment in each.outcome.segments or ()}
                 result.there += each.was_there
                 result.copied += not each.was_there
     if not result.not_copied:
         folder.remove([NOT_COPIED])
+    folder.write(CLASSES, _classes_json(classes))
     return result
+
+
+def _classes_json(classes: Mapping[int, str]) -> bytes:
+    """The classes that were found, as a model's `config.json` names them, and their colours in all pictures.
+
+    `{"id2label": {"3": "cat"}, "colours": {"cat": "#0077ff"}}`
+    """
+    found = {str(label_id): classes[label_id] for label_id in sorted(classes)}
+    colours = {title: in_hex(colour_of(title)) for title in found.values()}
+    return json.dumps({"id2label": found, "colours": colours}, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _copy(folder: Folder, found: Result) -> _Copied:

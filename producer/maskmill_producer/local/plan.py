@@ -53,6 +53,7 @@ class Plan:
     folder: Path
     worker_options: tuple[str, ...]
     max_image_pixels: int | None = None
+    overlays: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any server is started."""

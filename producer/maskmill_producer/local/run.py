@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -16,30 +15,23 @@ import structlog
 from maskmill import parameters
 from maskmill.client import Client
 from maskmill.errors import MaskmillError
-from maskmill.images.decode import decode
-from maskmill.images.fetch import Fetcher
-from maskmill.images.limits import FetchLimits
-from maskmill.images.manners import Manners
 from maskmill.job import Job
 from maskmill.jobs.intake import check_strict
 from maskmill.jobs.lifecycle import prune
 from maskmill.parameters import PipelineParameters
-from maskmill.result import Result
 from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
-from maskmill.storage.reader import ObjectReader
 from maskmill_producer import embedded
 from maskmill_producer.local.mirror import Mirrored, mirror
+from maskmill_producer.local.overlays import Drawn, draw_overlays
 from maskmill_producer.local.plan import Plan
+from maskmill_producer.local.sheet import draw_sheet
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
-from maskmill_producer.report.contact_sheet import Panel, write_contact_sheet
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 2.0
 """Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
-
-SHEET_IMAGES = 24
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,7 @@ class RunResult:
     status: JobStatus
     mirrored: Mirrored
     sheet: Path | None
+    drawn: Drawn | None = None
 
 
 @dataclass
@@ -85,9 +78,10 @@ def run(plan: Plan, events: Events) -> RunResult:
         events.step("copying the masks")
         mirrored = mirror(job, plan.folder, replace=True)
         delete_earlier(job)
-        sheet = plan.folder / "contact-sheet.png"
-        written = write_contact_sheet(sheet, panels(job), f"{job.id} · {job.record().spec.model}")
-        return RunResult(job.status(), mirrored, sheet if written else None)
+        if plan.overlays:
+            events.step("drawing overlays")
+        drawn = draw_overlays(job, plan.folder) if plan.overlays else None
+        return RunResult(job.status(), mirrored, draw_sheet(job, plan.folder), drawn)
 
 
 def delete_earlier(job: Job) -> None:
@@ -189,22 +183,3 @@ def worker_options(device: str, devices: str, workers_per_device: int | None) ->
     alone = device != "auto" or not devices
     given = {"--device": alone and device, "--devices": devices, "--workers-per-device": workers_per_device}
     return tuple(text for option, value in given.items() if value for text in (option, str(value)))
-
-
-def panels(job: Job) -> Iterator[Panel]:
-    """The first images of the job, read again for the sheet; one whose image or mask is gone by now is left out."""
-    settings, scale = job.services.settings, job.record().spec.scale
-    limits, read_object = FetchLimits(max_bytes=settings.max_image_bytes), ObjectReader(settings.source_store)
-    fetcher = Fetcher(limits, read_object, manners=Manners.of(settings))
-    for result in islice(job.results(reveal=True), SHEET_IMAGES):
-        try:
-            image = decode(fetcher.fetch(result.uri), max_pixels=settings.max_image_pixels, scale=scale).image
-            ids = result.segment_map
-        except MaskmillError:
-            continue
-        yield Panel.of(_short_name(result), image, ids, result.segments)
-
-
-def _short_name(result: Result) -> str:
-    name = result.uri.rstrip("/").rpartition("/")[2]
-    return name if len(name) <= 36 else f"{name[:16]}…{name[-18:]}"

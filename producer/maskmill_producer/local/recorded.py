@@ -1,0 +1,77 @@
+"""What a folder of results says of its job, without a server: `maskmill status DIR`, `maskmill failures DIR`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskmill.errors import JobNotFound, UsageError
+from maskmill.schema import JobRecord, JobStatus, Manifest, Outcome
+from maskmill.storage import keys
+from maskmill_producer.local.folder import FAILURES, MANIFEST, owner
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A folder that `maskmill run` or `results --download` has written."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, job: str) -> Recorded | None:
+        """The folder of this name, None for a job's id: `20261122-205301-9f86d081` is a job, `./2026…` a folder.
+
+        Raises `JobNotFound` for what is neither.
+        """
+        if keys.JOB_ID.fullmatch(job):
+            return None
+        if not os.path.isdir(job):  # noqa: PTH112 - False for any text
+            raise JobNotFound(f"'{job}' is neither a job's id nor a folder: `maskmill status` lists the jobs")
+        return cls(Path(job))
+
+    def status(self) -> JobStatus:
+        """Where the job stood when its results were written; raises `UsageError` for a folder without results."""
+        record = owner(self.path)
+        try:
+            manifest = Manifest.from_json((self.path / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            if not isinstance(record, JobRecord):
+                raise UsageError(
+                    f"{self.path} has no results of Maskmill: name the --out of a run, or the id of a job"
+                ) from None
+            raise UsageError(
+                f"the results in {self.path} are not complete: run the same command again, or see "
+                f"`maskmill status {record.job}`"
+            ) from None
+        shards = record.shards if isinstance(record, JobRecord) else 0
+        return JobStatus(
+            job=manifest.job,
+            out=str(self.path),
+            state=manifest.state,
+            found=manifest.found,
+            left_out=manifest.left_out,
+            submitted=manifest.submitted,
+            counts=manifest.counts,
+            failures=manifest.failures,
+            warnings=manifest.warnings,
+            examples=manifest.examples,
+            reason=manifest.reason,
+            files=manifest.model.files if manifest.model else None,
+            shards=shards,
+            shards_done=shards,
+        )
+
+    def failures(self, codes: Sequence[str] | None = None) -> Iterator[Outcome]:
+        """The images that failed (with one of these codes); raises `UsageError` for a folder without results."""
+        owner(self.path)
+        try:
+            with (self.path / FAILURES).open("rb") as lines:
+                for line in lines:
+                    outcome = Outcome.from_json(line)
+                    if codes is None or outcome.code in codes:
+                        yield outcome
+        except FileNotFoundError:
+            self.status()
+            raise UsageError(f"{self.path / FAILURES} is gone: run the same command again") from None
