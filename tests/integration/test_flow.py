@@ -338,6 +338,8 @@ def test_a_job_s_batch_size_goes_before_the_worker_s(
     worker = ShardWorker(services, models)
     assert worker.batch_size(record).asked == images
     assert worker.batch_size(record) is worker.batch_size(record), "it learns"
+    alone = job.model_copy(update={"execution": Execution(batch_size=asked, deterministic=True)})
+    assert worker.batch_size(alone).asked == 1
 
 
 def test_what_a_job_asks_for_is_bounded_by_its_worker(services: Services, worker: ShardWorker, job: JobRecord) -> None:

@@ -63,7 +63,9 @@ def test_strict_refuses_whatever_is_left_out_but_our_own_results() -> None:
     ],
 )
 def test_a_job_without_images_says_why(left_out: dict[str, int], words: str) -> None:
-    assert words in str(nothing_to_do(left_out, dict.fromkeys(left_out, "/x")))
+    said = str(nothing_to_do(left_out, dict.fromkeys(left_out, "/x")))
+    assert words in said
+    assert ("--all-files" in said) == bool({"not_an_image_name", "unknown_kind"} & set(left_out))
 
 
 def test_each_reason_has_words_and_a_foreign_one_is_shown_as_it_is() -> None:
