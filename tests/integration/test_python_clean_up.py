@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
-from maskmill import Client, Job, Settings
-from maskmill.schema import JobState, utc_now
+from maskmill import Client, Job, Result, Settings
+from maskmill.errors import JobFailed
+from maskmill.job_bar import NoBar
+from maskmill.schema import JobState, Status, utc_now
 from maskmill.storage import keys
 from maskmill_producer.local import python_run
 from tests.integration.finished_jobs import finish
@@ -65,3 +68,35 @@ def test_what_other_runs_left_goes_after_its_time(client: Client, folder: str, m
     assert objects(ended) == []
     assert objects(killed) == []
     assert fresh.manifest() is None
+
+
+class Worker:
+    """One that lives and has nothing to do."""
+
+    def check(self) -> None:
+        pass
+
+
+def results(job: Job) -> list[Result]:
+    worker: Any = Worker()
+    return [result for shard in python_run._shards(job, worker, NoBar()) for result in shard]
+
+
+def test_images_of_a_job_that_was_stopped_are_results_too(client: Client, folder: str) -> None:
+    job = job_of(client, f"{folder}/spec")
+    job.cancel()
+    found = results(job)
+    assert [(each.input, each.failed, each.outcome.status) for each in found] == [
+        (0, True, Status.CANCELLED),
+        (1, True, Status.CANCELLED),
+    ]
+    assert repr(found[1]) == "Result('https://host/a.jpg', cancelled)"
+
+
+def test_a_job_that_ended_without_a_report_is_no_endless_wait(client: Client, folder: str) -> None:
+    job = job_of(client, f"{folder}/spec")
+    finish(client, job)
+    assert len(results(job)) == 2
+    job.store.delete(keys.report(job.id, 0))
+    with pytest.raises(JobFailed, match="shard 0 has no report"):
+        results(job)
