@@ -17,8 +17,8 @@ from maskmill_worker.cli import cli
 EVERYWHERE = "General"
 INTRODUCTION = """\
 `maskmill` submits, follows and fetches jobs, or runs one from end to end. `maskmill-worker` works on them. Each takes
-`--help`. With `--json` each line of standard output is JSON, and an error is one line of JSON on standard error:
-`{"error": CODE, "reason": TEXT}` ([errors](errors.md)).
+`--help`, or `-h`. With `--json` each line of standard output is JSON, and an error is one line of JSON on standard
+error: `{"error": CODE, "reason": TEXT}` ([errors](errors.md)).
 """
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import typer
@@ -210,3 +211,44 @@ def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.Cap
     said = capsys.readouterr()
     assert said.err.count("held up, and tried again: object_forbidden: s3://b/o: access denied [/x]") == 1
     assert said.out.count("held up, and tried again: object_forbidden") == 1
+
+
+# Ways in
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["run", "-h"], ["servers", "-h"], ["servers", "start", "-h"]])
+def test_h_is_help_everywhere(arguments: list[str]) -> None:
+    short, long = (CliRunner().invoke(app, [*arguments[:-1], option]) for option in ("-h", "--help"))
+    assert short.exit_code == 0
+    assert short.output == long.output
+
+
+def test_the_worker_s_h_is_help_too() -> None:
+    short, long = (CliRunner().invoke(worker_cli.cli, [option]) for option in ("-h", "--help"))
+    assert short.exit_code == 0
+    assert short.output == long.output
+
+
+def test_python_m_is_the_command() -> None:
+    command = [sys.executable, "-m", "maskmill", "--version"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
+    assert printed == f"maskmill {version('maskmill')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_it(shell: str, tmp_path: Path) -> None:
+    home = os.environ | {"HOME": str(tmp_path)}
+    script = Path(sys.executable).parent / "maskmill"
+
+    def run(*arguments: str, **variables: str) -> str:
+        command = [script, *arguments]
+        done = subprocess.run(command, env=home | variables, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("--install-completion", shell)
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "_MASKMILL_COMPLETE" in written
+    if shell == "bash":
+        completed = run(_MASKMILL_COMPLETE="complete_bash", COMP_WORDS="maskmill servers st", COMP_CWORD="2")
+        assert completed.split() == ["start", "status", "stop"]

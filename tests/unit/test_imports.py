@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+
+import maskmill
 
 BAD = {"MASKMILL_BROKER_URL": "nonsense", "MASKMILL_BATCH_SIZE": "nonsense"}
 
@@ -20,6 +23,33 @@ def test_nothing_is_read_from_the_environment_at_import(module: str) -> None:
         [sys.executable, "-c", f"import {module}"], env=os.environ | BAD, capture_output=True, text=True, timeout=600
     )
     assert imported.returncode == 0, imported.stderr
+
+
+HEAVY = ("torch", "transformers", "pyarrow", "boto3", "celery", "numpy", "PIL", "pydantic", "rich", "httpx", "pandas")
+LOADED = "import sys; print([name for name in {heavy} if name in sys.modules])"
+
+
+@pytest.mark.parametrize(
+    ("statement", "loaded"),
+    [
+        ("import maskmill", set()),
+        ("import maskmill; maskmill.__version__, dir(maskmill)", set()),
+        ("import maskmill; maskmill.Client", {"boto3", "celery", "numpy", "PIL", "pydantic", "rich", "httpx"}),
+        ("import maskmill; maskmill.run", {"boto3", "celery", "numpy", "PIL", "pydantic", "rich", "httpx"}),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(statement: str, loaded: set[str]) -> None:
+    program = f"{statement}\n{LOADED.format(heavy=HEAVY)}"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stderr
+    assert set(eval(found.stdout)) <= loaded
+
+
+def test_a_name_that_the_package_has_not_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(maskmill, "noth" + "ing")
+    assert maskmill.__version__ == version("maskmill")
+    assert {"run", "Client", "__version__"} <= set(dir(maskmill))
 
 
 def test_the_app_of_a_pool_process_has_task_and_settings() -> None:

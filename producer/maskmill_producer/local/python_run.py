@@ -17,7 +17,7 @@ import structlog
 
 from maskmill import parameters
 from maskmill.client import Client, Source
-from maskmill.errors import MaskmillError
+from maskmill.errors import JobFailed, MaskmillError
 from maskmill.job import Job
 from maskmill.job_bar import JobBar, job_bar
 from maskmill.jobs.inputs import Inputs
@@ -182,6 +182,8 @@ def _shards(job: Job, worker: WorkerProcess, bar: JobBar) -> Iterator[list[Resul
             wait()
             if watch.closed:  # what has no report now never gets one: `max_failures` has stopped the job
                 decided = Decided(job.store, job.id)
+                if not decided.paired(shard):
+                    raise JobFailed(f"job {job.id} has ended, and shard {shard} has no report: run it again")
         look()
         yield [Result.of(*each, job.store) for each in found]
     while not watch.closed:
