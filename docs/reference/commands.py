@@ -15,6 +15,7 @@ from maskmill_producer.cli.main import app
 from maskmill_worker.cli import cli
 
 EVERYWHERE = "General"
+KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER"}
 INTRODUCTION = """\
 `maskmill` submits, follows and fetches jobs, or runs one from end to end. `maskmill-worker` works on them. Each takes
 `--help`. With `--json` each line of standard output is JSON, and an error is one line of JSON on standard error:
@@ -48,7 +49,8 @@ def _command(command: Any, name: str, level: int) -> Iterator[str]:
 
 
 def _usage(command: Any, context: typer.Context) -> str:
-    return command.get_usage(context).removeprefix("Usage: ")
+    """`maskmill run [OPTIONS] SOURCE…`, on one line."""
+    return re.sub(r"\{(\w+…)\}\.\.\.", r"\1", " ".join(command.get_usage(context).removeprefix("Usage: ").split()))
 
 
 def _panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
@@ -69,8 +71,12 @@ def _row(parameter: Any, context: typer.Context) -> tuple[str, str, str]:
         default, bounds = "", facts.removesuffix("]")
     bounds = "" if bounds == "required" else bounds
     unless = "required" if facts == "required]" else default.removeprefix("(").removesuffix(")")
-    shown = re.sub(r" <(\w+) range>", r" <\1>", name)
-    return code(shown), f"{cell(text)}{f' ({bounds})' if bounds else ''}", unless
+    return code(_plain(name)), f"{cell(text)}{f' ({bounds})' if bounds else ''}", unless
+
+
+def _plain(name: str) -> str:
+    """`--threshold <float range>` as `--threshold NUMBER`, `SOURCE… <list[str]>` as `SOURCE…`."""
+    return re.sub(r" <(\w+)(?: range)?>| <list.*>", lambda kind: f" {KINDS[kind[1]]}" if kind[1] else "", name)
 
 
 def _markdown(text: str) -> str:
