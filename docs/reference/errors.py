@@ -22,10 +22,14 @@ OF_A_SHARD = """\
 No image is to blame. What is *tried again* is given back and taken by any worker, later; if that does not help, or
 cannot, the shard's images fail with the code.\
 """
+OF_A_COMMAND = """\
+One line on the terminal, and exit code 2; 5 for `embedded_failed`. Errors of a shard that end a command have 5, those
+of models 3.\
+"""
 FAMILIES = {
     "Of one image": (ImageError, "Its neighbours are stored. What is *tried again* was tried three times in all."),
     "Of a shard": (ShardError, OF_A_SHARD),
-    "Of a command": (UsageError, "One line on the terminal, and exit code 2 unless the table below says otherwise."),
+    "Of a command": (UsageError, OF_A_COMMAND),
 }
 EXITS = (
     (0, "completed"),
