@@ -78,3 +78,10 @@ def test_what_was_printed_differs_from_what_is_shown() -> None:
     assert agrees("18 masks in …\n", "18 masks in out  \n")
     assert not agrees("18 masks in …\n", "17 masks in out\n")
     assert not agrees("18 masks", "18 masks\nand more")
+
+
+def test_figures_may_differ_where_the_page_says_so() -> None:
+    shown = "forward   19.5  1\n28.4 images/s\n"
+    assert agrees(shown, "forward  1,133.1  12\n0.9 images/s\n", figures_differ=True)
+    assert not agrees(shown, "forward   many  1\n28.4 images/s\n", figures_differ=True)
+    assert not agrees(shown, "forward   19.6  1\n28.4 images/s\n")
