@@ -34,7 +34,10 @@ WHOLE = {
 WORDS = {"integer": "whole number", "string": "text", "boolean": "true or false"}
 
 
-MIRRORED = ("folder", "masks", "copied", "already_there", "not_copied", "problems")
+FOLDER = (
+    *("folder", "masks", "copied", "already_there", "removed", "not_copied", "problems"),
+    *("overlays", "not_drawn", "overlay_problems"),
+)
 
 
 class Printed(NamedTuple):
@@ -55,7 +58,7 @@ class Printed(NamedTuple):
 
 
 PRINTED = {
-    "run": Printed(schema.JobStatus, (*MIRRORED, "contact_sheet")),
+    "run": Printed(schema.JobStatus, (*FOLDER, "contact_sheet")),
     "bench": Printed(
         None, ("images", "images_per_second", "device_busy", "device_seconds", "stages", "failures", "verdict")
     ),
@@ -64,7 +67,7 @@ PRINTED = {
     "status": Printed(schema.JobStatus, note="all of them in one array"),
     "watch": Printed(schema.JobStatus, note="whenever it has changed"),
     "results": Printed(schema.Outcome, note="of each image with a mask"),
-    "results --download": Printed(None, ("job", *MIRRORED)),
+    "results --download": Printed(None, ("job", *FOLDER)),
     "failures": Printed(None, ("uri", "code", "reason"), "of each image that failed"),
     "retry": Printed(None, ("job", "images")),
     "cancel": Printed(schema.JobStatus),

@@ -21,7 +21,10 @@ DEMO_MODEL = Path(maskmill_worker.__file__).parent / "demo_model"
 HUB_MODEL = "facebook/detr-resnet-50-panoptic"
 """What the pages take from the hub; the tests' hub has the demo model under its name."""
 
-RUN = {page: found for page in PAGES if (found := runnable(page))}
+A_NOTEBOOK = "docs/python.md"
+"""Its cells run in `tests/acceptance/test_python_page.py`."""
+
+RUN = {page: found for page in PAGES if page != A_NOTEBOOK and (found := runnable(page))}
 
 
 @pytest.fixture(scope="module")
