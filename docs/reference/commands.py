@@ -25,13 +25,27 @@ INTRODUCTION = """\
 
 def page() -> str:
     """The whole page."""
-    parts = [
-        head("Commands", "the commands' own help"),
-        INTRODUCTION,
-    ]
-    for name, program in (("maskmill", app), ("maskmill-worker", cli)):
-        parts += _command(typer.main.get_command(program), name, level=2)
+    programs = {
+        name: typer.main.get_command(program) for name, program in (("maskmill", app), ("maskmill-worker", cli))
+    }
+    found = [each for name, program in programs.items() for each in _commands(program, name)]
+    parts = [head("Commands", "the commands' own help"), INTRODUCTION, table(("command", ""), map(_summary, found))]
+    for name, command in found:
+        parts += _command(command, name, level=2 if name in programs else 3)
     return "\n".join(parts)
+
+
+def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The command and those below it, each with its whole name."""
+    yield name, command
+    for each in getattr(command, "commands", {}).values():
+        yield from _commands(each, f"{name} {each.name}")
+
+
+def _summary(found: tuple[str, Any]) -> tuple[str, str]:
+    """Its name as a link, and the first sentences of its help."""
+    name, command = found
+    return f"[`{name}`](#{name.replace(' ', '-')})", _markdown(command.help).partition("\n\n")[0]
 
 
 def _command(command: Any, name: str, level: int) -> Iterator[str]:
@@ -44,8 +58,6 @@ def _command(command: Any, name: str, level: int) -> Iterator[str]:
         yield table(("", "what it is", "unless given"), (_row(each, context) for each in parameters))
     if command.epilog:
         yield f"{_markdown(command.epilog)}\n"
-    for each in getattr(command, "commands", {}).values():
-        yield from _command(each, f"{name} {each.name}", level=3)
 
 
 def _usage(command: Any, context: typer.Context) -> str:
