@@ -5,6 +5,7 @@ print, where `…` stands for anything. A comment before a block says what else 
 
 * `<!-- not run: why -->`: it is shown only;
 * `<!-- in the background -->`: it goes on while the next blocks run, and is ended with the page;
+* `<!-- figures differ -->`: any number may be printed in the place of the one that is shown;
 * `<!-- first: command -->`: a command that readers need not see runs before it.
 """
 
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
 RUN = {"sh", "console", "python"}
 SHOWN = {"text", "json", "ini", "yaml", "dockerfile", "csv"}
-COMMENT = re.compile(r"<!-- (not run|in the background|first)(?::\s*(.*?))?\s*-->", re.DOTALL)
+COMMENT = re.compile(r"<!-- (not run|in the background|figures differ|first)(?::\s*(.*?))?\s*-->", re.DOTALL)
+NUMBER = r"\d[\d.,]*"
 BEGINNING = """\
 set -euo pipefail
 started=()
@@ -46,6 +48,7 @@ class Block:
     text: str
     not_run: str | None = None
     background: bool = False
+    figures_differ: bool = False
     first: str = ""
 
     @property
@@ -76,7 +79,8 @@ def _block(page: str, language: str, text: str, line: int, said: dict[str, str])
         raise ValueError(f"{page}:{line}: say why it is not run: <!-- not run: a GPU -->")
     if language == "text" and re.search(r"^(\$ |maskmill\S* (?!.*\[OPTIONS\]))", text, re.MULTILINE):
         raise ValueError(f"{page}:{line}: a command is of the language sh or console")
-    return Block(page, line, language, text, said.get("not run"), "in the background" in said, said.get("first", ""))
+    marks = ["in the background" in said, "figures differ" in said]
+    return Block(page, line, language, text, said.get("not run"), *marks, said.get("first", ""))
 
 
 def runnable(page: str) -> list[Block]:
@@ -135,9 +139,11 @@ def transcript(block: Block) -> list[tuple[int, str, str]]:
     return entries
 
 
-def agrees(shown: str, printed: str) -> bool:
+def agrees(shown: str, printed: str, *, figures_differ: bool = False) -> bool:
     """Whether what was printed is what the page shows; `…` stands for anything, and space at line ends for nothing."""
-    pattern = ".*".join(re.escape(part) for part in _even(shown).split("…"))
+    anything = {"…": ".*"} | ({"0": NUMBER, " ": " +"} if figures_differ else {})
+    parts = re.split(f"(…|{NUMBER}| +)" if figures_differ else "(…)", _even(shown))
+    pattern = "".join(anything.get("0" if each[:1].isdigit() else each[:1], re.escape(each)) for each in parts)
     return re.fullmatch(pattern, _even(printed), re.DOTALL) is not None
 
 

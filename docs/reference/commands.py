@@ -15,6 +15,7 @@ from maskmill_producer.cli.main import app
 from maskmill_worker.cli import cli
 
 EVERYWHERE = "General"
+KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER"}
 INTRODUCTION = """\
 `maskmill` submits, follows and fetches jobs, or runs one from end to end. `maskmill-worker` works on them. Each takes
 `--help`, or `-h`. With `--json` each line of standard output is JSON, and an error is one line of JSON on standard
@@ -24,13 +25,27 @@ error: `{"error": CODE, "reason": TEXT}` ([errors](errors.md)).
 
 def page() -> str:
     """The whole page."""
-    parts = [
-        head("Commands", "the commands' own help"),
-        INTRODUCTION,
-    ]
-    for name, program in (("maskmill", app), ("maskmill-worker", cli)):
-        parts += _command(typer.main.get_command(program), name, level=2)
+    programs = {
+        name: typer.main.get_command(program) for name, program in (("maskmill", app), ("maskmill-worker", cli))
+    }
+    found = [each for name, program in programs.items() for each in _commands(program, name)]
+    parts = [head("Commands", "the commands' own help"), INTRODUCTION, table(("command", ""), map(_summary, found))]
+    for name, command in found:
+        parts += _command(command, name, level=2 if name in programs else 3)
     return "\n".join(parts)
+
+
+def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The command and those below it, each with its whole name."""
+    yield name, command
+    for each in getattr(command, "commands", {}).values():
+        yield from _commands(each, f"{name} {each.name}")
+
+
+def _summary(found: tuple[str, Any]) -> tuple[str, str]:
+    """Its name as a link, and the first sentences of its help."""
+    name, command = found
+    return f"[`{name}`](#{name.replace(' ', '-')})", _markdown(command.help).partition("\n\n")[0]
 
 
 def _command(command: Any, name: str, level: int) -> Iterator[str]:
@@ -43,12 +58,11 @@ def _command(command: Any, name: str, level: int) -> Iterator[str]:
         yield table(("", "what it is", "unless given"), (_row(each, context) for each in parameters))
     if command.epilog:
         yield f"{_markdown(command.epilog)}\n"
-    for each in getattr(command, "commands", {}).values():
-        yield from _command(each, f"{name} {each.name}", level=3)
 
 
 def _usage(command: Any, context: typer.Context) -> str:
-    return command.get_usage(context).removeprefix("Usage: ")
+    """`maskmill run [OPTIONS] SOURCE…`, on one line."""
+    return re.sub(r"\{(\w+…)\}\.\.\.", r"\1", " ".join(command.get_usage(context).removeprefix("Usage: ").split()))
 
 
 def _panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
@@ -69,8 +83,12 @@ def _row(parameter: Any, context: typer.Context) -> tuple[str, str, str]:
         default, bounds = "", facts.removesuffix("]")
     bounds = "" if bounds == "required" else bounds
     unless = "required" if facts == "required]" else default.removeprefix("(").removesuffix(")")
-    shown = re.sub(r" <(\w+) range>", r" <\1>", name)
-    return code(shown), f"{cell(text)}{f' ({bounds})' if bounds else ''}", unless
+    return code(_plain(name)), f"{cell(text)}{f' ({bounds})' if bounds else ''}", unless
+
+
+def _plain(name: str) -> str:
+    """`--threshold <float range>` as `--threshold NUMBER`, `SOURCE… <list[str]>` as `SOURCE…`."""
+    return re.sub(r" <(\w+)(?: range)?>| <list.*>", lambda kind: f" {KINDS[kind[1]]}" if kind[1] else "", name)
 
 
 def _markdown(text: str) -> str:

@@ -19,13 +19,17 @@ the one line of JSON that a failed command prints with `--json`. What is left ou
 its own: [sources](sources.md).
 """
 OF_A_SHARD = """\
-No image is to blame. *Again* says whether the shard is tried again; if not, or not any more, its images fail with the
-code.\
+No image is to blame. What is *tried again* is given back and taken by any worker, later; if that does not help, or
+cannot, the shard's images fail with the code.\
+"""
+OF_A_COMMAND = """\
+One line on the terminal, and exit code 2; 5 for `embedded_failed`. Errors of a shard that end a command have 5, those
+of models 3.\
 """
 FAMILIES = {
-    "Of one image": (ImageError, "Its neighbours are stored. *Again* says whether it was tried three times in all."),
+    "Of one image": (ImageError, "Its neighbours are stored. What is *tried again* was tried three times in all."),
     "Of a shard": (ShardError, OF_A_SHARD),
-    "Of a command": (UsageError, "One line on the terminal, and exit code 2 unless the table below says otherwise."),
+    "Of a command": (UsageError, OF_A_COMMAND),
 }
 EXITS = (
     (0, "completed"),
@@ -54,11 +58,12 @@ def page() -> str:
 
 
 def _table(members: list[type[MaskmillError]]) -> str:
-    rows = (
-        (code(each.code), linked(docstring(each)), "yes" if each.retryable else "", linked(each.cure))
-        for each in members
-    )
-    return table(("code", "when", "again", "what to do"), rows)
+    rows = ((code(each.code), _when(each), linked(each.cure)) for each in members)
+    return table(("code", "when", "what to do"), rows)
+
+
+def _when(error: type[MaskmillError]) -> str:
+    return linked(docstring(error)) + (" *Tried again.*" if error.retryable else "")
 
 
 def _errors() -> Iterator[type[MaskmillError]]:

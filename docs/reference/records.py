@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from docs.reference.markdown import code, docstring, head, table
 from maskmill import schema
@@ -34,6 +34,55 @@ WHOLE = {
 WORDS = {"integer": "whole number", "string": "text", "boolean": "true or false"}
 
 
+FOLDER = (
+    *("folder", "masks", "copied", "already_there", "removed", "not_copied", "problems"),
+    *("overlays", "not_drawn", "overlay_problems"),
+)
+
+
+class Printed(NamedTuple):
+    """The fields of each object that a command prints: of a record, and further ones."""
+
+    record: type[Record] | None = None
+    fields: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """The fields that an object may have."""
+        return {*self.fields, *(self.record.model_fields if self.record else ())}
+
+    def __str__(self) -> str:
+        parts = [*([_link(self.record.__name__)] if self.record else []), *map(code, self.fields)]
+        return ", ".join(parts) + (f" ({self.note})" if self.note else "")
+
+
+PRINTED = {
+    "run": Printed(schema.JobStatus, (*FOLDER, "contact_sheet")),
+    "bench": Printed(
+        None, ("images", "images_per_second", "device_busy", "device_seconds", "stages", "failures", "verdict")
+    ),
+    "submit": Printed(None, ("job", "out", "found", "images", "left_out", "shards")),
+    "status JOB": Printed(schema.JobStatus),
+    "status": Printed(schema.JobStatus, note="all of them in one array"),
+    "watch": Printed(schema.JobStatus, note="whenever it has changed"),
+    "results": Printed(schema.Outcome, note="of each image with a mask"),
+    "results --download": Printed(None, ("job", *FOLDER)),
+    "failures": Printed(None, ("uri", "code", "reason"), "of each image that failed"),
+    "retry": Printed(None, ("job", "images")),
+    "cancel": Printed(schema.JobStatus),
+    "resume": Printed(schema.JobStatus),
+    "delete": Printed(None, ("job", "records", "bytes", "masks", "masks_kept")),
+    "prune": Printed(None, ("jobs", "remains", "dry_run"), "`jobs` and `remains`: arrays as of `delete`"),
+    "doctor": Printed(None, ("ok", "checks"), "each check: `check`, `ok`, `fatal`, `problem`"),
+    "servers start": Printed(None, ("broker", "s3")),
+    "servers status": Printed(None, ("running",)),
+    "servers stop": Printed(None, ("stopped",)),
+    "servers purge": Printed(None, ("freed_bytes",)),
+}
+"""What `--json` prints, by command; `tests/acceptance/test_json.py` compares it with what is printed."""
+
+
 def page() -> str:
     """The whole page."""
     parts = [
@@ -44,7 +93,8 @@ def page() -> str:
         parts.append(f"## {title}\n")
         for record in records:
             parts += _record(record)
-    return "\n".join(parts)
+    rows = ((code(f"maskmill {command}"), str(printed)) for command, printed in PRINTED.items())
+    return "\n".join([*parts, "## What `--json` prints\n", table(("command", "the fields of each object"), rows)])
 
 
 def _record(record: type[Record]) -> Iterator[str]:

@@ -79,7 +79,12 @@ def _groups() -> dict[str, list[str]]:
 def _rows(names: list[str], texts: dict[str, str]) -> Iterator[tuple[str, str, str]]:
     for name in names:
         default = _default(name, Settings.model_fields[name])
-        yield code(f"MASKMILL_{name.upper()}"), linked(texts[name]).replace("None: ", "Unset: "), default
+        yield code(f"MASKMILL_{name.upper()}"), _without_none(linked(texts[name])), default
+
+
+def _without_none(text: str) -> str:
+    """In the words of an environment: `None: any` is `Unset: any`."""
+    return text.replace("; None: ", "; unset: ").replace("None: ", "Unset: ")
 
 
 def _default(name: str, field: FieldInfo) -> str:

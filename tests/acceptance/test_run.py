@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from docs.reference.records import PRINTED
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
 from maskmill.settings import S3Settings
@@ -155,7 +156,9 @@ def test_a_run_reads_s3_sources_from_the_users_own_store(
     )
 
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["counts"]["stored"] == 1
+    document = json.loads(result.stdout)
+    assert document.keys() == PRINTED["run"].names
+    assert document["counts"]["stored"] == 1
     key = f"masks/s3/{servers.bucket}/{settings.prefix}/photo.jpg.png"
     assert decode((tmp_path / "out" / key).read_bytes())[1].uri == f"{source.url}/photo.jpg"
 
@@ -283,6 +286,7 @@ def test_bench_says_where_the_time_goes_and_leaves_nothing(tmp_path: Path, envir
     )
     assert answer.returncode == 0, answer.stderr
     document = json.loads(answer.stdout)
+    assert document.keys() == PRINTED["bench"].names
     assert document["images"] == 16, "of two shards, the one that is committed first is left out"
     assert 0 < document["device_busy"] <= 1
     assert all(document["stages"][name]["seconds"] > 0 for name in ("fetch", "decode", "preprocess", "forward"))

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from tests.documents import PAGES, ROOT, agrees, blocks, script, transcript
 
@@ -20,6 +21,16 @@ def run(text: str, work: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_is_run_or_says_why_not(page: str) -> None:
     blocks(page, (ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "demo/README.md"])
+def test_links_of_pages_that_the_site_does_not_have_lead_somewhere(page: str) -> None:
+    tokens = MarkdownIt().enable("table").parse((ROOT / page).read_text(encoding="utf-8"))
+    parts = [part for token in tokens for part in token.children or () if part.type in ("link_open", "image")]
+    links = [str(part.attrs.get("href") or part.attrs["src"]) for part in parts]
+    assert links
+    here = [link for link in links if not link.startswith("https://")]
+    assert [link for link in here if not ((ROOT / page).parent / link).exists()] == []
 
 
 @pytest.mark.parametrize(
@@ -67,3 +78,10 @@ def test_what_was_printed_differs_from_what_is_shown() -> None:
     assert agrees("18 masks in …\n", "18 masks in out  \n")
     assert not agrees("18 masks in …\n", "17 masks in out\n")
     assert not agrees("18 masks", "18 masks\nand more")
+
+
+def test_figures_may_differ_where_the_page_says_so() -> None:
+    shown = "forward   19.5  1\n28.4 images/s\n"
+    assert agrees(shown, "forward  1,133.1  12\n0.9 images/s\n", figures_differ=True)
+    assert not agrees(shown, "forward   many  1\n28.4 images/s\n", figures_differ=True)
+    assert not agrees(shown, "forward   19.6  1\n28.4 images/s\n")

@@ -30,9 +30,3 @@ def test_every_statement_of_a_section_names_its_test(section: str) -> None:
     text = PAGE.partition(f"## {section}\n")[2].partition("\n## ")[0]
     statements = re.split(r"\n- ", text) if "\n- " in text else [text]
     assert [each for each in statements if each.strip() and "`tests/" not in each] == []
-
-
-def test_settings_of_this_page_are_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(MASKMILL_[A-Z_0-9]+)", PAGE))
-    assert {name for name in named if name not in readme} == set()

@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Segment images in bulk: queue them, let GPU workers batch them, find the masks in S3.",
-    epilog="**Start here**: `maskmill run photos/ --out masks/ --model demo`",
+    epilog="**Start here**: `maskmill run photos/ --out masks/`",
 )
 app.add_typer(servers_cli.app, name="servers")
 
@@ -56,7 +56,7 @@ def without_command(
 
 
 @app.command(
-    epilog="**Example**: `maskmill run photos/ --out masks/ --model demo`\n\n" + exits.HELP,
+    epilog="**Example**: `maskmill run photos/ --out masks/`\n\n" + exits.HELP,
 )
 @options.takes_parameters("priority")
 def run(
