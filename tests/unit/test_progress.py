@@ -60,12 +60,12 @@ def test_a_narrow_terminal_shows_counts_rate_time_left_and_the_whole_reason(
     clock = iter([0.0, 0.0, *(float(second) for second in range(0, 300, 10))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with job_bar("segmenting") as show:
-        show(status(1_234_000))
-        show(status(1_234_567))
-        show(status(1_246_912, waiting=Waiting(code=WaitingFor.BROKER, reason=LONG)))
+        show(status(123_400_000, submitted=200_000_000))
+        show(status(123_450_000, submitted=200_000_000))
+        show(status(123_456_789, submitted=200_000_000, waiting=Waiting(code=WaitingFor.BROKER, reason=LONG)))
     frame = tty.text
-    assert "1,246,912/2,000,000" in frame
-    assert "/s" in frame
+    assert "123,456,789/200,000,000" in frame
+    assert "images/s" in frame
     assert "left" in frame
     assert "…" not in frame
     assert LONG in " ".join(frame.replace("\n", " ").split())

@@ -145,7 +145,6 @@ class Bar(Progress):
         names = [TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))] if wide else []
         spinner = SpinnerColumn("dots" if display.errors.encoding.startswith("utf") else "line")
         super().__init__(spinner, *names, BarColumn(bar_width=None), *unbroken, console=display.errors, transient=True)
-        self._unit = "images/s" if wide else "/s"
         self._task = self.add_task(display.shown(title), total=None, number="", rate="", left="")
 
     def get_renderables(self) -> Iterable[RenderableType]:
@@ -165,7 +164,7 @@ class Bar(Progress):
             completed=done,
             refresh=True,
             number=f"{done:,}/{images:,}",
-            rate=rate(pace.rate, self._unit) if pace.rate else "",
+            rate=rate(pace.rate) if pace.rate else "",
             left=f"{duration(left)} left" if left and done < images else "",
         )
 
@@ -220,11 +219,10 @@ def note(status: JobStatus) -> Text:
     return Text(f"{status.done.failed:,} failed" + (f" ({codes})" if booked == status.done.failed else ""), "yellow")
 
 
-def rate(images_per_second: float, unit: str = "images/s") -> str:
+def rate(images_per_second: float) -> str:
     """`4.4 images/s`, `0.02 images/s`, `1,240 images/s`."""
     digits = 0 if images_per_second >= 1000 else 1 if images_per_second >= 0.1 else 3
-    space = "" if unit.startswith("/") else " "
-    return f"{images_per_second:,.{digits}f}{space}{unit}"
+    return f"{images_per_second:,.{digits}f} images/s"
 
 
 def duration(seconds: float) -> str:
