@@ -55,7 +55,7 @@ def _round(batch: Ledger, crew: list[Worker]) -> int:
     """Each worker books what it holds and claims again; how many were booked."""
     for worker in crew:
         if worker.held:
-            batch.run("book", *booking(worker.held[1], worker.held[3], DONE, {}, seconds=2.0))
+            batch.run("book", *booking(worker.held[1], worker.held[3], DONE, {}, {}, seconds=2.0))
         batch.run("claim_next", *claiming(worker.name, LEASE_SECONDS, worker.turn))
     answers = iter(batch.redis.execute())
     booked = 0

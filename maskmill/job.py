@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from maskmill.errors import JobFailed, JobNotFound, check_codes
+from maskmill.errors import JobFailed, JobNotFound, MaskmillError, StoreUnavailable, check_codes
 from maskmill.job_bar import job_bar
 from maskmill.jobs import lifecycle
 from maskmill.jobs.account import (
@@ -25,9 +25,10 @@ from maskmill.jobs.outcomes import Decided, by_mask, revealed
 from maskmill.jobs.reconcile import reconcile_job
 from maskmill.jobs.retry import retry_job
 from maskmill.jobs.submit import start
+from maskmill.jobs.waiting import away, waiting_for
 from maskmill.ledger.answers import Progress
 from maskmill.result import Result
-from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Status
+from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Status, WaitingFor
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
@@ -67,12 +68,16 @@ class Job:
     def status(self) -> JobStatus:
         """Where the job stands: from the ledger, or from the bucket once the ledger has forgotten it.
 
-        `job.status().counts.total / job.status().submitted` is how much is done.
+        `job.status().done.total / job.status().submitted` is how much is done.
         """
         try:
-            status = status_of(self.services.ledger.progress(self.id))
+            progress = self.services.ledger.progress(self.id)
         except JobNotFound:
             return self._status_from_bucket()
+        status = status_of(progress)
+        if not status.finished:
+            waiting = waiting_for(progress, self.services.ledger.standing(self.id))
+            return status.model_copy(update={"waiting": waiting})
         manifest = self.manifest() if status.state is JobState.CANCELLED else None
         return status.model_copy(update={"reason": manifest.reason}) if manifest else status
 
@@ -149,7 +154,26 @@ class Job:
 
     def watch(self, timeout: float | None = None) -> Watch:
         """For a wait of one's own: `watch.look()` again and again until it is `watch.closed`."""
-        return Watch(self.id, self.services, self.status, self.manifest, timeout)
+        return Watch(self.id, self.services, self.status, self.manifest, self._reach_store, timeout)
+
+    def look(self) -> JobStatus:
+        """The status of somebody who asks once: `waiting` also says if the store cannot be reached from here."""
+        status = self.status()
+        if status.waiting and status.waiting.code in (WaitingFor.FIRST_IMAGE, WaitingFor.PAUSE):
+            try:
+                self._reach_store()
+            except StoreUnavailable as error:
+                return status.model_copy(update={"waiting": away(error)})
+        return status
+
+    def _reach_store(self) -> None:
+        """Raise `StoreUnavailable` if the store cannot be reached from here: the ledger does not tell."""
+        try:
+            self.store.exists(keys.job_record(self.id))
+        except StoreUnavailable:
+            raise
+        except MaskmillError:
+            return  # it answers
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in the order of submission; of a running job, what is decided so far.
@@ -259,6 +283,7 @@ def status_of(progress: Progress) -> JobStatus:
         shards_done=progress.shards_done,
         shards_claimed=progress.claimed,
         shards_queued=0 if progress.finished else progress.shards - progress.shards_done - progress.claimed,
+        in_hand=progress.in_hand,
         trouble=progress.trouble,
         files=progress.files,
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from maskmill.addresses import on_one_line
 from maskmill.schema import JobStatus
+from maskmill.words import counted
 
 UPDATE_SECONDS = 0.2
 """How often a notebook's bar is drawn again at most: each time is a message to the browser."""
@@ -74,7 +75,7 @@ class NotebookBar:
 
     def show(self, status: JobStatus) -> None:
         """A few times a second."""
-        self._done, self._total = status.counts.total, status.submitted
+        self._done, self._total = status.done.total, status.submitted
         self._text = in_words(status, self._rate.of(status))
         if status.finished or time.monotonic() > self._drawn + UPDATE_SECONDS:
             self.draw()
@@ -100,7 +101,7 @@ class Rate:
 
     def of(self, status: JobStatus) -> float | None:
         """The rate so far; None in the first second."""
-        now, done = time.monotonic(), status.counts.total
+        now, done = time.monotonic(), status.done.total
         if self._first is None and done:
             self._first = now, done
         since, before = self._first or (now, done)
@@ -109,12 +110,13 @@ class Rate:
 
 def in_words(status: JobStatus, rate: float | None) -> str:
     """`7 of 18 images, 2 failed, 3.5 images/s`."""
-    done, failed = status.counts.total, status.counts.failed
-    words = [f"{done:,} of {status.submitted:,} {'image' if status.submitted == 1 else 'images'}"]
+    done, failed = status.done.total, status.done.failed
+    words = [f"{done:,} of {counted(status.submitted, 'image')}"]
     words += [f"{failed:,} failed"] if failed else []
     words += [f"{rate:,.1f} images/s"] if rate else []
-    held_up = f"; held up: {on_one_line(status.trouble)}" if status.trouble and not status.finished else ""
-    return ", ".join(words) + held_up
+    held_up = f"held up: {on_one_line(status.trouble)}" if status.trouble and not status.finished else ""
+    waits = f"waiting: {on_one_line(status.waiting.reason)}" if status.waiting else ""
+    return "; ".join(filter(None, [", ".join(words), waits or held_up]))
 
 
 @contextmanager
@@ -133,6 +135,6 @@ def _on_terminal(title: str, console: Any) -> Iterator[JobBar]:
 
             def show(self, status: JobStatus) -> None:
                 words = in_words(status, rate.of(status))
-                progress.update(task, total=status.submitted, completed=status.counts.total, text=words)
+                progress.update(task, total=status.submitted, completed=status.done.total, text=words)
 
         yield TerminalBar()

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from maskmill.errors import BrokerUnavailable, StoreUnavailable
 from maskmill.jobs.account import close_job
 from maskmill.jobs.reconcile import reconcile, reconcile_job
-from maskmill.schema import JobStatus, Manifest
+from maskmill.jobs.waiting import away
+from maskmill.schema import Counts, JobStatus, Manifest, Waiting
 from maskmill.services import Services
 
 RECONCILE_SECONDS = 2.0
@@ -26,36 +27,51 @@ class Watch:
             status = watch.look()
             time.sleep(watch.pause())
 
-    `status` and `manifest` ask where the job stands, and for its closing account.
+    `status` and `manifest` ask where the job stands, and for its closing account. `reach` raises `StoreUnavailable`
+    while the store is away: it is asked while nothing moves.
     """
 
     job: str
     services: Services
     status: Callable[[], JobStatus]
     manifest: Callable[[], Manifest | None]
+    reach: Callable[[], None]
     timeout: float | None = None
     closed: Manifest | None = None
     _name: str = field(default_factory=lambda: f"watcher:{secrets.token_hex(4)}")
     _started: float = field(default_factory=time.monotonic)
     _answered: float = field(default_factory=time.monotonic)
     _reconcile_at: float = 0.0
+    _last: JobStatus | None = None
+    _done: Counts | None = None
+    _away: Waiting | None = None
 
     def look(self) -> JobStatus | None:
-        """Where the job stands; None while a server is away, which is raised after `PATIENCE_SECONDS`."""
+        """Where the job stands, or stood before a server went away; None if that was never known.
+
+        Raises what a server says once it has been away for `PATIENCE_SECONDS`.
+        """
         try:
-            status = self.status()
-            if status.finished:
-                self.closed = self.manifest() or close_job(self.services, self.job)
-            elif time.monotonic() >= self._reconcile_at:
-                reconcile_job(self.services, self.job)
-                reconcile(self.services, self._name)
-                self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
+            self._ask()
         except (BrokerUnavailable, StoreUnavailable) as error:
             if not error.retryable or time.monotonic() > self._answered + PATIENCE_SECONDS:
                 raise
-            return None
-        self._answered = time.monotonic()
-        return status
+            self._away, self._reconcile_at = away(error), 0.0
+        else:
+            self._answered = time.monotonic()
+        return self._last.model_copy(update={"waiting": self._away}) if self._last and self._away else self._last
+
+    def _ask(self) -> None:
+        status = self._last = self.status()
+        if status.finished:
+            self.closed, self._away = self.manifest() or close_job(self.services, self.job), None
+        elif time.monotonic() >= self._reconcile_at:
+            if status.done == self._done:
+                self.reach()
+            self._done, self._away = status.done, None
+            reconcile_job(self.services, self.job)
+            reconcile(self.services, self._name)
+            self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
 
     def pause(self) -> float:
         """Seconds until the next look; raises `TimeoutError` once the time is over."""

@@ -26,6 +26,7 @@ WHOLE = {
         schema.Execution,
         schema.Segment,
         schema.Counts,
+        schema.Waiting,
         schema.ImageWarning,
         schema.FailureExample,
         schema.DeviceSeconds,

@@ -19,6 +19,7 @@ from maskmill.schema import Cancellation, Outcome, Reference, ShardReport, Statu
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.store import Store
+from maskmill.words import counted
 
 BY_SUBMITTER = "cancelled by its submitter"
 
@@ -42,7 +43,7 @@ def cancel_job(services: Services, job: str, out: str, reason: str = BY_SUBMITTE
 def mark_cancelled(services: Services, progress: Progress) -> None:
     """Put the marker of a cancelled job that has none: its own failures have stopped it, as the ledger decided."""
     most = ", ".join(f"{number:,} {code}" for code, number in _by_number(progress.failures)[:3])
-    reason = f"stopped: {progress.decided.failed:,} images failed, more than --max-failures allows ({most})"
+    reason = f"stopped: {counted(progress.decided.failed, 'image')} failed, more than --max-failures allows ({most})"
     marker = Cancellation(job=progress.job, cancelled=utc_now(), reason=reason)
     services.store(progress.out).put_if_absent(keys.cancellation(progress.job, progress.retry_round), marker.to_json())
 

@@ -80,6 +80,58 @@ class Renewal(IntEnum):
     CANCELLED = 2
 
 
+LOADING = "loading "
+MOST_CHARACTERS = 200
+"""Of a model's name, which may be as long as its submitter liked."""
+
+
+@dataclass(frozen=True)
+class InHand:
+    """What the owner of a held shard says of it: its images so far by status, or the model that it loads first.
+
+    >>> InHand(Counts(stored=12, failed=1)).text()
+    '12 0 1'
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    loading: str = ""
+
+    def text(self) -> str:
+        """For the ledger."""
+        if self.loading:
+            return f"{LOADING}{self.loading[:MOST_CHARACTERS]}"
+        return f"{self.counts.stored} {self.counts.reused} {self.counts.failed}"
+
+    @classmethod
+    def from_text(cls, text: str) -> InHand:
+        """What was said; nothing, where that is not understood."""
+        if text.startswith(LOADING):
+            return cls(loading=text.removeprefix(LOADING))
+        numbers = text.split()
+        if len(numbers) != len(("stored", "reused", "failed")) or not all(map(str.isdecimal, numbers)):
+            return cls()
+        stored, reused, failed = map(int, numbers)
+        return cls(Counts(stored=stored, reused=reused, failed=failed))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What keeps a job from going on, as far as the ledger shows it.
+
+    Shards: `leased` are with an owner that is heard of, `paused` may be claimed in `pause_seconds` or later. Workers:
+    `there`, of these `starting`; `busy` at `busy_jobs` others, most of them at `busy_with`, if none is at this one.
+    """
+
+    leased: int
+    there: int
+    starting: int
+    paused: int
+    pause_seconds: float
+    busy: int = 0
+    busy_jobs: int = 0
+    busy_with: str = ""
+
+
 class Booking(IntEnum):
     """What a booking did: nothing (not the first in this round), booked, or booked and overran the failure budget."""
 
@@ -94,6 +146,8 @@ class Progress:
 
     Shards: `claimed` have an owner, `waiting` were given back, `begun` have had an owner and are not booked.
     `rebuilt`: the ledger was lost once, and with it who had begun what.
+    `in_hand` are the images of claimed shards that are finished and not booked: they are counted anew when their owner
+    loses its shard. `loading` is the model that the owners load, while none has a finished image.
     `trouble` is what keeps the workers from going on with it, see `Ledger.trouble`; `files` are its model's. `left_out`
     are entries of its sources that were not submitted, by reason.
     """
@@ -112,6 +166,8 @@ class Progress:
     failures: dict[str, int]
     warnings: dict[str, int]
     examples: dict[str, FailureExample]
+    in_hand: Counts = field(default_factory=Counts)
+    loading: str = ""
     trouble: str | None = None
     files: str | None = None
     rebuilt: bool = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from maskmill.ledger.answers import NO_TURN, Booking, ClaimReply, ClaimState, Renewal, Turn
+from maskmill.ledger.answers import NO_TURN, Booking, ClaimReply, ClaimState, InHand, Renewal, Turn
 from maskmill.ledger.table import Table, milliseconds
 from maskmill.schema import ByCode, Counts, Status
 
@@ -30,12 +31,23 @@ class Claims(Table):
         """Claim a shard of a cancelled job, to write its report; `HELD` while a live lease holds it."""
         return _reply(self.run("claim_abandoned", job, shard, owner, milliseconds(lease_seconds)))
 
-    def renew(self, job: str, shards: Sequence[int], owner: str, lease_seconds: float) -> dict[int, Renewal]:
+    def renew(
+        self,
+        job: str,
+        shards: Sequence[int],
+        owner: str,
+        lease_seconds: float,
+        in_hand: Mapping[int, InHand] = MappingProxyType({}),
+    ) -> dict[int, Renewal]:
         """Extend the leases of these shards where they are still `owner`'s, in one call.
+
+        What is said of them `in_hand` holds until the shard is another's, given back or booked.
 
         Example: renew(job, [3, 4], "w1", 30.0) gives {3: RENEWED, 4: LOST}.
         """
-        answers = self.run("renew", job, owner, milliseconds(lease_seconds), *shards)
+        said = {shard: in_hand[shard].text() if shard in in_hand else "" for shard in shards}
+        pairs = (part for pair in said.items() for part in pair)
+        answers = self.run("renew", job, owner, milliseconds(lease_seconds), *pairs)
         return {shard: Renewal(answer) for shard, answer in zip(shards, answers, strict=True)}
 
     def release(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maskmill.errors import JobNotFound
-from maskmill.ledger.answers import Progress
+from maskmill.ledger.answers import InHand, Progress
 from maskmill.ledger.table import Table, milliseconds
 from maskmill.schema import Counts, FailureExample, Status
 
@@ -101,10 +101,11 @@ class Jobs(Table):
         """The counters of each of these jobs in one round trip; None for those that the ledger does not know."""
         with self.errors(), self.redis.pipeline() as pipe:
             for job in jobs:
-                pipe.hgetall(self.key(job, "meta")).hlen(self.key(job, "owners"))
+                pipe.hgetall(self.key(job, "meta")).hkeys(self.key(job, "owners"))
                 pipe.zcard(self.key(job, "waiting")).hlen(self.key(job, "attempts"))
+                pipe.hgetall(self.key(job, "in_hand"))
             answers = iter(pipe.execute())
-        each = zip(jobs, answers, answers, answers, answers, strict=True)
+        each = zip(jobs, answers, answers, answers, answers, answers, strict=True)
         return [_progress(*found) if "shards" in found[1] else None for found in each]
 
 
@@ -130,14 +131,19 @@ def unknown(job: str) -> JobNotFound:
     return JobNotFound(f"the ledger knows no job '{job}'; `maskmill status` lists the jobs")
 
 
-def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, begun: int) -> Progress:
+def _progress(
+    job: str, meta: Mapping[str, str], owned: Sequence[str], waiting: int, begun: int, said: Mapping[str, str]
+) -> Progress:
+    # A worker of before leaves what was said of a shard that it books; then nobody owns it.
+    in_hand = [InHand.from_text(said[shard]) for shard in owned if shard in said]
+    finished = sum((each.counts for each in in_hand), start=Counts())
     return Progress(
         job=job,
         out=meta["out"],
         images=int(meta["images"]),
         shards=int(meta["shards"]),
         shards_done=int(meta.get("shards_done", 0)),
-        claimed=claimed,
+        claimed=len(owned),
         waiting=waiting,
         begun=begun,
         cancelled="halted" in meta,
@@ -147,6 +153,8 @@ def _progress(job: str, meta: Mapping[str, str], claimed: int, waiting: int, beg
         failures={code: int(number) for code, number in _by_code(meta, "failed:")},
         warnings={code: int(number) for code, number in _by_code(meta, "warned:")},
         examples={code: FailureExample.from_json(text) for code, text in _by_code(meta, "example:")},
+        in_hand=finished,
+        loading="" if finished.total else next((each.loading for each in in_hand if each.loading), ""),
         trouble=meta.get("trouble"),
         files=meta.get("files"),
         rebuilt="rebuilt" in meta,

@@ -11,7 +11,8 @@ Keys of a queue, behind `maskmill:QUEUE:`
 | closing | set of the jobs whose last shard is booked or that are cancelled, and that have no manifest |
 | clock | hash priority → vtime last served |
 | reply:OWNER | the owner's last claim and its token, for as long as the lease |
-| workers, reconciler, sole_writer | zset worker → ms last seen; who holds these offices |
+| workers, states | zset worker → ms last seen, hash worker → what it does |
+| reconciler, sole_writer | who holds these offices |
 
 Keys of a job, behind `maskmill:QUEUE:JOB:`
 
@@ -22,6 +23,7 @@ Keys of a job, behind `maskmill:QUEUE:JOB:`
 | owners, charges, leases | hash shard → owner, hash shard → seconds charged in advance, zset shard → ms of the deadline |
 | waiting | zset shard → ms from which on it can be claimed: given back, and nobody's |
 | attempts, excused, notes | hash shard → claims so far, those that do not count, the text for the next owner |
+| in_hand | hash shard → what its owner says of it (`answers.InHand`), as long as it is the owner |
 
 Every shard below `next` is exactly one of done, leased and waiting.
 """  # noqa: E501 - tables

@@ -1,7 +1,18 @@
 """The records that producer, broker, worker and bucket exchange: frozen, typed, versioned JSON."""
 
 from maskmill.choices import Dtype, Subtask
-from maskmill.schema.job import MAX_SHARDS, Cancellation, Deletion, JobRecord, JobState, JobStatus, Manifest, RetryRound
+from maskmill.schema.job import (
+    MAX_SHARDS,
+    Cancellation,
+    Deletion,
+    JobRecord,
+    JobState,
+    JobStatus,
+    Manifest,
+    RetryRound,
+    Waiting,
+    WaitingFor,
+)
 from maskmill.schema.outcome import (
     ByCode,
     Counts,
@@ -50,6 +61,8 @@ __all__ = [
     "Spec",
     "Status",
     "Subtask",
+    "Waiting",
+    "WaitingFor",
     "reference_line",
     "utc_now",
 ]

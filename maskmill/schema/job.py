@@ -111,8 +111,32 @@ class RetryRound(Record):
         return outcome.status is Status.FAILED and (self.codes is None or outcome.code in self.codes)
 
 
+class WaitingFor(StrEnum):
+    """Why nothing is being done for a job that runs."""
+
+    BROKER = "broker_away"
+    STORE = "store_away"
+    WORKER = "no_worker"
+    START = "worker_starts"
+    TURN = "workers_busy"
+    PAUSE = "pause_after_error"
+    CLAIM = "not_begun"
+    MODEL = "model_loading"
+    FIRST_IMAGE = "first_images"
+
+
+class Waiting(Record):
+    """Why nothing of a job that runs is finished now: a stable code, and the same for people with what to do."""
+
+    code: WaitingFor
+    reason: str
+
+
 class JobStatus(Record):
     """Where a job stands now: `status --json`. `shards_claimed` are being worked on, `shards_queued` wait for it.
+
+    `counts` are decided for good. `in_hand` are finished, too, in shards that are not: they are counted anew should
+    their worker end. `done` is both. `waiting` says why nothing happens, if nothing does.
 
     `trouble` is what keeps the workers from going on with it now, such as a store that refuses its results. `files` are
     those that its model is made of (`ModelIdentity.files`), once a worker has loaded it.
@@ -135,6 +159,13 @@ class JobStatus(Record):
     reason: str | None = None
     trouble: str | None = None
     files: str | None = None
+    in_hand: Counts = Field(default_factory=Counts)
+    waiting: Waiting | None = None
+
+    @property
+    def done(self) -> Counts:
+        """Images that are finished, by status: `status.done.total` of `status.submitted`."""
+        return self.counts + self.in_hand
 
     @property
     def finished(self) -> bool:

@@ -119,6 +119,12 @@ class Counts(Record):
     failed: Count = 0
     cancelled: Count = 0
 
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Self:
+        """How many of these images have which status."""
+        statuses = [outcome.status for outcome in outcomes]
+        return cls(**{status.value: statuses.count(status) for status in Status})
+
     @property
     def total(self) -> int:
         """Images that have an outcome."""
@@ -175,8 +181,7 @@ class ShardReport(Record):
 
     def counts(self) -> Counts:
         """The shard's images by status."""
-        statuses = [outcome.status for outcome in self.outcomes]
-        return Counts(**{status.value: statuses.count(status) for status in Status})
+        return Counts.of(self.outcomes)
 
     def failures(self) -> ByCode:
         """The failed images by code: how many, and the first one."""

@@ -145,7 +145,7 @@ def test_jobs_are_deleted_and_pruned(client: Client, maskmill: Run, settings: Se
     assert (json.loads(deleted.stdout)["masks"], json.loads(deleted.stdout)["masks_kept"]) == (3, 2)
     assert again.returncode == 2
     assert second.id in told.stdout
-    assert "would delete 1 jobs and the remains of 0 others" in told.stdout
+    assert "would delete 1 job and the remains of 0 others" in told.stdout
     assert pruned.stdout.splitlines()[-1] == told.stdout.splitlines()[-1].replace("would delete", "deleted")
     assert {key.split("/")[1] for key in (item.key for item in first.store.list())} == {running.id}
     assert (odd.returncode, "30d" in odd.stderr) == (2, True)

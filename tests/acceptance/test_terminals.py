@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +24,7 @@ from maskmill import Settings
 from maskmill.masks.segment_map import decode
 from maskmill_producer.cli.main import app
 from tests.acceptance.images import write_good
-from tests.conftest import StartWorker
+from tests.conftest import StartWorker, wait_for
 
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
 EXIT_FAILURES, EXIT_USAGE, EXIT_UNAVAILABLE = 4, 2, 5
@@ -72,6 +82,81 @@ def test_a_job_can_be_watched_by_people_too(environment: dict[str, str], tmp_pat
     assert watched.returncode == 0, watched.stderr
     assert "completed: 3 submitted = 3 stored" in watched.stdout
     assert job in table.stdout
+
+
+class Terminal:
+    """A command in a terminal of some columns, and all that it wrote there so far, without the control sequences."""
+
+    def __init__(self, columns: int, *arguments: object, environment: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        command, plain = [MASKMILL, *map(str, arguments)], {**environment, "TERM": "xterm", "NO_COLOR": "1"}
+        plain.pop("COLUMNS", None)
+        self.process = subprocess.Popen(command, env=plain, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        self._written = b""
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._written.decode(errors="replace"))
+
+    def wait(self) -> int:
+        code = self.process.wait(600)
+        self._reader.join(10)
+        return code
+
+    def _read(self) -> None:
+        with suppress(OSError):  # the other end is closed
+            while more := os.read(self._master, 65536):
+                self._written += more
+
+
+@contextmanager
+def held_image() -> Iterator[tuple[str, Event]]:
+    """The address of an image that a server keeps back until the event is set; it is none."""
+    release = Event()
+
+    class Held(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            release.wait(600)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """No lines among those of the tests."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Held) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/held.jpg", release
+        finally:
+            release.set()
+            server.shutdown()
+
+
+def test_watch_says_why_nothing_happens_and_then_moves_by_image(
+    environment: dict[str, str], start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """A shard of four images, the last of which is kept back: the first three are seen before it is booked."""
+    images = write_good(tmp_path / "pictures", 3)
+    with held_image() as (held, release):
+        listed = "\n".join([*map(str, images), held])
+        options = ("--model", "demo", "--batch-size", 1, "--timeout", 300)
+        job = maskmill("submit", "-", *options, environment=environment, stdin=listed).stdout.strip()
+        watched = Terminal(60, "watch", job, environment=environment)
+        wait_for(lambda: "no worker is there: start one with" in watched.text, lambda: watched.text)
+        assert "no worker is there" in maskmill("status", job, environment=environment).stdout
+        start_worker()
+        wait_for(lambda: "3/4" in watched.text, lambda: watched.text)
+        told = json.loads(maskmill("status", job, "--json", environment=environment).stdout)
+        assert (told["counts"]["stored"], told["in_hand"]["stored"], told["shards_done"]) == (0, 3, 0)
+        release.set()
+        assert watched.wait() == EXIT_FAILURES, watched.text
+    assert re.search(r"4 images in [0-9a-z. ]+, [0-9.]+ images/s", watched.text)
+    assert "4 submitted = 3 stored + 1 failed" in watched.text
+    assert "1 worker starts" in watched.text
+    assert "…" not in watched.text
 
 
 def test_servers_that_are_not_there_are_one_line(environment: dict[str, str], tmp_path: Path) -> None:

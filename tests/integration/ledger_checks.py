@@ -19,7 +19,7 @@ class CheckedLedger(RuleBasedStateMachine):
 
     def dump(self) -> dict[str, Any]:
         """What a question leaves as it is; vtime changes when a job comes back because its time has come."""
-        keys = [self.ledger.key(job.name, part) for job in self.jobs for part in PARTS[1:]]
+        keys = [self.ledger.key(job.name, part) for job in self.jobs for part in (*PARTS[1:], "in_hand")]
         dump = {key: self.ledger.redis.execute_command("DUMP", key, NEVER_DECODE=True) for key in keys}
         metas = [self.ledger.redis.hgetall(self.ledger.key(job.name, "meta")) for job in self.jobs]
         return dump | {"meta": [{**meta, "vtime": ""} for meta in metas]}
@@ -31,6 +31,8 @@ class CheckedLedger(RuleBasedStateMachine):
             assert (progress.shards_done, progress.decided) == (len(job.booked), job.counts)
             assert sum(progress.failures.values()) == job.counts.failed
             assert set(progress.examples) == set(progress.failures)
+            assert progress.in_hand == job.in_hand
+            assert (progress.decided + progress.in_hand).total <= progress.images
             assert progress.claimed == sum(shard.owner is not None for shard in job.shards)
             assert progress.waiting == sum(shard.waiting for shard in job.shards)
             assert progress.begun == sum(shard.begun for shard in job.shards)

@@ -8,7 +8,7 @@ from itertools import count
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from maskmill.ledger.answers import Booking, ClaimReply, ClaimState, Renewal, Turn
+from maskmill.ledger.answers import Booking, ClaimReply, ClaimState, InHand, Renewal, Turn
 from maskmill.schema import Counts
 from tests.integration.ledger_checks import CheckedLedger
 from tests.integration.ledger_truth import (
@@ -35,6 +35,7 @@ from tests.integration.ledger_truth import (
 
 NUMBERS = count()
 jobs = st.integers(0, 1)
+in_hand = st.one_of(st.none(), st.integers(0, IMAGES))
 budgets = st.sampled_from([None, None, None, 0, 15])
 
 
@@ -100,17 +101,19 @@ class LedgerMachine(CheckedLedger):
         else:
             self._won(job, reply, owner, lease)
 
-    @rule(which=jobs, numbers=st.sets(shards), holder=holders, at_once=st.booleans())
-    def renew(self, which: int, numbers: set[int], holder: str, at_once: bool) -> None:
+    @rule(which=jobs, numbers=st.sets(shards), holder=holders, at_once=st.booleans(), stored=in_hand)
+    def renew(self, which: int, numbers: set[int], holder: str, at_once: bool, stored: int | None) -> None:
         job, asked = self.jobs[which], sorted(numbers)
         owner = job.shards[asked[0]].named(holder) if asked else "a"
-        answers = self.ledger.renew(job.name, asked, owner, 0.0 if at_once else LONG_SECONDS)
+        said = {} if stored is None else {number: InHand(Counts(stored=stored)) for number in asked}
+        answers = self.ledger.renew(job.name, asked, owner, 0.0 if at_once else LONG_SECONDS, said)
         assert list(answers) == asked
         for number, answer in answers.items():
             if job.shards[number].owner != owner:
                 assert answer is Renewal.LOST
             else:
                 job.shards[number].late = at_once
+                job.shards[number].in_hand = job.shards[number].in_hand if stored is None else stored
                 assert answer is (Renewal.CANCELLED if job.cancelled else Renewal.RENEWED)
 
     @rule(which=jobs, number=shards, holder=holders, counts=st.booleans(), delay=deadlines, spent=seconds)
@@ -210,6 +213,25 @@ class LedgerMachine(CheckedLedger):
             lose(job, part)
             if job.marked:
                 self.ledger.cancel(job.name)
+
+    @rule(which=jobs)
+    def lose_what_is_in_hand(self, which: int) -> None:
+        """What only watchers see is nothing to build a ledger anew for."""
+        self.ledger.redis.delete(self.ledger.key(self.jobs[which].name, "in_hand"))
+        lose(self.jobs[which], "in_hand")
+
+    @rule(which=jobs)
+    def ask(self, which: int) -> None:
+        """Questions change nothing."""
+        before = self.dump()
+        standing = self.ledger.standing(self.jobs[which].name)
+        job = self.jobs[which]
+        assert standing.leased == sum(shard.owner is not None and not shard.late for shard in job.shards)
+        assert standing.paused == sum(shard.waiting and not shard.late for shard in job.shards)
+        going_on = [shard for each in self.jobs if not each.cancelled for shard in each.shards]
+        others = {shard.owner for shard in going_on if shard.owner and not shard.late}
+        assert standing.leased or standing.busy == len(others)
+        assert self.dump() == before
 
     @rule(part=st.sampled_from(["runnable", "due", "closing", "clock", "open"]))
     def lose_a_list(self, part: str) -> None:

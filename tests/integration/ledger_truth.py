@@ -48,6 +48,8 @@ class Shard:
     attempts: int = 0
     excused: int = 0
     note: str = ""
+    in_hand: int = 0
+    """Images that its owner has stored so far."""
 
     @property
     def begun(self) -> bool:
@@ -62,7 +64,7 @@ class Shard:
         return self.owner or "a" if holder == "holder" else holder
 
     def give_back(self, *, late: bool) -> None:
-        self.owner, self.waiting, self.late = None, True, late
+        self.owner, self.waiting, self.late, self.in_hand = None, True, late, 0
 
 
 @dataclass
@@ -88,6 +90,10 @@ class Job:
     @property
     def counts(self) -> Counts:
         return add(self.booked)
+
+    @property
+    def in_hand(self) -> Counts:
+        return Counts(stored=sum(shard.in_hand for shard in self.shards))
 
     @property
     def submission(self) -> dict[str, Any]:
@@ -118,7 +124,7 @@ class Job:
 
     def win(self, number: int, owner: str, *, late: bool) -> Shard:
         shard = self.shards[number]
-        shard.owner, shard.waiting, shard.late = owner, False, late
+        shard.owner, shard.waiting, shard.late, shard.in_hand = owner, False, late, 0
         shard.attempts += 1
         return shard
 
@@ -188,5 +194,7 @@ def lose(job: Job, part: str) -> None:
             shard.excused = 0
         if part == "notes":
             shard.note = ""
+        if part == "in_hand":
+            shard.in_hand = 0
     if part == "meta":
         job.cancelled = job.over_budget or job.marked

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -436,9 +437,9 @@ class Recording(Ledger):
         super().__init__(ledger.redis, queue)
         self.renewed: list[list[int]] = []
 
-    def renew(self, job: str, shards: Sequence[int], owner: str, lease_seconds: float) -> dict[int, Renewal]:
+    def renew(self, job: str, shards: Sequence[int], *more: Any) -> dict[int, Renewal]:
         self.renewed.append(list(shards))
-        return super().renew(job, shards, owner, lease_seconds)
+        return super().renew(job, shards, *more)
 
 
 def test_only_shards_in_hand_are_renewed_and_all_in_one_call(
@@ -454,6 +455,25 @@ def test_only_shards_in_hand_are_renewed_and_all_in_one_call(
         assert shards._leases._shards == {1, 2}
         wait_for(lambda: ledger.renewed[-1] == [1, 2], lambda: ledger.renewed)
         assert [0] not in ledger.renewed
+
+
+def test_watchers_see_the_model_that_loads_and_then_each_image(
+    services: Services, settings: Settings, one_shard: JobRecord
+) -> None:
+    services.settings = settings.model_copy(update={"lease_seconds": 0.6})
+    job = Job(one_shard.job, settings.out, services)
+    services.ledger.alive("w")
+    with slice_of(services, one_shard) as shards:
+        shard = shards.take(claim(services))
+        assert shard is not None
+        with shards.loading("owner/model"):
+            wait_for(lambda: "owner/model" in str(job.status().waiting), job.status)
+        shards.decide(0, 0, stored(shard, 0))
+        wait_for(lambda: job.status().done == Counts(stored=1), job.status)
+        status = job.status()
+        assert (status.counts, status.in_hand, status.waiting) == (Counts(), Counts(stored=1), None)
+        shards.decide(0, 1, stored(shard, 1))
+    assert (job.status().counts, job.status().in_hand) == (Counts(stored=2), Counts())
 
 
 def test_a_lost_lease_is_left_to_its_new_owner_and_costs_no_attempt(services: Services, one_shard: JobRecord) -> None:
@@ -492,11 +512,11 @@ class FailsOnce(Ledger):
 
     failed = False
 
-    def renew(self, job: str, shards: Sequence[int], owner: str, lease_seconds: float) -> dict[int, Renewal]:
+    def renew(self, *arguments: Any) -> dict[int, Renewal]:
         if not self.failed:
             self.failed = True
             raise ValueError("an answer that is none")
-        return super().renew(job, shards, owner, lease_seconds)
+        return super().renew(*arguments)
 
 
 def test_leases_are_renewed_after_any_error_of_a_renewal(

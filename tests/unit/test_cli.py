@@ -24,6 +24,7 @@ from maskmill_producer.cli import display
 from maskmill_producer.cli.exits import exit_code
 from maskmill_producer.cli.lifecycle import age
 from maskmill_producer.cli.main import app
+from maskmill_producer.cli.progress import job_bar
 from maskmill_producer.embedded import EmbeddedServersFailed
 from maskmill_worker import cli as worker_cli
 
@@ -128,7 +129,7 @@ def test_texts_from_elsewhere_are_shown_as_they_are(capsys: pytest.CaptureFixtur
     display.print_line("uri", ODD)
     display.print_error("code", ODD, as_json=False)
     display.print_end(status(ODD))
-    display.console.print(display.jobs_table([status(ODD)]), width=200)
+    display.print_jobs([status(ODD)])
     said = capsys.readouterr()
     shown = said.out + said.err
     assert shown.count("photos [raw]/[/x] [red]:smile: \\x1b[2J") >= 6
@@ -150,7 +151,7 @@ def test_the_title_of_a_bar_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=200, markup=False, emoji=False, color_system=None)
     monkeypatch.setattr(display, "errors", console)
-    with display.job_bar(ODD) as show:
+    with job_bar(ODD) as show:
         show(status(ODD))
     assert "photos [raw]/[/x] [red]:smile: \\x1b[2J" in screen.getvalue()
     assert "1 failed" in screen.getvalue()
@@ -204,7 +205,7 @@ def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.Cap
         shards_done=0,
         trouble="object_forbidden: s3://b/o: access denied [/x]",
     )
-    with display.job_bar("segmenting") as show:
+    with job_bar("segmenting") as show:
         show(status)
         show(status)
     display.print_end(status)

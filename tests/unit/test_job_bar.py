@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from maskmill.job_bar import NotebookBar, Rate, in_words, job_bar
-from maskmill.schema import Counts, JobState, JobStatus
+from maskmill.schema import Counts, JobState, JobStatus, Waiting, WaitingFor
+
+NOBODY = Waiting(code=WaitingFor.WORKER, reason="no worker is there")
 
 
 def status(done: int, *, failed: int = 0, trouble: str | None = None, submitted: int = 18) -> JobStatus:
@@ -60,6 +62,8 @@ def test_a_notebook_s_bar_is_one_output_that_ends_full() -> None:
         (status(7, failed=2), "7 of 18 images, 2 failed"),
         (status(3, trouble="no\x1b[2Jspace"), "3 of 18 images; held up: no?[2Jspace"),
         (status(18, trouble="over"), "18 of 18 images"),
+        (status(0).model_copy(update={"waiting": NOBODY}), "0 of 18 images; waiting: no worker is there"),
+        (status(0).model_copy(update={"in_hand": Counts(stored=3)}), "3 of 18 images"),
     ],
 )
 def test_the_words_beside_it(state: JobStatus, words: str) -> None:

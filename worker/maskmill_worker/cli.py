@@ -18,13 +18,14 @@ from maskmill import exit_codes
 from maskmill.child_process import Backoff
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.settings import Settings, load_settings
+from maskmill.terminal import Program
 from maskmill_worker.process.device import check, pin
 from maskmill_worker.process.fleet import Fleet, FleetFailed
 from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
 from maskmill_worker.process.parent import die_with_parent
 
-cli = typer.Typer(
+cli = Program(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -26,6 +26,7 @@ from maskmill.machine import check_machine
 from maskmill.queue import Queue
 from maskmill.services import Services
 from maskmill.settings import Settings
+from maskmill_worker.process.announce import announced
 from maskmill_worker.process.drain import drain_file, drain_on_signal, draining
 from maskmill_worker.process.health import HeartbeatFile, State, heartbeats
 from maskmill_worker.process.hearing import Hearing, Verdict
@@ -42,7 +43,7 @@ CHECK_SECONDS = 600.0
 """How often who reconciles says what is wrong with the broker; each worker does at its start."""
 
 WATCH_SECONDS = 5.0
-"""How often a worker shows that it is there, and looks whether it would hear of work."""
+"""How often a worker looks whether it would hear of work."""
 
 WITHOUT = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 """What Celery's workers tell each other and us: the ledger says it all, and a last heartbeat waits for its broker for
@@ -61,7 +62,7 @@ def serve(settings: Settings, name: str, environment: Mapping[str, str]) -> None
     app = make_app(settings)
     services = Services.connect(settings, Queue(settings, app))
     file = HeartbeatFile(node, settings.queue, settings.run_dir)
-    with heartbeats(file), drain_file() as remove_drain_file:
+    with heartbeats(file), announced(services.ledger, file), drain_file() as remove_drain_file:
         with suppress(BrokerUnavailable):  # it is waited for, and checked by who reconciles
             refuse_cluster(services.ledger.redis)
             check(services)
@@ -130,7 +131,7 @@ class MainProcess:
             check(self.services)
 
     def _watch(self) -> None:
-        """Show that the worker is there, and mend it if it would not hear of work."""
+        """Mend the worker if it would not hear of work."""
         self._sole_writer.go_on()
         busy = bool(celery_state.reserved_requests)
         if draining():
@@ -138,7 +139,6 @@ class MainProcess:
             return
         if self._file.state is not State.DEAF or busy:
             self._become(State.WORKING if busy else State.IDLE)
-        self.services.ledger.alive(self._file.node)
         taken = celery_state.all_total_count[0]
         self._act(self._hearing.judge(time.monotonic(), taken=taken, busy=busy, work_waits=self._work_waits()))
 

@@ -7,7 +7,7 @@ local RUNNABLE, DUE, CLOCK = queue .. ':runnable', queue .. ':due', queue .. ':c
 local PRIORITY_SECONDS = 1e11 -- between the scores of two priorities: more than all workers will ever spend
 local HEAD_START_SECONDS = 0.01 -- a new job goes before its equals
 local LOOKED_AT = 8 -- due jobs that one claim looks at, and old ones that a new one does
-local IN_FLIGHT = {'owners', 'charges', 'leases', 'waiting', 'attempts', 'excused', 'notes'}
+local IN_FLIGHT = {'owners', 'charges', 'leases', 'waiting', 'attempts', 'excused', 'notes', 'in_hand'}
 
 local function key(job, part) return queue .. ':' .. job .. ':' .. part end
 
@@ -142,6 +142,7 @@ local function hold(job, shard, owner, lease, charged)
   if attempt > 1 then
     excused = tonumber(call('HGET', key(name, 'excused'), shard) or 0)
     note = call('HGET', key(name, 'notes'), shard) or ''
+    call('HDEL', key(name, 'in_hand'), shard)
   end
   return {'claimed', name, job.out, tonumber(shard), attempt, excused, job.round, note}
 end
@@ -151,6 +152,7 @@ local function unhold(name, shard)
   local charged = tonumber(call('HGET', key(name, 'charges'), shard) or 0)
   call('HDEL', key(name, 'owners'), shard)
   call('HDEL', key(name, 'charges'), shard)
+  call('HDEL', key(name, 'in_hand'), shard)
   call('ZREM', key(name, 'leases'), shard)
   return charged
 end

@@ -19,10 +19,12 @@ if old and old.round > round then
 end
 local same = not old or old.round == round
 
+local HASHES = {'owners', 'charges', 'attempts', 'excused', 'notes', 'in_hand'}
+
 -- Every shard that a key in flight speaks of.
 local function in_flight()
   local shards = {}
-  for _, part in ipairs({'owners', 'charges', 'attempts', 'excused', 'notes'}) do
+  for _, part in ipairs(HASHES) do
     for _, shard in ipairs(call('HKEYS', key(name, part))) do shards[shard] = true end
   end
   for _, part in ipairs({'leases', 'waiting'}) do
@@ -32,7 +34,7 @@ local function in_flight()
 end
 
 local function drop(shard)
-  for _, part in ipairs({'owners', 'charges', 'attempts', 'excused', 'notes'}) do call('HDEL', key(name, part), shard) end
+  for _, part in ipairs(HASHES) do call('HDEL', key(name, part), shard) end
   for _, part in ipairs({'leases', 'waiting'}) do call('ZREM', key(name, part), shard) end
 end
 

@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: a live bar, one-line summaries and errors.
+"""What a person sees on the terminal: lines, tables, summaries and errors; `progress` has the bar.
 
 Paths, labels, reasons and ids come from elsewhere. Both consoles take every text as it is: no markup, no emoji names.
 """
@@ -6,23 +6,16 @@ Paths, labels, reasons and ids come from elsewhere. Both consoles take every tex
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Column, Table
 from rich.text import Text
+
+from maskmill.words import counted
 
 if TYPE_CHECKING:
     from maskmill.schema import JobRecord, JobStatus
@@ -37,25 +30,12 @@ STYLES = {
     "completed with failures": "yellow",
     "cancelled": "magenta",
 }
+NUMBERS = ("images", "stored", "reused", "failed")
+UNBOUNDED = 10_000
+"""Columns that no line of ours has: a pipe has no width."""
+
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 """What a terminal would obey, or takes for the end of a column or a line."""
-
-
-class ImageRate(ProgressColumn):
-    """Images a second, once there are any."""
-
-    def render(self, task: Task) -> Text:
-        """The rate over the last half minute."""
-        return Text(f"{task.speed:,.1f} images/s" if task.speed else "– images/s", style="progress.data.speed")
-
-
-class Note(ProgressColumn):
-    """What there is to say about the job now."""
-
-    def render(self, task: Task) -> Text:
-        """Failures so far, or that no worker has begun."""
-        text, style = task.fields["note"]
-        return Text(text, style)
 
 
 def shown(text: object) -> str:
@@ -92,42 +72,6 @@ def print_error(code: str, reason: str, *, as_json: bool) -> None:
         errors.print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
 
 
-@contextmanager
-def job_bar(title: str) -> Iterator[Callable[[JobStatus], None]]:
-    """A live bar; call what it yields with each new status."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        ImageRate(),
-        TimeRemainingColumn(),
-        Note(),
-    )
-    with Progress(*columns, console=errors, speed_estimate_period=30, transient=True) as progress:
-        task = progress.add_task(shown(title), total=None, note=("", ""))
-        said = [""]
-
-        def show(status: JobStatus) -> None:
-            if status.trouble and status.trouble != said[0]:
-                said[0] = status.trouble
-                remark(held_up(status))
-            progress.update(
-                task, total=status.submitted, completed=status.counts.total, note=_note(status), refresh=True
-            )
-
-        yield show
-
-
-def _note(status: JobStatus) -> tuple[str, str]:
-    if status.trouble:
-        return "held up", "yellow"
-    if status.counts.failed:
-        return f"{status.counts.failed:,} failed", "yellow"
-    waits = not status.counts.total and not status.shards_claimed
-    return ("waiting for a worker", "dim") if waits else ("", "")
-
-
 def held_up(status: JobStatus) -> str:
     """What keeps the workers from going on with the job now."""
     return f"held up, and tried again: {status.trouble}"
@@ -135,12 +79,12 @@ def held_up(status: JobStatus) -> str:
 
 def summary(status: JobStatus) -> Text:
     """One line: state and counts."""
-    counts = [f"{number:,} {name}" for name, number in status.counts.model_dump().items() if number]
+    counts = [f"{number:,} {name}" for name, number in status.done.model_dump().items() if number]
     return Text.assemble(
         (status.state.value, STYLES[status.state]),
         f": {status.submitted:,} submitted = {' + '.join(counts) or '0'}"
         if status.finished
-        else f": {status.counts.total:,} of {status.submitted:,} images ({', '.join(counts) or 'none yet'})",
+        else f": {status.done.total:,} of {counted(status.submitted, 'image')} ({', '.join(counts) or 'none yet'})",
     )
 
 
@@ -162,15 +106,33 @@ def found_line(status: JobStatus) -> str:
     )
 
 
-def jobs_table(statuses: list[JobStatus]) -> Table:
-    """All jobs, a row each."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("job", "state", "images", "stored", "reused", "failed"):
-        table.add_column(name, no_wrap=True, min_width=len(statuses[0].job) if name == "job" else None)
-    table.add_column("output", overflow="fold")
+def print_table(table: Table) -> None:
+    """A table as wide as the terminal; in a pipe, each row is a line."""
+    if not console.is_terminal:
+        console.width = UNBOUNDED
+    console.print(table)
+
+
+def print_jobs(statuses: list[JobStatus]) -> None:
+    """All jobs: a row each where rows fit the terminal, else a few lines each."""
+    table = _jobs_table(statuses)
+    needed = Measurement.get(console, console.options.update(max_width=UNBOUNDED), table).maximum
+    if not console.is_terminal or needed <= console.width:
+        print_table(table)
+        return
     for status in statuses:
-        counts = status.counts
-        numbers = (f"{number:,}" for number in (status.submitted, counts.stored, counts.reused, counts.failed))
+        say(status.job)
+        console.print(Padding(summary(status), (0, 0, 0, 2)))
+        say(f"  {status.out}")
+
+
+def _jobs_table(statuses: list[JobStatus]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("job", "state", "images", "stored", "reused", "failed", "output"):
+        table.add_column(name, no_wrap=True, justify="right" if name in NUMBERS else "left")
+    for status in statuses:
+        done = status.done
+        numbers = (f"{number:,}" for number in (status.submitted, done.stored, done.reused, done.failed))
         table.add_row(status.job, Text(status.state.value, STYLES[status.state]), *numbers, shown(status.out))
     return table
 
@@ -192,7 +154,8 @@ def bench_table(result: BenchResult) -> Table:
 def bench_summary(result: BenchResult) -> Text:
     """Throughput, how busy the model's device was, and the verdict."""
     return Text.assemble(
-        f"{result.images_per_second:,.1f} images/s over {result.images:,} images, device busy {result.busy:.0%}\n",
+        f"{result.images_per_second:,.1f} images/s over {counted(result.images, 'image')}, ",
+        f"device busy {result.busy:.0%}\n",
         (result.verdict, "bold"),
     )
 
@@ -224,26 +187,28 @@ def print_end(status: JobStatus) -> None:
         say(found_line(status))
     if status.reason:
         say(status.reason)
+    if status.waiting:
+        say(f"waiting: {status.waiting.reason}")
     if status.trouble:
         say(held_up(status))
     for title, numbers in (("failed", status.failures), ("warned", status.warnings)):
         if numbers:
-            console.print(codes_table(title, numbers, status), soft_wrap=True)
+            print_table(codes_table(title, numbers, status))
 
 
 def codes_table(title: str, numbers: dict[str, int], status: JobStatus) -> Table:
     """Images by code, with the reason of one of each."""
-    table = Table(title, "code", "for example", box=None, pad_edge=False)
-    table.columns[-1].overflow = "fold"
+    table = Table(Column(title, no_wrap=True), Column("code", no_wrap=True), box=None, pad_edge=False)
+    table.add_column("for example", overflow="fold")
     for code, number in numbers.items():
         example = status.examples.get(code)
         table.add_row(f"{number:,}", shown(code), shown(example.reason) if example else "")
     return table
 
 
-def by_number(amounts: Iterable[tuple[int, str]]) -> str:
-    """`[(2, "jobs"), (0, "masks")]` as `2 jobs`: what there is none of is left out."""
-    return ", ".join(f"{number:,} {name}" for number, name in amounts if number) or "nothing"
+def by_number(amounts: Iterable[tuple[int, str, str]]) -> str:
+    """`[(2, "job", "jobs"), (0, "mask", "masks")]` as `2 jobs`: what there is none of is left out."""
+    return ", ".join(counted(*amount) for amount in amounts if amount[0]) or "nothing"
 
 
 def size(number: int) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from maskmill import exit_codes
 from maskmill.errors import UsageError
+from maskmill.words import counted
 from maskmill_producer.cli import display, exits, folders, options
 from maskmill_producer.cli.exits import failing_plainly
 
@@ -53,7 +54,7 @@ def status(
             _print_all(client().statuses(), json)
             return
         folder = Recorded.named(job)
-        state = folder.status() if folder else client().job(job, out).status()
+        state = folder.status() if folder else client().job(job, out).look()
         if json:
             display.print_json(display.status_json(state))
         else:
@@ -66,7 +67,7 @@ def _print_all(statuses: list[JobStatus], json: bool) -> None:
     if json:
         display.print_json([display.status_json(each) for each in statuses])
     elif statuses:
-        display.console.print(display.jobs_table(statuses))
+        display.print_jobs(statuses)
     else:
         display.say("no jobs yet: maskmill submit --help")
 
@@ -74,9 +75,11 @@ def _print_all(statuses: list[JobStatus], json: bool) -> None:
 @commands.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + exits.HELP)
 def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
+    from maskmill_producer.cli.progress import job_bar
+
     with failing_plainly(json, "no longer watching; the job goes on"):
         found = client().job(job, out)
-        with nullcontext(_json_changes()) if json else display.job_bar(job) as show:
+        with nullcontext(_json_changes()) if json else job_bar(job) as show:
             found.wait(on_status=show)
         state = found.status()
         if not json:
@@ -88,8 +91,10 @@ def _json_changes() -> Any:
     last: list[JobStatus] = []
 
     def show(status: JobStatus) -> None:
-        if last[-1:] != [status]:
-            last[:] = [status]
+        code = status.waiting and status.waiting.code  # its reason has seconds that pass
+        key = status.model_copy(update={"waiting": code})
+        if last[-1:] != [key]:
+            last[:] = [key]
             display.print_json(display.status_json(status))
 
     return show
@@ -199,7 +204,7 @@ def retry(job: options.JobId, code: options.Codes = None, out: options.Out = Non
         if json:
             display.print_json({"job": job, "images": images})
         else:
-            display.say(f"{images:,} images queued again; follow with: maskmill watch {job}")
+            display.say(f"{counted(images, 'image')} queued again; follow with: maskmill watch {job}")
 
 
 @commands.command(epilog="**Example**: `maskmill cancel 20261122-205301-9f86d081`")
@@ -214,4 +219,5 @@ def cancel(job: options.JobId, out: options.Out = None, json: options.Json = Fal
         elif state.finished:
             display.print_end(state)
         else:
-            display.say(f"cancelled; {state.shards_claimed:,} shards are being given up by their workers")
+            giving_up = counted(state.shards_claimed, "shard is", "shards are")
+            display.say(f"cancelled; {giving_up} being given up by their workers")

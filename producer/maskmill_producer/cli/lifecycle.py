@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskmill.words import counted
 from maskmill_producer.cli import display, options
 from maskmill_producer.cli.exits import failing_plainly
 from maskmill_producer.cli.jobs import client
@@ -81,7 +82,8 @@ def _print(pruned: Pruned, dry_run: bool) -> None:
     for deleted in pruned.remains:
         display.say(f"remains of {deleted.job}: {_amounts([deleted])}")
     everything = (*pruned.jobs, *pruned.remains)
-    said = f"{len(pruned.jobs):,} jobs and the remains of {len(pruned.remains):,} others: {_amounts(everything)}"
+    jobs, others = counted(len(pruned.jobs), "job"), counted(len(pruned.remains), "other")
+    said = f"{jobs} and the remains of {others}: {_amounts(everything)}"
     display.say(f"would delete {said}" if dry_run else f"deleted {said}")
 
 
@@ -89,8 +91,8 @@ def _amounts(deleted: Sequence[Deleted]) -> str:
     size = display.size(sum(each.bytes for each in deleted))
     return display.by_number(
         [
-            (sum(each.records for each in deleted), f"records ({size})"),
-            (sum(each.masks for each in deleted), "masks"),
-            (sum(each.masks_kept for each in deleted), "masks stay for other jobs"),
+            (sum(each.records for each in deleted), f"record ({size})", f"records ({size})"),
+            (sum(each.masks for each in deleted), "mask", "masks"),
+            (sum(each.masks_kept for each in deleted), "mask stays for other jobs", "masks stay for other jobs"),
         ]
     )

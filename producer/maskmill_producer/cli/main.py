@@ -17,6 +17,8 @@ import typer
 
 from maskmill import exit_codes
 from maskmill.parameters import PipelineParameters
+from maskmill.terminal import Program
+from maskmill.words import counted
 from maskmill_producer.cli import display, exits, folders, options
 from maskmill_producer.cli import doctor as doctor_cli
 from maskmill_producer.cli import jobs as jobs_cli
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from maskmill import Job
     from maskmill_producer.local.run import RunResult
 
-app = typer.Typer(
+app = Program(
     name="maskmill",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -86,6 +88,7 @@ def run(
     read it without a server. The object store keeps the last run's masks too, so that the next run makes only those
     that are missing; `maskmill servers purge` deletes them.
     """
+    from maskmill_producer.cli.progress import job_bar
     from maskmill_producer.local.plan import Plan, Selection
     from maskmill_producer.local.run import Events, worker_options
     from maskmill_producer.local.run import run as run_plan
@@ -94,7 +97,7 @@ def run(
         selection = Selection(tuple(sources), column, root or ".", all_files, strict)
         workers = worker_options(device, devices, workers_per_device)
         plan = Plan(selection, parameters, out, workers, max_image_pixels, overlays)
-        with nullcontext(lambda _: None) if json else display.job_bar("segmenting") as show:
+        with nullcontext(lambda _: None) if json else job_bar("segmenting", own_worker=True) as show:
             result = run_plan(plan, Events(_step(json), _say_submitted(json), show))
         _print_run(result, out, json)
     exits.exit_by_state(result.status)
@@ -125,7 +128,9 @@ def _say_submitted(json: bool) -> Callable[[Job, bool], None]:
     def say(job: Job, resumed: bool) -> None:
         if not json:
             record = job.record()
-            display.remark(f"{'continuing' if resumed else 'submitted'} job {job.id}: {record.images:,} images")
+            display.remark(
+                f"{'continuing' if resumed else 'submitted'} job {job.id}: {counted(record.images, 'image')}"
+            )
             display.remark_left_out(record)
 
     return say
@@ -145,15 +150,16 @@ def bench(
 
     A real job with a broker, an object store and a worker of its own on this machine, all gone afterwards.
     """
+    from maskmill_producer.cli.progress import job_bar
     from maskmill_producer.local.bench import bench as run_bench
 
     with failing_plainly(json):
-        with nullcontext(lambda _: None) if json else display.job_bar("measuring") as show:
+        with nullcontext(lambda _: None) if json else job_bar("measuring", own_worker=True) as show:
             result = run_bench(sources, parameters, device, images, column, _step(json), show)
         if json:
             display.print_json(display.bench_json(result))
         else:
-            display.console.print(display.bench_table(result))
+            display.print_table(display.bench_table(result))
             display.console.print(display.bench_summary(result), soft_wrap=True)
     exits.exit_by_state(result.status)
 
@@ -192,7 +198,7 @@ def submit(
             display.print_json({"job": job.id, "out": job.out, **account, "shards": record.shards})
         else:
             display.say(job.id)
-            display.remark(f"{record.images:,} images to {job.out}; follow with: maskmill watch {job.id}")
+            display.remark(f"{counted(record.images, 'image')} to {job.out}; follow with: maskmill watch {job.id}")
             display.remark_left_out(record)
 
 

@@ -23,6 +23,7 @@ from maskmill.job_bar import JobBar, job_bar
 from maskmill.jobs.inputs import Inputs
 from maskmill.jobs.lifecycle import prune
 from maskmill.jobs.outcomes import Decided
+from maskmill.jobs.waiting import of_own_worker
 from maskmill.parameters import PipelineParameters
 from maskmill.result import Result
 from maskmill.schema import utc_now
@@ -169,7 +170,7 @@ def _shards(job: Job, worker: WorkerProcess, bar: JobBar) -> Iterator[list[Resul
 
     def look() -> None:
         if status := watch.look():
-            bar.show(status)
+            bar.show(of_own_worker(status))
 
     def wait() -> None:
         look()

@@ -52,7 +52,8 @@ def work_on(worker: ShardWorker, claim: ClaimReply) -> bool:
         if first is not None:
             record = worker.record(claim.job, claim.out)
             worker.prove_store(claim.out)
-            segmenter = worker.segmenter(record, claim)
+            with shards.loading(record.spec.model):
+                segmenter = worker.segmenter(record, claim)
             segment(worker, shards, first, record, segmenter)
     worker.ended_slice(claim.job, claim.out, shards.error)
     return shards.error is None or _may_go_on(shards.error)

@@ -9,7 +9,7 @@ from threading import Lock
 
 from maskmill.errors import one_line
 from maskmill.ledger.answers import ClaimReply
-from maskmill.schema import JobRecord, Outcome, Reference, ShardReport, Status, utc_now
+from maskmill.schema import Counts, JobRecord, Outcome, Reference, ShardReport, Status, utc_now
 from maskmill.storage.store import Store
 from maskmill_worker.model.sample import Task
 from maskmill_worker.shards.attempts import code_of
@@ -70,6 +70,11 @@ class HeldShard:
     def complete(self) -> bool:
         """Whether every image has its outcome."""
         return self._complete
+
+    @property
+    def counts(self) -> Counts:
+        """Its images so far, by status."""
+        return Counts.of(list(self.outcomes.values()))  # upload threads add to them
 
     def fail_rest(self, error: Exception) -> None:
         """Every image without an outcome has failed with this error."""

@@ -1,16 +1,18 @@
 """The leases of the shards in hand, renewed in the background.
 
-A lease that has run out is renewed too, as long as nobody else has claimed the shard.
+A lease that has run out is renewed too, as long as nobody else has claimed the shard. With each renewal goes what there
+is to say of the shard, for whoever watches the job.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Event, Lock, Thread
 
 import structlog
 
 from maskmill.errors import one_line
-from maskmill.ledger.answers import Renewal
+from maskmill.ledger.answers import InHand, Renewal
 from maskmill.ledger.ledger import Ledger
 
 log = structlog.get_logger(__name__)
@@ -22,8 +24,9 @@ RENEW_SECONDS = 1.0
 class Leases:
     """Renews the leases of one owner's shards of one job, all in one call, from a thread of its own."""
 
-    def __init__(self, ledger: Ledger, job: str, owner: str, seconds: float) -> None:
+    def __init__(self, ledger: Ledger, job: str, owner: str, seconds: float, said_of: Callable[[int], InHand]) -> None:
         self.ledger, self.job, self.owner, self.seconds = ledger, job, owner, seconds
+        self._said_of = said_of
         self.cancelled = Event()
         self._lock = Lock()
         self._shards: set[int] = set()
@@ -68,7 +71,8 @@ class Leases:
                     log.warning("leases_not_renewed", job=self.job, shards=shards, reason=one_line(error))
 
     def _renew(self, shards: list[int]) -> None:
-        renewals = self.ledger.renew(self.job, shards, self.owner, self.seconds)
+        said = {shard: self._said_of(shard) for shard in shards}
+        renewals = self.ledger.renew(self.job, shards, self.owner, self.seconds, said)
         with self._lock:
             self._lost |= {shard for shard, found in renewals.items() if found is Renewal.LOST} & self._shards
         if Renewal.CANCELLED in renewals.values():

@@ -28,8 +28,8 @@ from maskmill.events import ImageDone, ShardCommitted
 from maskmill.jobs.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
 from maskmill.jobs.cancel import given_up
 from maskmill.jobs.reconcile import reconcile_job
-from maskmill.ledger.answers import ClaimReply
-from maskmill.schema import Outcome
+from maskmill.ledger.answers import ClaimReply, InHand
+from maskmill.schema import Counts, Outcome
 from maskmill.services import Services
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.process.clock import DeviceClock
@@ -57,8 +57,9 @@ class Slice:
         self.store = services.store(out)
         self.clock = DeviceClock()
         self.error: BaseException | None = None
-        self._leases = Leases(services.ledger, job, owner, services.settings.lease_seconds)
         self._held: dict[int, HeldShard] = {}
+        self._loading = ""
+        self._leases = Leases(services.ledger, job, owner, services.settings.lease_seconds, self._said_of)
         self._left_images_of: set[int] = set()  # shards that went to others; images of theirs may still be loaded
 
     def __enter__(self) -> Self:
@@ -121,6 +122,13 @@ class Slice:
             raise JobCancelled(f"job {self.job} is cancelled")
 
     @contextmanager
+    def loading(self, model: str) -> Iterator[None]:
+        """Tell whoever watches the job that its model is loaded first."""
+        self._loading = model
+        yield
+        self._loading = ""
+
+    @contextmanager
     def in_model(self, batch: Sequence[Sample]) -> Iterator[None]:
         """Tell the ledger which images are in the model, so that they are known should it end this process."""
         indices = indices_by_shard([sample.task for sample in batch])
@@ -154,6 +162,11 @@ class Slice:
             rest = given_up(self.store, self.job, shard.number, shard.claim.retry_round, shard.references)
             for index, outcome in enumerate(rest):
                 self.decide(shard.number, index, outcome)
+
+    def _said_of(self, number: int) -> InHand:
+        """What goes with the renewal of a shard's lease."""
+        shard = self._held.get(number)
+        return InHand(shard.counts if shard else Counts(), self._loading)
 
     def _refuse_second_claim(self, number: int) -> None:
         """Our own lease ran out, and we claimed the shard again.

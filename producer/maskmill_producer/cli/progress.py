@@ -1,0 +1,237 @@
+"""How far a job is, while somebody waits for it: a live bar in a terminal, a line now and then anywhere else.
+
+⠋ segmenting ━━━━━━━━━━━━━━╺━━━━━━━━━ 48/180 4.4 images/s 30 s left     a terminal
+  2 failed
+48 of 180 images (27%), 4.4 images/s, 30 s left, 2 failed               each half minute, in a pipe
+180 images in 41 s, 4.4 images/s                                        at the end of both
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from maskmill.jobs.waiting import of_own_worker
+from maskmill.schema import JobStatus, WaitingFor
+from maskmill.words import counted
+from maskmill_producer.cli import display
+
+RATE_SECONDS = 30.0
+"""A rate is that of so long."""
+
+LINE_SECONDS = 30.0
+REASON_SECONDS = 2.0
+"""Why nothing happens is worth a line once it holds for so long."""
+
+WIDE_COLUMNS = 80
+
+
+class Pace:
+    """Images a second of late, from when the first one was finished; 0 while that is not known.
+
+    Example: see(0, 0), see(9, 0), see(11, 10) gives rate 5.0 and seconds_left(20) 4.0.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+        self._first: int | None = None
+
+    def see(self, seconds: float, done: int) -> None:
+        """So many are done by now."""
+        if self._first is None:
+            self._first = done
+        if done <= self._first:
+            self._seen.clear()
+        self._seen.append((seconds, done))
+        while len(self._seen) > 2 and self._seen[1][0] <= seconds - RATE_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        if len(self._seen) < 2:
+            return 0.0
+        (since, before), (now, done) = self._seen[0], self._seen[-1]
+        return max(0, done - before) / (now - since) if now > since else 0.0
+
+    def seconds_left(self, images: int) -> float | None:
+        """For so many images; None while the rate is not known."""
+        return images / self.rate if self.rate else None
+
+
+class View(Protocol):
+    """What shows a status."""
+
+    def show(self, status: JobStatus, pace: Pace) -> None:
+        """Show it."""
+
+
+@contextmanager
+def job_bar(title: str, *, own_worker: bool = False) -> Iterator[Callable[[JobStatus], None]]:
+    """Show how far a job is; call what it yields with each new status.
+
+    `own_worker`: the command starts its worker itself.
+    """
+    with _view(title) as view:
+        followed = Followed(view, own_worker=own_worker)
+        yield followed.show
+    followed.print_end()
+
+
+@contextmanager
+def _view(title: str) -> Iterator[View]:
+    if not display.errors.is_interactive:
+        yield Lines()
+        return
+    with Bar(title) as bar:
+        yield bar
+
+
+class Followed:
+    """A job from the first look to the last: its pace, what is said once, and what is said at the end."""
+
+    def __init__(self, view: View, *, own_worker: bool) -> None:
+        self._view, self._own_worker = view, own_worker
+        self._pace = Pace()
+        self._started = time.monotonic()
+        self._ended: float | None = None
+        self._first: JobStatus | None = None
+        self._last: JobStatus | None = None
+        self._trouble: str | None = None
+
+    def show(self, status: JobStatus) -> None:
+        """The job as it is now."""
+        status = of_own_worker(status) if self._own_worker else status
+        if status.trouble and status.trouble != self._trouble:
+            self._trouble = status.trouble
+            display.remark(display.held_up(status))
+        self._first, self._last = self._first or status, status
+        self._pace.see(time.monotonic(), status.done.total)
+        self._view.show(status, self._pace)
+        if status.finished and self._ended is None:
+            self._ended = time.monotonic()
+
+    def print_end(self) -> None:
+        """How many images were finished meanwhile, in what time."""
+        if self._ended is None or not self._first or not self._last:
+            return
+        before, images = self._first.done.total, self._last.submitted
+        done = self._last.done.total - self._last.done.cancelled - before
+        if self._first.finished or done <= 0:
+            return
+        seconds = self._ended - self._started
+        number = counted(done, "image") if done == images else f"{done:,} of {counted(images, 'image')}"
+        display.remark(f"{number} in {duration(seconds)}, {rate(done / seconds)}")
+
+
+class Bar(Progress):
+    """A live bar, and below it in full what there is to say about the job now."""
+
+    def __init__(self, title: str) -> None:
+        self._note = Text()
+        wide = display.errors.width >= WIDE_COLUMNS
+        unbroken = [
+            TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=Column(no_wrap=True)) for name in FIELDS
+        ]
+        names = [TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))] if wide else []
+        spinner = SpinnerColumn("dots" if display.errors.encoding.startswith("utf") else "line")
+        super().__init__(spinner, *names, BarColumn(bar_width=None), *unbroken, console=display.errors, transient=True)
+        self._task = self.add_task(display.shown(title), total=None, number="", rate="", left="")
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar's line, and the note's."""
+        yield self.make_tasks_table(self.tasks)
+        if self._note:
+            yield Padding(self._note, (0, 0, 0, 2))
+
+    def show(self, status: JobStatus, pace: Pace) -> None:
+        """Show it."""
+        self._note = note(status)
+        done, images = status.done.total, status.submitted
+        left = pace.seconds_left(images - done)
+        self.update(
+            self._task,
+            total=images,
+            completed=done,
+            refresh=True,
+            number=f"{done:,}/{images:,}",
+            rate=rate(pace.rate) if pace.rate else "",
+            left=f"{duration(left)} left" if left and done < images else "",
+        )
+
+
+FIELDS = ("number", "rate", "left")
+
+
+class Lines:
+    """A line each half minute, and one for what keeps the job from going on."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + LINE_SECONDS
+        self._reason: WaitingFor | None = None
+        self._reason_since = 0.0
+        self._said: WaitingFor | None = None
+
+    def show(self, status: JobStatus, pace: Pace) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        self._say_reason(status, now)
+        if now < self._next or status.finished:
+            return
+        self._next = now + LINE_SECONDS
+        done, images = status.done.total, status.submitted
+        left = pace.seconds_left(images - done)
+        parts = [
+            f"{done:,} of {counted(images, 'image')} ({done / images:.0%})",
+            rate(pace.rate) if pace.rate else "",
+            f"{duration(left)} left" if left else "",
+            note(status).plain,
+        ]
+        display.remark(", ".join(filter(None, parts)))
+
+    def _say_reason(self, status: JobStatus, now: float) -> None:
+        code = status.waiting.code if status.waiting else None
+        if code != self._reason:
+            self._reason, self._reason_since = code, now
+        if status.waiting and code != self._said and now - self._reason_since >= REASON_SECONDS:
+            self._said = code
+            if not (code is WaitingFor.PAUSE and status.trouble):  # that was said already
+                display.remark(f"waiting: {status.waiting.reason}")
+
+
+def note(status: JobStatus) -> Text:
+    """Why nothing happens, or else what failed so far."""
+    if status.waiting:
+        return Text(display.shown(status.waiting.reason), "yellow")
+    if not status.done.failed:
+        return Text()
+    booked = sum(status.failures.values())
+    codes = ", ".join(f"{number:,} {display.shown(code)}" for code, number in status.failures.items())
+    return Text(f"{status.done.failed:,} failed" + (f" ({codes})" if booked == status.done.failed else ""), "yellow")
+
+
+def rate(images_per_second: float) -> str:
+    """`4.4 images/s`, `0.02 images/s`, `1,240 images/s`."""
+    digits = 0 if images_per_second >= 1000 else 1 if images_per_second >= 0.1 else 3
+    return f"{images_per_second:,.{digits}f} images/s"
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `41 s`, `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size:,} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{whole} s"
