@@ -45,14 +45,14 @@ def test_a_store_without_conditions_and_one_worker_that_is_killed(
     with answering(servers.s3_endpoint_url, "conditions answered with 501 (Backblaze B2)") as proxy:
         alone = {"AWS_ENDPOINT_URL_S3": proxy.url, "MASKMILL_STORE_WITHOUT_CONDITIONS": "single-writer"}
         job = client.submit(str(tmp_path / "some"), model="demo")
-        slowest = 0.0
+        worker, slowest = start_worker(**alone), 0.0
         for _ in range(kills):
-            worker, done = start_worker(**alone), job.status().counts.total
+            done = job.status().counts.total
             wait_for(lambda done=done: job.status().counts.total > done, job.status)
             worker.pool_child.kill()
             worker.process.kill()
             killed = time.monotonic()
-            start_worker(**alone)
+            worker = start_worker(**alone)
             done = job.status().counts.total
             wait_for(lambda done=done: job.status().counts.total > done or job.status().finished, job.status)
             slowest = max(slowest, time.monotonic() - killed)
