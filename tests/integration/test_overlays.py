@@ -132,6 +132,17 @@ def test_an_image_is_turned_upright_as_its_mask_is(client: Client, images: Path,
     assert draw_overlays(mirrored(client, images, out), out).drawn == 3
 
 
+def test_an_image_that_no_memory_is_left_for_costs_itself_alone(
+    client: Client, images: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overlay(*arguments: object) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(overlays, "overlay", overlay)
+    found = draw_overlays(mirrored(client, images, out), out)
+    assert [each.code for each in found.problems] == ["out_of_memory"] * 3
+
+
 def test_an_image_that_was_in_memory_is_read_from_the_store(client: Client, out: Path) -> None:
     job = client.submit([np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)], model="demo")
     finish(client, job)
