@@ -17,7 +17,7 @@ renamed; new ones may come, and records of earlier versions can be read. Where e
 [Outcome](#outcome) a line, of the images with a mask and of those that failed.
 """
 WHOLE = {
-    "Jobs": (schema.JobRecord, schema.ModelIdentity, schema.Manifest),
+    "Jobs": (schema.JobRecord, schema.ModelIdentity, schema.ModelClasses, schema.Manifest),
     "Images": (schema.Reference, schema.ShardReport, schema.Outcome, MaskHeader),
     "Marks": (schema.Cancellation, schema.RetryRound, schema.Deletion),
     "Status": (schema.JobStatus,),

@@ -21,6 +21,7 @@ from maskmill.schema import (
     JobRecord,
     JobState,
     Manifest,
+    ModelClasses,
     ModelIdentity,
     Outcome,
     Record,
@@ -57,6 +58,16 @@ def decide_model(store: Store, job: str, model: ModelIdentity) -> ModelIdentity:
     if store.put_if_absent(keys.model(job), model.to_json(), "application/json"):
         return model
     return read_model(store, job) or model
+
+
+def put_classes(store: Store, job: str, classes: ModelClasses) -> None:
+    """Note the names of the job's labels, unless another worker has."""
+    store.put_if_absent(keys.classes(job), classes.to_json(), "application/json")
+
+
+def read_classes(store: Store, job: str) -> ModelClasses | None:
+    """The names of the job's labels; None until a worker has loaded its model, and for jobs of earlier versions."""
+    return _read(store, keys.classes(job), ModelClasses)
 
 
 def read_references(store: Store, job: str, shard: int) -> list[Reference]:

@@ -27,7 +27,7 @@ from maskmill.schema.outcome import (
     reference_line,
 )
 from maskmill.schema.record import VERSION, Count, Excerpt, Fraction, JobId, MaskKey, Record, utc_now
-from maskmill.schema.spec import LOADED, Execution, ModelIdentity, Spec
+from maskmill.schema.spec import LOADED, Execution, ModelClasses, ModelIdentity, Spec
 
 __all__ = [
     "LOADED",
@@ -51,6 +51,7 @@ __all__ = [
     "JobStatus",
     "Manifest",
     "MaskKey",
+    "ModelClasses",
     "ModelIdentity",
     "Outcome",
     "Record",

@@ -75,6 +75,13 @@ class ModelIdentity(Record):
         return f"{self.model} {self.image_processor or ''}".strip()
 
 
+class ModelClasses(Record):
+    """`classes.json`: the names that a job's model has for its labels, put by the first worker that has loaded it."""
+
+    version: Literal[1] = VERSION
+    id2label: dict[int, str]
+
+
 def _number_or_share(value: object) -> str:
     if not re.fullmatch(r"\d{1,12}|\d{1,3}(\.\d+)?%", str(value), re.ASCII):
         raise ValueError("write a number of images or a share of them: 100 or 1%")

@@ -57,6 +57,11 @@ def model(job: str) -> str:
     return f"jobs/{job}/model.json"
 
 
+def classes(job: str) -> str:
+    """The names that the job's model has for its labels."""
+    return f"jobs/{job}/classes.json"
+
+
 def shard(job: str, index: int) -> str:
     """The references of one shard, one JSON line each."""
     return f"jobs/{job}/shards/{_sortable(index)}.jsonl"

@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from docs.reference.records import PRINTED
+import maskmill_worker
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
 from maskmill.settings import S3Settings
@@ -114,7 +115,10 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     assert (status.returncode, "16 submitted = 7 stored + 9 failed" in status.stdout) == (EXIT_FAILURES, True)
     drawn = {path.relative_to(out / "overlays" / "pictures").as_posix() for path in (out / "overlays").rglob("*.jpg")}
     assert drawn == {f"{image.name}.jpg" for image in images}
-    assert set(json.loads((out / "classes.json").read_text())) == {"id2label", "colours"}
+    demo = json.loads((Path(maskmill_worker.__file__).parent / "demo_model" / "config.json").read_text())
+    classes = json.loads((out / "classes.json").read_text())
+    assert classes["id2label"] == demo["id2label"]
+    assert set(classes["colours"]) == set(demo["id2label"].values())
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["found"] == manifest["submitted"] + sum(manifest["left_out"].values())
     assert manifest["counts"] == {"stored": 7, "reused": 0, "failed": 9, "cancelled": 0}

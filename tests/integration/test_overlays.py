@@ -17,7 +17,7 @@ from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.overlays import draw_overlays
 from maskmill_producer.local.sheet import draw_sheet
 from maskmill_producer.report.colours import colour_of
-from tests.integration.finished_jobs import SEGMENTS, SIZE, finished_job
+from tests.integration.finished_jobs import SEGMENTS, SIZE, finish, finished_job
 
 NAMES = ["a", "b", "c"]
 
@@ -130,6 +130,25 @@ def test_an_image_is_turned_upright_as_its_mask_is(client: Client, images: Path,
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (SIZE[1], SIZE[0])).save(images / "a.jpg", exif=exif)
     assert draw_overlays(mirrored(client, images, out), out).drawn == 3
+
+
+def test_an_image_that_no_memory_is_left_for_costs_itself_alone(
+    client: Client, images: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overlay(*arguments: object) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(overlays, "overlay", overlay)
+    found = draw_overlays(mirrored(client, images, out), out)
+    assert [each.code for each in found.problems] == ["out_of_memory"] * 3
+
+
+def test_an_image_that_was_in_memory_is_read_from_the_store(client: Client, out: Path) -> None:
+    job = client.submit([np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)], model="demo")
+    finish(client, job)
+    mirror(job, out)
+    found = draw_overlays(job, out)
+    assert (found.drawn, found.problems) == (1, [])
 
 
 def test_a_mask_that_is_not_in_the_folder_has_no_overlay_and_is_no_problem(

@@ -10,6 +10,8 @@ import pytest
 
 from maskmill import Client
 from maskmill.errors import JobNotFound, UsageError
+from maskmill.jobs.account import put_classes
+from maskmill.schema import ModelClasses
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.recorded import Recorded
 from maskmill_producer.report.colours import colour_of, in_hex
@@ -40,6 +42,16 @@ def test_classes_and_their_colours_are_listed_as_a_model_lists_them(client: Clie
         "id2label": {"3": "thing"},
         "colours": {"thing": in_hex(colour_of("thing"))},
     }
+
+
+def test_classes_that_the_model_knows_and_no_image_has_are_listed_too(client: Client, out: Path) -> None:
+    job = finished_job(client, NAMES)
+    put_classes(job.store, job.id, ModelClasses(id2label={3: "thing", 10: "sky", 9: "кот"}))
+    put_classes(job.store, job.id, ModelClasses(id2label={1: "of another worker"}))
+    mirror(job, out)
+    listed = json.loads((out / "classes.json").read_text())
+    assert [*listed["id2label"].items()] == [("3", "thing"), ("9", "кот"), ("10", "sky")]
+    assert set(listed["colours"]) == {"thing", "кот", "sky"}
 
 
 def test_a_job_s_id_is_no_folder_unless_it_is_written_as_one(

@@ -14,6 +14,7 @@ from pathlib import Path
 from maskmill.addresses import Address
 from maskmill.errors import InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused, UsageError
 from maskmill.job import Job
+from maskmill.jobs.account import read_classes
 from maskmill.masks.stored import check_mask_of, read_header
 from maskmill.result import Result
 from maskmill.schema import JobRecord, Outcome
@@ -119,7 +120,8 @@ def _enter(folder: Folder, record: JobRecord, *, replace: bool) -> None:
 
 
 def _copy_masks(job: Job, folder: Folder) -> Mirrored:
-    result, classes = Mirrored(), dict[int, str]()
+    result, of_model = Mirrored(), read_classes(job.store, job.id)
+    classes = dict(of_model.id2label) if of_model else {}
     with ExitStack() as stack:
         metadata, missing = (stack.enter_context(folder.growing(name)) for name in (METADATA, NOT_COPIED))
         for each in map_ahead(lambda found: _copy(folder, found), job.results(), THREADS):
@@ -140,7 +142,7 @@ def _copy_masks(job: Job, folder: Folder) -> Mirrored:
 
 
 def _classes_json(classes: Mapping[int, str]) -> bytes:
-    """The classes that were found, as a model's `config.json` names them, and their colours in all pictures.
+    """The model's classes, as its `config.json` names them, and their colours in all pictures.
 
     `{"id2label": {"3": "cat"}, "colours": {"cat": "#0077ff"}}`
     """

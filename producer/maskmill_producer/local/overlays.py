@@ -17,7 +17,7 @@ from threading import Lock
 
 from PIL import Image, UnidentifiedImageError
 
-from maskmill.errors import ImageError, InvalidRecord, UsageError
+from maskmill.errors import ImageError, ImageOutOfMemory, InvalidRecord, UsageError
 from maskmill.job import Job
 from maskmill.masks.segment_map import MaskHeader
 from maskmill.result import Result
@@ -67,6 +67,8 @@ def draw_overlays(job: Job, path: Path) -> Drawn:
             return _draw(folder, pictures, found, large)
         except (ImageError, InvalidRecord, Unplaceable) as error:
             return Problem(found.uri, error.code, str(error))
+        except MemoryError:
+            return Problem(found.uri, ImageOutOfMemory.code, f"{found.uri}: takes more memory than there is")
 
     try:
         with Folder.open(path) as folder:
@@ -107,7 +109,7 @@ def _draw(folder: Folder, pictures: Pictures, found: Result, large: Lock) -> boo
 
 def drop_stale_overlays(folder: Folder) -> None:
     """Remove the overlays that are not of the mask beside them; what is none of ours stays."""
-    for path in list(_files(folder.root / OVERLAYS)):
+    for path in _files(folder.root / OVERLAYS):
         mark = _mark_in(path)
         if mark is None:
             continue

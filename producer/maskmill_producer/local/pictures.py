@@ -56,6 +56,7 @@ class Pictures:
             ObjectReader(settings.source_store),
             replace(settings.access, roots=None, buckets=None),
             Manners.of(settings),
+            read_result=ObjectReader(settings.s3),
         )
 
     def read(self, result: Result, mask: Mask) -> Image.Image:

@@ -19,7 +19,7 @@ from transformers import ImageSegmentationPipeline
 
 from maskmill.errors import ModelUnusable, SegmentationFailed
 from maskmill.masks.segment_map import SegmentMap, areas_and_boxes, narrowest
-from maskmill.schema import ModelIdentity, Segment, Spec, Subtask
+from maskmill.schema import ModelClasses, ModelIdentity, Segment, Spec, Subtask
 from maskmill_worker.model.forward import Forward, Inputs, Keep, Outputs, above, collate, everything, first_queries
 from maskmill_worker.model.postprocess import Found, PostProcess, Size, Thresholds
 
@@ -83,6 +83,12 @@ class Segmenter:
         self._host = _without_weights(pipeline)
         self._keep = everything if self.subtask is Subtask.SEMANTIC else above(spec.threshold)
 
+    @property
+    def classes(self) -> ModelClasses:
+        """The model's names for its labels, as text."""
+        names = self.pipeline.model.config.id2label.items()
+        return ModelClasses(id2label={label: _text(name) for label, name in names if name is not None})
+
     def preprocess(self, image: Image.Image) -> Inputs:
         """Tensors (batch size 1, on the CPU) for one RGB image; needs no weights, so it may run in a forked process."""
         return dict(self._host.preprocess(image, **self._preprocess_parameters))
@@ -122,3 +128,8 @@ def _without_weights(pipeline: SegmentMapPipeline) -> SegmentMapPipeline:
     host = copy.copy(pipeline)
     host.model = SimpleNamespace(config=pipeline.model.config, dtype=pipeline.dtype)
     return host
+
+
+def _text(name: object) -> str:
+    """A label's name as UTF-8 can hold it."""
+    return str(name).encode(errors="replace").decode()

@@ -12,7 +12,7 @@ import structlog
 
 from maskmill.errors import BrokerUnavailable, ModelUnavailable, NewerRecord, StoreUnavailable
 from maskmill.images.pace import Pace
-from maskmill.jobs.account import decide_model, read_job, read_model
+from maskmill.jobs.account import decide_model, put_classes, read_job, read_model
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord, ModelIdentity
 from maskmill.services import Services
@@ -97,6 +97,7 @@ class ShardWorker:
             known = decide_model(store, record.job, segmenter.identity)
             if known != segmenter.identity:  # another worker was first, with other files
                 segmenter = self.models.get(record.spec, known)
+            put_classes(store, record.job, segmenter.classes)
         if self._identity != (record.job, known):
             with suppress(BrokerUnavailable):  # only `status` would lack it
                 self.services.ledger.made_of(record.job, known.files)
