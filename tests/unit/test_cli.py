@@ -24,6 +24,7 @@ from maskmill_producer.cli.exits import exit_code
 from maskmill_producer.cli.lifecycle import age
 from maskmill_producer.cli.main import app
 from maskmill_producer.embedded import EmbeddedServersFailed
+from maskmill_producer.entry import main
 from maskmill_worker import cli as worker_cli
 
 HEAVY = {
@@ -48,7 +49,7 @@ HEAVY = {
 
 LOADED = """
 import sys
-from maskmill_producer.cli.main import main
+from maskmill_producer.entry import main
 sys.argv = ["maskmill", *sys.argv[1:]]
 try:
     main()
@@ -210,3 +211,22 @@ def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.Cap
     said = capsys.readouterr()
     assert said.err.count("held up, and tried again: object_forbidden: s3://b/o: access denied [/x]") == 1
     assert said.out.count("held up, and tried again: object_forbidden") == 1
+
+
+def test_ctrl_c_before_any_command_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = typer.Typer()
+
+    @early.callback(invoke_without_command=True)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    as_json = '{"error": "interrupted", "reason": "stopped"}'
+    for app_, arguments, said in ((early, [], "error: stopped"), (interrupted, ["--json"], as_json)):
+        monkeypatch.setattr("maskmill_producer.cli.main.app", app_)
+        monkeypatch.setattr("sys.argv", ["maskmill", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code, capsys.readouterr().err) == (130, f"{said}\n")

@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from maskmill.jobs.preview import Preview
     from maskmill.schema import JobRecord, JobStatus
     from maskmill_producer.local.bench import BenchResult
 
@@ -144,7 +145,7 @@ def summary(status: JobStatus) -> Text:
     )
 
 
-def remark_left_out(record: JobRecord) -> None:
+def remark_left_out(record: JobRecord | Preview) -> None:
     """What was found and is not submitted, by reason, with an example of each."""
     from maskmill.jobs.intake import in_words
 
