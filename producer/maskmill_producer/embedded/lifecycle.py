@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
-from maskmill_producer.embedded.process import Launch, end_all, owner, spawn, tail
+from maskmill_producer.embedded.process import Launch, ask_all, owner, see_off, spawn, tail
 from maskmill_producer.embedded.state import Record, State
 
 LAUNCHES = 3
@@ -53,7 +53,7 @@ class Rising:
             if _becomes_healthy(self.server, self.state, self.record, deadline):
                 return self.record.ports
             if left:
-                take_down(type(self.server), self.state)
+                take_down(self.state, type(self.server))
                 self.record = _launch(self.server, self.state, self.server.choose_ports(()))
         raise _failure(self.server, self.state, f"ended {LAUNCHES} times while starting")
 
@@ -63,13 +63,17 @@ def launch(server: Server, state: State) -> Rising:
     record = state.record(server.name)
     if record and owner(state.folder(server.name), record.pid):
         return Rising(server, state, record)
-    take_down(type(server), state)
+    take_down(state, type(server))
     return Rising(server, state, _launch(server, state, server.choose_ports(record.ports if record else ())))
 
 
-def take_down(kind: type[Server], state: State) -> bool:
-    """End the server of this kind; True if it ran."""
-    return end_all(state.folder(kind.name), kind.grace_seconds)
+def take_down(state: State, *kinds: type[Server]) -> bool:
+    """End the servers of these kinds: each is asked, in this order, before any is waited for. True if one ran."""
+    asked = [(kind, ask_all(state.folder(kind.name))) for kind in kinds]
+    for kind, processes in asked:
+        for process in processes:
+            see_off(process, kind.grace_seconds)
+    return any(processes for _, processes in asked)
 
 
 def _launch(server: Server, state: State, ports: tuple[int, ...]) -> Record:

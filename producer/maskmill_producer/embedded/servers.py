@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,9 +176,8 @@ def _take_down_unused(state: State) -> None:
 
 
 def _take_down(state: State) -> bool:
-    """Both at once, the broker asked first, so that nobody is given work whose results have nowhere to go."""
-    with ThreadPoolExecutor(2) as threads:
-        return any(list(threads.map(lambda kind: take_down(kind, state), (Broker, ObjectStore))))
+    """Broker first, so that nobody is given work whose results have nowhere to go."""
+    return take_down(state, Broker, ObjectStore)
 
 
 def _server_status(state: State, name: str) -> ServerStatus:
