@@ -11,9 +11,9 @@ from benchmarks.images import SIZES, small_images
 from benchmarks.peers import Peer, Settings, Stored
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import say, scaled
+from maskmill.models.files import resolve
 from maskmill.parameters import DEMO
 from maskmill_producer.embedded import Servers
-from maskmill_worker.model.model_files import resolve
 
 TITLE = "The demo model over small images on disk, reference to stored mask"
 IMAGES = 2000

@@ -38,7 +38,7 @@ URL = "https://example.org/a/rather/deep/folder/of/images/{:09d}.jpg"
 PRODUCER = [
     sys.executable,
     "-c",
-    "from maskmill_producer.cli.main import main; main()",
+    "from maskmill_producer.entry import main; main()",
     "submit",
     "--model",
     "demo",

@@ -89,6 +89,7 @@ class ChildProcess:
         self._backoff = backoff or Backoff()
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_to_end: subprocess.Popen[bytes] | None = None
         self._start_at = self._started = time.monotonic()
         self._quick_ends = 0
 
@@ -111,10 +112,12 @@ class ChildProcess:
         return None if code is None else self._ended(code)
 
     def terminate(self) -> bool:
-        """SIGTERM, at which a worker drains; False when there is nothing to wait for."""
+        """SIGTERM, once, at which a worker drains; False when there is nothing to wait for."""
         if self._process is None or not self.runs():
             return False
-        self._process.terminate()
+        if self._told_to_end is not self._process:  # a second one would end it by force
+            self._told_to_end = self._process
+            self._process.terminate()
         return True
 
     def kill(self) -> bool:

@@ -25,6 +25,7 @@ from maskmill.jobs.inputs import Inputs
 from maskmill.jobs.intake import Intake, check_strict, nothing_to_do
 from maskmill.schema import Execution, JobRecord, Spec, utc_now
 from maskmill.services import Services
+from maskmill.settings import Settings
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
 from maskmill.storage.reader import ObjectReader
@@ -77,18 +78,16 @@ def submit(
     require_servers(services, out)
     inputs.check()
     job, store, shard_size = keys.new_job_id(), services.store(out), services.settings.shard_size
-    reach = _reach(services, anonymous=bool(execution.anonymous))
+    reach = reach_of(services.settings, anonymous=bool(execution.anonymous))
 
     def expand(name: str) -> Iterator[Entry]:
         return sources.expand([name], reach=reach, column=column, all_files=all_files, stdin=stdin)
 
     entries = inputs.entries(store, job, expand)
-    own = [f"{out}/masks", f"{out}/jobs", *([exclude] if exclude else [])]
-    may_repeat = inputs.may_repeat and not repeats
-    intake = Intake(os.path.abspath(root or "."), own, may_repeat=may_repeat)  # noqa: PTH100 - no link is followed
+    intake = intake_of(out, root, exclude, may_repeat=inputs.may_repeat and not repeats)
     with _leaving_nothing(store, job):
-        shards = _write_shards(store, job, _runs(intake.lines, entries, shard_size, limit), on_images)
-        _check_account(intake, strict=strict)
+        shards = _write_shards(store, job, runs(intake.lines, entries, shard_size, limit), on_images)
+        check_account(intake, strict=strict)
     record = JobRecord(
         job=job,
         created=utc_now(),
@@ -97,6 +96,7 @@ def submit(
         column=column,
         root=intake.root,
         all_files=all_files,
+        limit=limit,
         spec=spec,
         execution=execution,
         found=intake.submitted + intake.left_out.total(),
@@ -123,7 +123,7 @@ def start(services: Services, out: str, job: str) -> JobRecord:
     return record
 
 
-def _check_account(intake: Intake, *, strict: bool) -> None:
+def check_account(intake: Intake, *, strict: bool) -> None:
     """Raise `SourceError` for a job without images, or with `strict` for one of which anything is left out."""
     if strict:
         check_strict(intake.left_out, intake.examples)
@@ -162,18 +162,25 @@ def _not_a_job_yet(job: str) -> str:
     return f"What was written of job {job} is no job yet: submit again; a day later `maskmill prune` removes it"
 
 
-def _reach(services: Services, *, anonymous: bool) -> Reach:
-    settings = services.settings.source_store
+def intake_of(out: str | None, root: str | None, exclude: str | None, *, may_repeat: bool) -> Intake:
+    """The account of a job; what lies below its own results, or `exclude`, is none of its images."""
+    own = [*([f"{out}/masks", f"{out}/jobs"] if out else []), *([exclude] if exclude else [])]
+    return Intake(os.path.abspath(root or "."), own, may_repeat=may_repeat)  # noqa: PTH100 - no link is followed
+
+
+def reach_of(settings: Settings, *, anonymous: bool) -> Reach:
+    """How lists at addresses and prefixes in buckets are read."""
+    store = settings.source_store
     if anonymous:
-        settings = settings.model_copy(update={"anonymous": True})
+        store = store.model_copy(update={"anonymous": True})
 
     def list_objects(url: str) -> Iterator[str]:
         bucket, prefix = split_url(url)
-        for item in Store(f"s3://{bucket}", settings).list(prefix):
+        for item in Store(f"s3://{bucket}", store).list(prefix):
             yield f"s3://{bucket}/{item.key}"
 
     limits = FetchLimits(max_bytes=MAX_LIST_BYTES, timeout_seconds=LIST_SECONDS)
-    fetcher = Fetcher(limits, ObjectReader(settings), manners=Manners.of(services.settings))
+    fetcher = Fetcher(limits, ObjectReader(store), manners=Manners.of(settings))
     return Reach(list_objects, fetcher.fetch)
 
 
@@ -195,7 +202,7 @@ def _write_shards(
     return shards
 
 
-def _runs(
+def runs(
     lines_of: Callable[[Sequence[Found]], list[str]], entries: Iterable[Found], shard_size: int, limit: int | None
 ) -> Iterator[list[str]]:
     """The lines of one shard after the other; `lines_of` gives those of some entries, and may give fewer."""

@@ -22,8 +22,8 @@ class JobRecord(Record):
 
     `shard_size` is the setting at submission: `maskmill.jobs.submit.images_in_shard` makes later shards larger.
     `found` entries of the sources are the `images` and those `left_out`, by reason (`maskmill.images.entries.Reason`),
-    with an example of each. Masks of local images below `root` mirror their paths from there. `inputs` is how many a
-    Python program gave, where references know which one they are of.
+    with an example of each; only the first `limit` were taken. Masks of local images below `root` mirror their paths
+    from there. `inputs` is how many a Python program gave, where references know which one they are of.
     """
 
     version: Literal[1] = VERSION
@@ -33,6 +33,7 @@ class JobRecord(Record):
     column: str | None = None
     root: str | None = None
     all_files: bool = False
+    limit: Annotated[int, Field(ge=1)] | None = None
     inputs: Count | None = None
     spec: Spec
     execution: Execution

@@ -174,17 +174,51 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
+    beside = maskmill(
+        "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
+    )
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=600)
     second = maskmill(
         "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
     )
 
+    assert beside.returncode == EXIT_USAGE
+    assert beside.stderr.splitlines()[-1].startswith(f"error: another maskmill is writing to {tmp_path / 'out'}: wait")
     assert first.returncode == EXIT_INTERRUPTED, said
     assert_nothing_left(processes, state_dir)
     assert second.returncode == 0, second.stderr
     assert "continuing job" in second.stderr
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == len(images)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.5, 3.0])
+def test_ctrl_c_in_the_first_seconds_is_one_line_and_leaves_nothing(
+    seconds: float, environment: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    write_good(tmp_path / "pictures", 1)
+    begun = "from maskmill_producer.entry import main; print('begun', flush=True); main()"
+    arguments = ("run", str(tmp_path / "pictures"), "--out", str(tmp_path / "out"), "--model", "demo")
+    process = subprocess.Popen(
+        [sys.executable, "-c", begun, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(seconds)  # no state to wait for: whatever it is at by then
+    processes = psutil.Process(process.pid).children(recursive=True)
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=RUN_SECONDS)
+
+    assert process.returncode == EXIT_INTERRUPTED, said
+    assert [line for line in said.splitlines() if "error" in line] == [said.splitlines()[-1]], said
+    assert said.splitlines()[-1].startswith("error: stopped")
+    assert_nothing_left(processes, state_dir)
 
 
 def test_after_sigkill_of_a_run_the_next_one_clears_up_and_finishes(
@@ -307,13 +341,17 @@ def test_the_next_run_takes_over_what_still_holds_and_one_copy_is_kept(
 
     first = maskmill(*arguments, environment=environment)
     images[0].unlink()
+    [worker_log] = Path(environment["MASKMILL_STATE_DIR"]).glob("worker-*.log")
+    begun = worker_log.read_text().count("worker_ready")
     second = maskmill(*arguments, environment=environment)
+    begun_again = worker_log.read_text().count("worker_ready")
     third = maskmill(*arguments, "--threshold", "0.99", environment=environment)
     other = maskmill("run", tmp_path, "--out", tmp_path / "out", "--model", "demo", environment=environment)
 
     assert [run.returncode for run in (first, second, third)] == [0, 0, 0], first.stderr + second.stderr + third.stderr
     said = [json.loads(run.stdout) for run in (first, second, third)]
     assert [(each["counts"]["stored"], each["counts"]["reused"]) for each in said] == [(6, 0), (0, 5), (5, 0)]
+    assert (begun, begun_again) == (1, 1)  # where every mask holds, there is nothing for a worker to do
     assert [(each["copied"], each["already_there"]) for each in said] == [(6, 0), (0, 5), (5, 0)]
     lines = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
     masks = sorted(path for path in (tmp_path / "out").rglob("*.png") if path.parent != tmp_path / "out")

@@ -11,7 +11,7 @@ from maskmill.jobs.account import read_report
 from maskmill.services import Services
 from maskmill_producer import embedded
 from tests.acceptance.images import write_good
-from tests.conftest import StartWorker, settings_of
+from tests.conftest import StartWorker, settings_of, wait_for
 
 WAIT_SECONDS = 600
 
@@ -74,13 +74,19 @@ def test_a_small_job_does_not_wait_for_the_end_of_a_large_one(
     assert large.wait(timeout=WAIT_SECONDS).counts.stored == 160
 
 
-def test_messages_for_work_that_is_done_load_no_model(
+def test_a_worker_has_its_code_before_there_is_work_and_loads_no_model_for_none(
     client: Client, services: Services, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    services.queue.notify(5)
     worker = start_worker()
+    wait_for(lambda: has_torch(worker.pool_child.pid), lambda: "the pool process has loaded no torch", seconds=300)
+    assert not has_torch(worker.process.pid)  # the main process never computes
+    services.queue.notify(5)
     while services.ledger.queue_length(services.settings.queue):
         pass
     assert "model_loading" not in worker.log.read_text()
     assert submit(client, tmp_path / "images", 2).wait(timeout=WAIT_SECONDS).counts.stored == 2
     assert worker.log.read_text().count("model_loading") == 1
+
+
+def has_torch(pid: int) -> bool:
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()

@@ -27,7 +27,7 @@ from tests.acceptance.images import write_good
 from tests.conftest import StartWorker, wait_for
 
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
-EXIT_FAILURES, EXIT_USAGE, EXIT_UNAVAILABLE = 4, 2, 5
+EXIT_FAILURES, EXIT_USAGE, EXIT_MODEL, EXIT_UNAVAILABLE = 4, 2, 3, 5
 
 
 def maskmill(*arguments: object, environment: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -157,6 +157,52 @@ def test_watch_says_why_nothing_happens_and_then_moves_by_image(
     assert "4 submitted = 3 stored + 1 failed" in watched.text
     assert "1 worker starts" in watched.text
     assert "…" not in watched.text
+@pytest.mark.attended
+def test_a_submission_can_be_waited_for(environment: dict[str, str], tmp_path: Path) -> None:
+    write_good(tmp_path / "pictures", 5)
+    (tmp_path / "pictures" / "0-first.jpg").write_text("no image")
+
+    waited = maskmill(
+        "submit", tmp_path / "pictures", "--model", "demo", "--limit", 3, "--wait", environment=environment
+    )
+
+    assert waited.returncode == EXIT_FAILURES, waited.stderr
+    job, *account = waited.stdout.splitlines()
+    assert any("3 submitted = 2 stored + 1 failed" in line for line in account), waited.stdout
+    assert maskmill("status", job, environment=environment).returncode == EXIT_FAILURES
+
+
+def test_a_dry_run_counts_and_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    write_good(tmp_path / "pictures", 4)
+    (tmp_path / "pictures" / "notes.md").write_text("no image")
+    state, out = tmp_path / "state", tmp_path / "out"
+    nobody = environment | {"MASKMILL_BROKER_URL": "redis://:hunter2@127.0.0.1:9/0", "MASKMILL_STATE_DIR": str(state)}
+    images = (tmp_path / "pictures", "--root", tmp_path, "--model", "demo", "--dry-run")
+
+    run = maskmill("run", *images, "--out", out, environment=nobody)
+    submitted = maskmill("submit", *images, "--json", environment=nobody)
+    limited = maskmill("submit", *images, "--limit", 2, "--json", environment=nobody)
+    refused = maskmill("run", *images, "--out", out, "--model", "/models/gone", environment=nobody)
+
+    assert run.returncode == submitted.returncode == 0, run.stderr + submitted.stderr
+    assert "would segment 4 images" in run.stdout
+    assert "5 found; left out: 1 not an image by its name" in run.stderr
+    assert "masks/pictures/" in run.stdout
+    found = json.loads(submitted.stdout)
+    assert (found["found"], found["images"], found["left_out"]) == (5, 4, {"not_an_image_name": 1})
+    assert found["broker"] == f"redis://127.0.0.1:9/0, queue {environment['MASKMILL_QUEUE']}"
+    assert json.loads(limited.stdout)["images"] == 2
+    assert (refused.returncode, "/models/gone" in refused.stderr) == (EXIT_MODEL, True)
+    assert not state.exists()
+    assert not out.exists()
+
+
+@pytest.mark.attended
+def test_a_model_that_no_worker_here_could_have_is_said_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    write_good(tmp_path / "pictures", 1)
+    submitted = maskmill("submit", tmp_path / "pictures", "--model", "/models/gone", environment=environment)
+    assert submitted.returncode == 0
+    assert "could not have the model: no model folder '/models/gone'" in submitted.stderr
 
 
 def test_servers_that_are_not_there_are_one_line(environment: dict[str, str], tmp_path: Path) -> None:

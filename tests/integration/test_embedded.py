@@ -24,6 +24,7 @@ from maskmill.errors import ObjectForbidden, UsageError
 from maskmill.settings import S3Settings
 from maskmill.storage.store import Store
 from maskmill_producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
+from maskmill_producer.embedded.lifecycle import Rising
 from tests.conftest import hear_ctrl_c
 
 # A user in a process of its own: says that it is in, and leaves when its stdin closes.
@@ -340,3 +341,18 @@ def test_a_missing_wheel_is_named_with_its_cure(state_dir: Path, monkeypatch: py
         start(state_dir)
 
     assert processes(state_dir) == []
+
+
+def test_where_the_pair_will_be_is_said_before_it_is_waited_for(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[object] = []
+    wait = Rising.wait
+
+    def waited(self: Rising, deadline: float) -> tuple[int, ...]:
+        happened.append(self.server.name)
+        return wait(self, deadline)
+
+    monkeypatch.setattr(Rising, "wait", waited)
+    with running(state_dir, on_launch=happened.append) as servers:
+        assert happened == [servers, "broker", "object store"]

@@ -13,10 +13,10 @@ from maskmill import Job
 from maskmill.jobs.account import decide_model, read_model
 from maskmill.jobs.submit import submit
 from maskmill.masks.segment_map import decode
+from maskmill.models import hub
+from maskmill.models.files import resolve
 from maskmill.schema import Counts, Execution, JobState, ModelIdentity, Spec, Status
 from maskmill.services import Services
-from maskmill_worker.model import hub
-from maskmill_worker.model.model_files import resolve
 from maskmill_worker.model.models import Models
 from maskmill_worker.shards.flow import process_shards
 from maskmill_worker.shards.worker import ShardWorker

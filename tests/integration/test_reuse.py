@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from maskmill.jobs.reuse import StoredMask, put_mask, stored_masks
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.schema import Execution, ImageWarning, JobRecord, Reference, Spec, Subtask, utc_now
 from maskmill.services import Services
 from maskmill.storage.store import Store
-from maskmill_worker.shards.reuse import StoredMask, put_mask, stored_masks
 
 SPEC = Spec(model="some/model")
 JOB = "20261122-205301-9f86d081"

@@ -10,8 +10,7 @@ import pytest
 
 from maskmill.images.entries import Entry
 from maskmill.images.sources import expand
-from maskmill.jobs.submit import _reach
-from maskmill.services import Services
+from maskmill.jobs.submit import reach_of
 from maskmill.settings import S3Settings, Settings
 from maskmill.storage.reader import ObjectReader
 from tests.serving import serving
@@ -56,7 +55,7 @@ def fetched(settings: Settings, url: str) -> bytes | None:
 
 
 def listed(settings: Settings, *, anonymous: bool = False) -> list[Entry]:
-    return list(expand(["s3://b/p/"], reach=_reach(Services.connect(settings), anonymous=anonymous)))
+    return list(expand(["s3://b/p/"], reach=reach_of(settings, anonymous=anonymous)))
 
 
 def test_requests_are_signed_and_pay_for_nobody_unless_asked(server: Any) -> None:

@@ -124,3 +124,24 @@ def test_it_is_terminated_and_killed_only_if_that_takes_too_long(child_of: Start
     assert not psutil.wait_procs(processes, timeout=120)[1]
     assert until_it_ends(obeys).code == 7
     assert until_it_ends(does_not).code == -signal.SIGKILL
+
+
+def test_it_is_told_to_end_once_however_often_one_asks(child_of: StartChild, tmp_path: Path) -> None:
+    heard, ready = tmp_path / "heard", tmp_path / "ready"
+    drains = (
+        "import pathlib, signal, sys, time\n"
+        f"heard = pathlib.Path({str(heard)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: heard.open('a').write('x'))\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "while not heard.exists(): time.sleep(0.01)\n"
+        "time.sleep(1)\n"
+    )
+    child = child_of(drains)
+    child.watch()
+    wait_for(ready.exists, lambda: "the child is not ready")
+
+    child.terminate()
+    wait_for(heard.exists, lambda: "the child has not heard")
+    child.stop(60)
+
+    assert heard.read_text() == "x"

@@ -26,6 +26,7 @@ from maskmill_producer.cli.lifecycle import age
 from maskmill_producer.cli.main import app
 from maskmill_producer.cli.progress import job_bar
 from maskmill_producer.embedded import EmbeddedServersFailed
+from maskmill_producer.entry import main
 from maskmill_worker import cli as worker_cli
 
 HEAVY = {
@@ -50,7 +51,7 @@ HEAVY = {
 
 LOADED = """
 import sys
-from maskmill_producer.cli.main import main
+from maskmill_producer.entry import main
 sys.argv = ["maskmill", *sys.argv[1:]]
 try:
     main()
@@ -253,3 +254,20 @@ def test_a_shell_completes_it(shell: str, tmp_path: Path) -> None:
     if shell == "bash":
         completed = run(_MASKMILL_COMPLETE="complete_bash", COMP_WORDS="maskmill servers st", COMP_CWORD="2")
         assert completed.split() == ["start", "status", "stop"]
+def test_ctrl_c_before_any_command_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = typer.Typer()
+
+    @early.callback(invoke_without_command=True)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    as_json = '{"error": "interrupted", "reason": "stopped"}'
+    for app_, arguments, said in ((early, [], "error: stopped"), (interrupted, ["--json"], as_json)):
+        monkeypatch.setattr("maskmill_producer.cli.main.app", app_)
+        monkeypatch.setattr("sys.argv", ["maskmill", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code, capsys.readouterr().err) == (130, f"{said}\n")

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from maskmill.device import pin
 from maskmill.errors import UsageError
-from maskmill_worker.process.device import pin, torch_device
+from maskmill_worker.process.device import torch_device
 
 
 def visible_after(device: str, visible: str | None = None) -> str | None:
@@ -70,13 +71,13 @@ def test_the_process_environment_is_pinned_by_default(monkeypatch: pytest.Monkey
 
 
 def test_pinning_does_not_import_torch() -> None:
-    code = "import sys; from maskmill_worker.process.device import pin; pin('cpu'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from maskmill.device import pin; pin('cpu'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(("device", "refused"), [("cuda", True), ("cuda:0", True), ("cpu", False), ("auto", False)])
 def test_cuda_without_a_device_is_refused_before_torch_is_loaded(device: str, refused: bool) -> None:
-    imported = "import sys; from maskmill_worker.process.device import check"
+    imported = "import sys; from maskmill.device import check"
     code = f"{imported}; check({device!r}); sys.exit('torch' in sys.modules)"
     nothing_visible = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
 

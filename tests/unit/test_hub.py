@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import constants
 
 from maskmill.errors import HubUnavailable, ModelUnavailable, ModelUnusable
+from maskmill.models.files import find_model, resolve
 from maskmill.schema import ModelIdentity, Spec
-from maskmill_worker.model.model_files import find_model, resolve
 from maskmill_worker.model.models import Models
 from tests.fake_hub import GONE, FakeHub, Files, files_of, running_hub
 

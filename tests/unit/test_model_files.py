@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from maskmill.errors import InvalidSpec, ModelUnavailable, ModelUnusable
+from maskmill.models import files as model_files
+from maskmill.models.files import find_model, find_processor, resolve
 from maskmill.parameters import parse
-from maskmill_worker.model import model_files
-from maskmill_worker.model.model_files import find_model, find_processor, resolve
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ import pytest
 
 import maskmill
 from maskmill.errors import InvalidSpec, SourceError
-from maskmill.settings import load_settings
+from maskmill.settings import Settings, load_settings
+from maskmill_producer import embedded
 from maskmill_producer.local import python_run
-from maskmill_producer.local.python_run import Run, _settings
+from maskmill_producer.local.python_run import Run
+from maskmill_producer.local.session import Session
 
 
 @pytest.fixture
@@ -126,13 +128,17 @@ def test_its_settings_are_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("MASKMILL_QUEUE", "mine")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://mine")
     before = dict(os.environ)
-    ours = {"MASKMILL_QUEUE": "ours", "MASKMILL_S3": '{"endpoint_url": "http://ours"}', "MASKMILL_PREFIX": "python/1"}
-    settings = _settings(ours)
-    assert (settings.queue, settings.s3.endpoint_url) == ("ours", "http://ours")
-    assert settings.source_s3.endpoint_url == "http://mine"
-    assert (settings.shard_size, load_settings().shard_size) == (python_run.SHARD_SIZE, 128)
+    asked = python_run._Asked(["a.jpg"], "cpu", None, False, None, {"model": "demo"})
+    servers = embedded.Servers("redis://127.0.0.1:1/0", "http://ours", "key", "secret", "region", "bucket", tmp_path)
+
+    def settings() -> Settings:
+        return Session(servers, [], asked.fields(load_settings())).client.settings
+
+    assert settings().queue.startswith("python-")
+    assert (settings().s3.endpoint_url, settings().source_s3.endpoint_url) == ("http://ours", "http://mine")
+    assert (settings().shard_size, load_settings().shard_size) == (python_run.SHARD_SIZE, 128)
     monkeypatch.setenv("MASKMILL_SHARD_SIZE", "5")
-    assert _settings(ours).shard_size == 5
+    assert settings().shard_size == 5
     del os.environ["MASKMILL_SHARD_SIZE"]
     assert dict(os.environ) == before
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskmill.images.entries import Entry
-from maskmill.jobs.submit import _runs, images_in_shard
+from maskmill.jobs.submit import images_in_shard, runs
 
 
 def test_shards_of_a_small_job_have_the_size_that_was_asked_for() -> None:
@@ -25,7 +25,7 @@ def lines_of(entries: Sequence[Entry]) -> list[str]:
 @given(st.integers(0, 500), st.integers(1, 3), st.none() | st.integers(0, 400))
 def test_every_line_is_in_one_shard_in_order(number: int, shard_size: int, limit: int | None) -> None:
     entries = [str(n) for n in range(number)]
-    runs = list(_runs(lines_of, entries, shard_size, limit))
-    assert [line for run in runs for line in run] == lines_of(entries)[:limit]
-    assert [len(run) for run in runs[:-1]] == [images_in_shard(n, shard_size) for n in range(len(runs[:-1]))]
-    assert all(runs)
+    found = list(runs(lines_of, entries, shard_size, limit))
+    assert [line for run in found for line in run] == lines_of(entries)[:limit]
+    assert [len(run) for run in found[:-1]] == [images_in_shard(n, shard_size) for n in range(len(found[:-1]))]
+    assert all(found)

@@ -11,8 +11,8 @@ import pytest
 
 from maskmill.access import code_trusted
 from maskmill.errors import ModelUnusable
+from maskmill.models.files import resolve
 from maskmill.schema import Spec
-from maskmill_worker.model.model_files import resolve
 from maskmill_worker.model.models import Models
 
 MakeModel = Callable[..., Path]

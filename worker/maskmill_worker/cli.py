@@ -16,10 +16,10 @@ import typer
 
 from maskmill import exit_codes
 from maskmill.child_process import Backoff
+from maskmill.device import check, pin, refuse_contradictions
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.settings import Settings, load_settings
 from maskmill.terminal import Program
-from maskmill_worker.process.device import check, pin
 from maskmill_worker.process.fleet import Fleet, FleetFailed
 from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
@@ -206,12 +206,9 @@ def _exit_code(error: MaskmillError) -> int:
 
 
 def _refuse_contradictions(device: str, devices: str, workers_per_device: int | None, name: str) -> None:
-    if devices and device:
-        raise UsageError("--device is one worker, --devices a fleet: give one of the two")
+    refuse_contradictions(device, devices, workers_per_device)
     if devices and name:
         raise UsageError("--devices names its workers itself (gpu0@host, gpu1@host…): leave --name out")
-    if workers_per_device and not devices:
-        raise UsageError("--workers-per-device needs --devices: all, cpu, or cuda:0,cuda:1…")
 
 
 def _given(option: str, value: str) -> list[str]:
@@ -232,7 +229,7 @@ def _prepare(device: str, model: str, revision: str | None) -> None:
     pin(device)
     check(device)
     if model:
-        from maskmill_worker.model.model_files import find_model
+        from maskmill.models.files import find_model
 
         find_model(model, revision)
 

@@ -92,8 +92,13 @@ def leave_logs_alone(**_: object) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def start_process(**_: object) -> None:
-    """Prepare a pool process: end with its worker, log like it, and be allowed DataLoader processes."""
+    """Prepare a pool process: end with its worker, log like it, be allowed DataLoader processes, and load torch.
+
+    The model itself is loaded once a shard is claimed: a message for nothing loads nothing.
+    """
     die_with_parent(current_process()._parent_pid)  # noqa: SLF001 - there is no public way
     configure_logs(settings_of(current_app).log_json)
     # billiard's pool processes are daemons, which may not have children (facts-celery-redis.md).
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # noqa: SLF001
+    from maskmill_worker.model import models  # noqa: F401 - seconds, which the first shard need not wait for
+    from maskmill_worker.shards import flow  # noqa: F401

@@ -18,6 +18,7 @@ from rich.text import Text
 from maskmill.words import counted
 
 if TYPE_CHECKING:
+    from maskmill.jobs.preview import Preview
     from maskmill.schema import JobRecord, JobStatus
     from maskmill_producer.local.bench import BenchResult
 
@@ -88,7 +89,7 @@ def summary(status: JobStatus) -> Text:
     )
 
 
-def remark_left_out(record: JobRecord) -> None:
+def remark_left_out(record: JobRecord | Preview) -> None:
     """What was found and is not submitted, by reason, with an example of each."""
     from maskmill.jobs.intake import in_words
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+STILL_RUNS = "no longer watching; the job goes on"
+
 
 def add_commands(app: typer.Typer) -> None:
     """Make these commands of the `maskmill` command itself."""
@@ -75,16 +77,21 @@ def _print_all(statuses: list[JobStatus], json: bool) -> None:
 @commands.command(epilog="**Example**: `maskmill watch 20261122-205301-9f86d081`\n\n" + exits.HELP)
 def watch(job: options.JobId, out: options.Out = None, json: options.Json = False) -> None:
     """Follow a job until it ends: images a second, time left, failures. With --json a line for each change."""
+    with failing_plainly(json, STILL_RUNS):
+        state = follow(client().job(job, out), json)
+    exits.exit_by_state(state)
+
+
+def follow(job: Job, json: bool) -> JobStatus:
+    """Show how the job goes until it ends, and what it ended with."""
     from maskmill_producer.cli.progress import job_bar
 
-    with failing_plainly(json, "no longer watching; the job goes on"):
-        found = client().job(job, out)
-        with nullcontext(_json_changes()) if json else job_bar(job) as show:
-            found.wait(on_status=show)
-        state = found.status()
-        if not json:
-            display.print_end(state)
-    exits.exit_by_state(state)
+    with nullcontext(_json_changes()) if json else job_bar(job.id) as show:
+        job.wait(on_status=show)
+    state = job.status()
+    if not json:
+        display.print_end(state)
+    return state
 
 
 def _json_changes() -> Any:

@@ -5,13 +5,12 @@ What a command needs is imported when it runs: `--help` loads neither client nor
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +18,7 @@ from maskmill import exit_codes
 from maskmill.parameters import PipelineParameters
 from maskmill.terminal import Program
 from maskmill.words import counted
-from maskmill_producer.cli import display, exits, folders, options
+from maskmill_producer.cli import display, dry_runs, exits, folders, options
 from maskmill_producer.cli import doctor as doctor_cli
 from maskmill_producer.cli import jobs as jobs_cli
 from maskmill_producer.cli import lifecycle as lifecycle_cli
@@ -28,6 +27,7 @@ from maskmill_producer.cli.exits import failing_plainly
 
 if TYPE_CHECKING:
     from maskmill import Job
+    from maskmill.models.doubt import Doubt
     from maskmill_producer.local.run import RunResult
 
 app = Program(
@@ -69,6 +69,8 @@ def run(
     root: options.Root = None,
     all_files: options.AllFiles = False,
     strict: options.Strict = False,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
     device: options.Device = "auto",
     devices: options.Devices = "",
     workers_per_device: options.WorkersPerDevice = None,
@@ -88,15 +90,17 @@ def run(
     read it without a server. The object store keeps the last run's masks too, so that the next run makes only those
     that are missing; `maskmill servers purge` deletes them.
     """
-    from maskmill_producer.cli.progress import job_bar
-    from maskmill_producer.local.plan import Plan, Selection
-    from maskmill_producer.local.run import Events, worker_options
-    from maskmill_producer.local.run import run as run_plan
-
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
-        selection = Selection(tuple(sources), column, root or ".", all_files, strict)
-        workers = worker_options(device, devices, workers_per_device)
-        plan = Plan(selection, parameters, out, workers, max_image_pixels, overlays)
+        from maskmill_producer.cli.progress import job_bar
+        from maskmill_producer.local.plan import Plan, Selection
+        from maskmill_producer.local.run import Events
+        from maskmill_producer.local.run import run as run_plan
+
+        selection = Selection(tuple(sources), column, root or ".", all_files, strict, limit)
+        plan = Plan(selection, parameters, out, device, devices, workers_per_device, max_image_pixels, overlays)
+        if dry_run:
+            dry_runs.show_run(plan, json)
+            return
         with nullcontext(lambda _: None) if json else job_bar("segmenting", own_worker=True) as show:
             result = run_plan(plan, Events(_step(json), _say_submitted(json), show))
         _print_run(result, out, json)
@@ -164,7 +168,11 @@ def bench(
     exits.exit_by_state(result.status)
 
 
-@app.command(epilog="**Example**: `maskmill submit s3://photos/2026/ --out s3://labels/2026 --subtask panoptic`")
+@app.command(
+    epilog="**Examples**: `maskmill submit s3://photos/2026/ --out s3://labels/2026 --subtask panoptic`\n\n"
+    "`maskmill submit photos/ --wait` — with a bar, and the exit codes of `run`\n\n"
+    "`maskmill submit photos/ --limit 10 --dry-run`\n\n" + exits.HELP
+)
 @options.takes_parameters()
 def submit(
     sources: options.Sources,
@@ -174,6 +182,11 @@ def submit(
     root: options.Root = None,
     all_files: options.AllFiles = False,
     strict: options.Strict = False,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the job until it ends, as `maskmill watch` does.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Queue a job for the workers and print its id.
@@ -182,33 +195,50 @@ def submit(
     Local paths must be readable by the workers too.
     """
     with failing_plainly(json):
-        job = jobs_cli.client().submit(
-            sources,
-            out=out,
-            column=column,
-            root=root,
-            all_files=all_files,
-            strict=strict,
-            stdin=sys.stdin,
-            **parameters,
-        )
-        record = job.record()
-        if json:
-            account = {"found": record.found, "images": record.images, "left_out": record.left_out}
-            display.print_json({"job": job.id, "out": job.out, **account, "shards": record.shards})
-        else:
-            display.say(job.id)
-            display.remark(f"{counted(record.images, 'image')} to {job.out}; follow with: maskmill watch {job.id}")
-            display.remark_left_out(record)
+        taken: dict[str, Any] = {
+            "column": column,
+            "root": root,
+            "all_files": all_files,
+            "strict": strict,
+            "limit": limit,
+        }
+        if dry_run:
+            dry_runs.show_submit(sources, parameters, out, taken, json)
+            return
+        doubt = _doubt(parameters)
+        job = jobs_cli.client().submit(sources, out=out, stdin=sys.stdin, **taken, **parameters)
+        _print_submitted(job, json, wait)
+        if reason := doubt.reason(DOUBT_SECONDS):
+            display.remark(f"a worker on this machine could not have the model: {reason}")
+    if wait:
+        with failing_plainly(json, f"{jobs_cli.STILL_RUNS}: maskmill watch {job.id}"):
+            state = jobs_cli.follow(job, json)
+        exits.exit_by_state(state)
+
+
+DOUBT_SECONDS = 5.0
+"""What a hub may take to say that it has the model; nobody waits longer to be warned."""
+
+
+def _doubt(parameters: PipelineParameters) -> Doubt:
+    from maskmill.models.doubt import Doubt
+    from maskmill.parameters import parse
+
+    return Doubt(parse(**parameters)[0])
+
+
+def _print_submitted(job: Job, json: bool, wait: bool) -> None:
+    record = job.record()
+    if json:
+        account = {"found": record.found, "images": record.images, "left_out": record.left_out}
+        display.print_json({"job": job.id, "out": job.out, **account, "shards": record.shards})
+        return
+    display.say(job.id)
+    follow = "" if wait else f"; follow with: maskmill watch {job.id}"
+    display.remark(f"{counted(record.images, 'image')} to {job.out}{follow}")
+    display.remark_left_out(record)
 
 
 jobs_cli.add_commands(app)
 lifecycle_cli.add_commands(app)
 app.registered_commands += doctor_cli.commands.registered_commands
-
-
-def main() -> None:
-    """The console script."""
-    # SIGTERM takes the way of Ctrl-C, so that what was started is stopped in order.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()

@@ -63,6 +63,18 @@ Strict = Annotated[
         rich_help_panel=TAKEN,
     ),
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Take only the first N images.", show_default="all", rich_help_panel=TAKEN),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check, count, and say what would be done: starts nothing, changes nothing.",
+        rich_help_panel=TAKEN,
+    ),
+]
 Anonymous = Annotated[
     bool | None,
     typer.Option(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
-from maskmill_producer.embedded.process import Launch, end_all, owner, spawn, tail
+from maskmill_producer.embedded.process import Launch, ask_all, owner, see_off, spawn, tail
 from maskmill_producer.embedded.state import Record, State
 
 LAUNCHES = 3
@@ -30,27 +31,49 @@ class Server(Protocol):
         """Raise any exception while the server does not serve us."""
 
 
-def bring_up(server: Server, state: State, deadline: float) -> tuple[int, ...]:
-    """The ports of a healthy server: the one that runs, or a new one with the old data (and ports, if free).
+@dataclass
+class Rising:
+    """A server on its way up: the process that was found or launched, whether or not it serves anybody yet.
 
-    Raises `EmbeddedServersFailed` if it keeps ending, or is not healthy at `deadline` (monotonic seconds).
+    broker, store = launch(Broker(…), state), launch(ObjectStore(…), state)   # both start now
+    broker.wait(deadline)
+    store.wait(deadline)
     """
+
+    server: Server
+    state: State
+    record: Record
+
+    def wait(self, deadline: float) -> tuple[int, ...]:
+        """The ports of the server once it is healthy; it is launched anew, on other ports, if it ends.
+
+        Raises `EmbeddedServersFailed` if it keeps ending, or is not healthy at `deadline` (monotonic seconds).
+        """
+        for left in reversed(range(LAUNCHES)):  # a free port may be taken before the server listens on it
+            if _becomes_healthy(self.server, self.state, self.record, deadline):
+                return self.record.ports
+            if left:
+                take_down(self.state, type(self.server))
+                self.record = _launch(self.server, self.state, self.server.choose_ports(()))
+        raise _failure(self.server, self.state, f"ended {LAUNCHES} times while starting")
+
+
+def launch(server: Server, state: State) -> Rising:
+    """The server that runs, or a new one with the old data (and ports, if free); waits for neither."""
     record = state.record(server.name)
-    if record and _becomes_healthy(server, state, record, deadline):
-        return record.ports
-    take_down(type(server), state)
-    preferred = record.ports if record else ()
-    for _ in range(LAUNCHES):  # a free port may be taken before the server listens on it
-        launched = _launch(server, state, server.choose_ports(preferred))
-        if _becomes_healthy(server, state, launched, deadline):
-            return launched.ports
-        preferred = ()
-    raise _failure(server, state, f"ended {LAUNCHES} times while starting")
+    if record and owner(state.folder(server.name), record.pid):
+        return Rising(server, state, record)
+    take_down(state, type(server))
+    return Rising(server, state, _launch(server, state, server.choose_ports(record.ports if record else ())))
 
 
-def take_down(kind: type[Server], state: State) -> bool:
-    """End the server of this kind; True if it ran."""
-    return end_all(state.folder(kind.name), kind.grace_seconds)
+def take_down(state: State, *kinds: type[Server]) -> bool:
+    """End the servers of these kinds: each is asked, in this order, before any is waited for. True if one ran."""
+    asked = [(kind, ask_all(state.folder(kind.name))) for kind in kinds]
+    for kind, processes in asked:
+        for process in processes:
+            see_off(process, kind.grace_seconds)
+    return any(processes for _, processes in asked)
 
 
 def _launch(server: Server, state: State, ports: tuple[int, ...]) -> Record:

@@ -101,21 +101,21 @@ def owner(folder: Path, pid: int | None) -> psutil.Process | None:
     return None
 
 
-def end_all(folder: Path, grace_seconds: float) -> bool:
-    """Terminate every process that holds the guard of `folder`, its pid noted or not; True if any did."""
+def ask_all(folder: Path) -> list[psutil.Process]:
+    """SIGTERM to every process that holds the guard of `folder`, its pid noted or not; which they are."""
     if not is_locked(folder / GUARD):
-        return False
+        return []
     guard = (folder / GUARD).resolve()
     found = [process for process in psutil.process_iter() if _has_open(process, guard)]
     for process in found:
-        terminate(process, grace_seconds)
-    return bool(found)
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    return found
 
 
-def terminate(process: psutil.Process, grace_seconds: float) -> None:
-    """SIGTERM, then SIGKILL after `grace_seconds`; returns when the process is gone."""
+def see_off(process: psutil.Process, grace_seconds: float) -> None:
+    """Wait for a process that was asked to end, with SIGKILL after `grace_seconds`; returns when it is gone."""
     with suppress(psutil.NoSuchProcess):
-        process.terminate()
         if not _gone_within(process, grace_seconds):
             process.kill()
             _gone_within(process, KILL_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import psutil
 
 from maskmill_producer.embedded.broker import Broker
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
-from maskmill_producer.embedded.lifecycle import bring_up, take_down
+from maskmill_producer.embedded.lifecycle import launch, take_down
 from maskmill_producer.embedded.object_store import ObjectStore
 from maskmill_producer.embedded.process import owner
 from maskmill_producer.embedded.state import State
@@ -114,10 +114,16 @@ def status(state_dir: Path | None = None) -> Status:
 
 @contextmanager
 def running(
-    state_dir: Path | None = None, *, keep: bool = False, timeout_seconds: float = START_SECONDS
+    state_dir: Path | None = None,
+    *,
+    keep: bool = False,
+    timeout_seconds: float = START_SECONDS,
+    on_launch: Callable[[Servers], None] | None = None,
 ) -> Iterator[Servers]:
     """Use the pair for a block. The last user to leave stops it, unless `keep` or `start` asked to keep it.
 
+    `on_launch` hears where the pair will be as soon as its processes run: what has to start, too, can do so meanwhile.
+    A server that ends at once comes back on other ports, so that the pair of the block may be another one.
     Raises `EmbeddedServersFailed` like `start`.
     """
     state = _state(state_dir)
@@ -127,7 +133,7 @@ def running(
         user = state.join()
     try:
         with state.lock():
-            servers = _bring_up(state, timeout_seconds)
+            servers = _bring_up(state, timeout_seconds, on_launch)
             if keep:
                 state.set_keep(True)
         yield servers
@@ -146,14 +152,21 @@ def _state(state_dir: Path | None) -> State:
     return State(root.expanduser().absolute())
 
 
-def _bring_up(state: State, timeout_seconds: float) -> Servers:
+def _bring_up(state: State, timeout_seconds: float, on_launch: Callable[[Servers], None] | None = None) -> Servers:
+    """Launch both, then wait for both: the store takes a second or two, and the broker none."""
     deadline = time.monotonic() + timeout_seconds
     secrets = state.credentials()
     broker = Broker(secrets.broker_password)
     store = ObjectStore(ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET)
-    broker_url = broker.url(bring_up(broker, state, deadline))
-    endpoint_url = store.url(bring_up(store, state, deadline))
-    return Servers(broker_url, endpoint_url, ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET, state.root)
+    rising = launch(broker, state), launch(store, state)
+
+    def servers(broker_ports: tuple[int, ...], store_ports: tuple[int, ...]) -> Servers:
+        addresses = broker.url(broker_ports), store.url(store_ports)
+        return Servers(*addresses, ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET, state.root)
+
+    if on_launch:
+        on_launch(servers(*(each.record.ports for each in rising)))
+    return servers(*(each.wait(deadline) for each in rising))
 
 
 def _take_down_unused(state: State) -> None:
@@ -164,9 +177,7 @@ def _take_down_unused(state: State) -> None:
 
 def _take_down(state: State) -> bool:
     """Broker first, so that nobody is given work whose results have nowhere to go."""
-    broker_ran = take_down(Broker, state)
-    store_ran = take_down(ObjectStore, state)
-    return broker_ran or store_ran
+    return take_down(state, Broker, ObjectStore)
 
 
 def _server_status(state: State, name: str) -> ServerStatus:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from maskmill import parameters
-from maskmill.client import Client
+from maskmill.device import require as require_device
 from maskmill.errors import JobFailed
 from maskmill.job import Job
 from maskmill.jobs.account import read_report
 from maskmill.parameters import PipelineParameters
 from maskmill.schema import DeviceSeconds, JobStatus, ShardReport, Status
 from maskmill.settings import Settings, load_settings
-from maskmill_producer import embedded
-from maskmill_producer.local.run import environment_of, model_options, wait
-from maskmill_producer.local.worker_process import worker_command, worker_process
+from maskmill_producer.local.session import asked_of_worker, check_parts, session
 
 STAGES = ("fetch", "decode", "preprocess", "forward", "postprocess", "encode", "upload")
 SHARD_SIZE = 16
@@ -102,21 +98,17 @@ def bench(
     on_status: Callable[[JobStatus], None],
 ) -> BenchResult:
     """Segment the first `images` images with servers and a store of its own, which are gone afterwards."""
-    worker_command()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="maskmill-bench-", ignore_cleanup_errors=True)))
-        on_step("starting broker and object store")
-        servers = stack.enter_context(embedded.running(folder))
-        environment = environment_of(servers, "bench", "bench", pipeline_parameters)
-        environment["MASKMILL_SHARD_SIZE"] = str(SHARD_SIZE)
-        os.environ.update(environment)
-        client = Client(load_settings())
-        job = client.submit(sources, column=column, limit=images, **pipeline_parameters)
-        on_step("starting the worker and loading the model")
-        arguments = ["--device", device, *model_options(pipeline_parameters)]
-        worker = stack.enter_context(worker_process(arguments, environment, folder / "worker.log"))
-        wait(job, worker, on_status)
-        return measured(job, _settings(client.settings, pipeline_parameters))
+    check_parts(pipeline_parameters, load_settings())
+    require_device(device)
+    asked = {"prefix": "bench", "queue": "bench", "shard_size": SHARD_SIZE, **asked_of_worker(pipeline_parameters)}
+    on_step("starting broker, object store and worker")
+    with (
+        TemporaryDirectory(prefix="maskmill-bench-", ignore_cleanup_errors=True) as folder,
+        session(Path(folder), ["--device", device], asked) as here,
+    ):
+        job = here.client.submit(sources, column=column, limit=images, **pipeline_parameters)
+        here.wait(job, on_status)
+        return measured(job, _settings(here.client.settings, pipeline_parameters))
 
 
 def _settings(settings: Settings, pipeline_parameters: PipelineParameters) -> Settings:

@@ -74,7 +74,7 @@ class Folder:
         """The folder, made if need be, for one writer at a time; raises `UsageError` while another one writes."""
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path.resolve())
-        with _locked(folder.root):
+        with locked(folder.root):
             folder._drop_parts()
             (folder.root / PARTS).mkdir()
             try:
@@ -187,14 +187,14 @@ def _refuse_other(path: Path, found: MaskHeader, outcome: Outcome) -> None:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Keep others from writing; a network file system without such locks goes without."""
     descriptor = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UsageError(f"another maskmill is writing to {root}: wait for it") from None
+        raise UsageError(f"another maskmill is writing to {root}: wait for it, or name another folder") from None
     except OSError:
         pass
     try:

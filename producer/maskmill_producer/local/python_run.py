@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,7 @@ from typing import Any, Self, Unpack
 
 import structlog
 
-from maskmill import parameters
+from maskmill import device, parameters
 from maskmill.client import Client, Source
 from maskmill.errors import JobFailed, MaskmillError
 from maskmill.job import Job
@@ -27,12 +27,11 @@ from maskmill.jobs.waiting import of_own_worker
 from maskmill.parameters import PipelineParameters
 from maskmill.result import Result
 from maskmill.schema import utc_now
-from maskmill.settings import S3Settings, Settings, load_settings
+from maskmill.settings import Settings, load_settings
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
-from maskmill_producer import embedded
-from maskmill_producer.local.run import environment_of, model_options
-from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
+from maskmill_producer.local.session import Session, asked_of_worker, check_parts, session
+from maskmill_producer.local.worker_process import worker_command
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +128,12 @@ class _Asked:
         spec, _ = parameters.parse(**self.parameters)
         return f"{FOLDER}/{spec.fingerprint()[:16]}"
 
+    def fields(self, settings: Settings) -> dict[str, Any]:
+        """The run's own settings; those of the process stay as they are."""
+        small = {} if "shard_size" in settings.model_fields_set else {"shard_size": SHARD_SIZE}
+        queue = f"python-{secrets.token_hex(6)}"
+        return {"prefix": self.prefix, "queue": queue, **small, **asked_of_worker(self.parameters)}
+
 
 @dataclass
 class _Session:
@@ -140,21 +145,20 @@ class _Session:
     def results(self) -> Generator[Result]:
         """Start all, give the results as they come, and stop all, whatever ends it."""
         with ExitStack() as stack, job_bar("segmenting", self.asked.progress) as bar:
-            bar.step("starting broker and object store")
-            servers = stack.enter_context(embedded.running(load_settings().state_dir))
-            queue = f"python-{secrets.token_hex(6)}"
-            environment = environment_of(servers, self.asked.prefix, queue, self.asked.parameters)
-            client = Client(_settings(environment))
+            asked, settings = self.asked, load_settings()
+            check_parts(asked.parameters, settings)
+            device.require(asked.device)
+            bar.step("starting broker, object store and worker")
+            options, fields = ["--device", asked.device], asked.fields(settings)
+            here = stack.enter_context(session(settings.state_dir, options, fields))
             bar.step("reading the images")
-            self.job = job = self._submit(client)
-            stack.callback(_clean_up, client, job)
-            bar.step("starting the worker and loading the model")
-            worker_log = servers.state_dir / f"worker-{queue}.log"
-            arguments = ["--device", self.asked.device, *model_options(self.asked.parameters)]
-            worker = stack.enter_context(worker_process(arguments, environment, worker_log))
-            for shard in _shards(job, worker, bar):
+            self.job = job = self._submit(here.client)
+            stack.callback(_clean_up, here.client, job)
+            stack.callback(here.end)
+            bar.step("loading the model")
+            for shard in _shards(job, here, bar):
                 yield from map_ahead(Result.fetched, shard, MASK_READERS)
-            worker_log.unlink(missing_ok=True)
+            here.worker_log.unlink(missing_ok=True)
 
     def _submit(self, client: Client) -> Job:
         """Masks get their images' full paths: the prefix is for the images of all folders."""
@@ -164,7 +168,7 @@ class _Session:
         )
 
 
-def _shards(job: Job, worker: WorkerProcess, bar: JobBar) -> Iterator[list[Result]]:
+def _shards(job: Job, here: Session, bar: JobBar) -> Iterator[list[Result]]:
     """The results of one shard after the other, each as soon as it is decided."""
     watch, shards, decided = job.watch(), job.record().shards, Decided(job.store, job.id)
 
@@ -175,7 +179,7 @@ def _shards(job: Job, worker: WorkerProcess, bar: JobBar) -> Iterator[list[Resul
     def wait() -> None:
         look()
         if not watch.closed:
-            worker.check()
+            here.check()
             time.sleep(watch.pause())
 
     for shard in range(shards):
@@ -189,14 +193,6 @@ def _shards(job: Job, worker: WorkerProcess, bar: JobBar) -> Iterator[list[Resul
         yield [Result.of(*each, job.store) for each in found]
     while not watch.closed:
         wait()
-
-
-def _settings(environment: Mapping[str, str]) -> Settings:
-    """The settings of this environment; that of the process stays as it is."""
-    fields: dict[str, Any] = {name.removeprefix("MASKMILL_").lower(): value for name, value in environment.items()}
-    if "shard_size" not in load_settings().model_fields_set:
-        fields["shard_size"] = SHARD_SIZE
-    return Settings(**fields | {"s3": S3Settings.model_validate_json(fields["s3"])})
 
 
 def _close(results: Generator[Result], pid: int) -> None:

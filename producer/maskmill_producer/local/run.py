@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -18,20 +16,17 @@ from maskmill.errors import MaskmillError
 from maskmill.job import Job
 from maskmill.jobs.intake import check_strict
 from maskmill.jobs.lifecycle import prune
-from maskmill.parameters import PipelineParameters
+from maskmill.jobs.takeover import take_over
 from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
-from maskmill_producer import embedded
 from maskmill_producer.local.mirror import Mirrored, mirror
 from maskmill_producer.local.overlays import Drawn, draw_overlays
 from maskmill_producer.local.plan import Plan
+from maskmill_producer.local.session import asked_of_worker, check_parts, session
 from maskmill_producer.local.sheet import draw_sheet
-from maskmill_producer.local.worker_process import WorkerProcess, worker_command, worker_process
+from maskmill_producer.local.sole_run import sole_run
 
 log = structlog.get_logger(__name__)
-
-DRAIN_SECONDS = 2.0
-"""Ctrl-C gives the shard in hand back after so long; what it had stored by then is stored again the next time."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +53,28 @@ def run(plan: Plan, events: Events) -> RunResult:
 
     The same plan again goes on where an interrupted one stopped. Raises a `MaskmillError` with the cure.
     """
-    worker_command()  # raises before anything is started
-    with ExitStack() as stack:
-        events.step("starting broker and object store")
-        servers = stack.enter_context(embedded.running(load_settings().state_dir))
-        environment = environment_of(servers, plan.prefix, plan.queue, plan.parameters)
-        if plan.max_image_pixels:
-            environment["MASKMILL_MAX_IMAGE_PIXELS"] = str(plan.max_image_pixels)
-        os.environ.update(environment)
-        client = Client(load_settings())
-        job, resumed = continue_or_submit(client, plan)
-        events.submitted(job, resumed)
-        events.step("starting the worker and loading the model")
-        worker_log = servers.state_dir / f"worker-{plan.queue}.log"
-        arguments = [*plan.worker_options, *model_options(plan.parameters)]
-        worker = stack.enter_context(worker_process(arguments, environment, worker_log))
-        wait(job, worker, events.status)
-        worker.stop()
-        events.step("copying the masks")
-        mirrored = mirror(job, plan.folder, replace=True)
-        delete_earlier(job)
-        if plan.overlays:
-            events.step("drawing overlays")
-        drawn = draw_overlays(job, plan.folder) if plan.overlays else None
-        return RunResult(job.status(), mirrored, draw_sheet(job, plan.folder), drawn)
+    settings = load_settings()
+    check_parts(plan.parameters, settings)
+    with sole_run(plan.folder) as let_go:
+        look_first = plan.may_be_done
+        events.step("starting broker and object store" if look_first else "starting broker, object store and worker")
+        fields = settings_of(plan)
+        with session(settings.state_dir, plan.worker_options, fields, worker_at_once=not look_first) as here:
+            job, resumed = continue_or_submit(here.client, plan)
+            events.submitted(job, resumed)
+            if look_first and not take_over(job.services, job.out, job.id):
+                events.step("starting the worker")
+                here.start_worker()
+            here.wait(job, events.status)
+            here.dismiss_worker()
+            events.step("copying the masks")
+            let_go()
+            mirrored = mirror(job, plan.folder, replace=True)
+            delete_earlier(job)
+            if plan.overlays:
+                events.step("drawing overlays")
+            drawn = draw_overlays(job, plan.folder) if plan.overlays else None
+            return RunResult(job.status(), mirrored, draw_sheet(job, plan.folder), drawn)
 
 
 def delete_earlier(job: Job) -> None:
@@ -118,68 +111,13 @@ def continue_or_submit(client: Client, plan: Plan) -> tuple[Job, bool]:
         all_files=selection.all_files,
         strict=selection.strict,
         exclude=str(plan.folder.absolute()),
+        limit=selection.limit,
         **plan.parameters,
     )
     return job, False
 
 
-def wait(job: Job, worker: WorkerProcess, show: Callable[[JobStatus], None]) -> None:
-    """Wait for the job while the worker lives; raises `ModelUnavailable` or `JobFailed` if it will not."""
-
-    def on_status(status: JobStatus) -> None:
-        show(status)
-        if not status.finished:
-            worker.check()
-
-    job.wait(on_status=on_status)
-
-
-def _as_json(servers: embedded.Servers) -> str:
-    """The embedded store for `MASKMILL_S3`: the `AWS_*` names stay what they are, for `s3://` sources."""
-    return json.dumps(
-        {
-            "endpoint_url": servers.s3_endpoint_url,
-            "region": servers.region,
-            "access_key_id": servers.access_key_id,
-            "secret_access_key": servers.secret_access_key,
-        }
-    )
-
-
-def environment_of(
-    servers: embedded.Servers, prefix: str, queue: str, pipeline_parameters: PipelineParameters
-) -> dict[str, str]:
-    """Settings for this process and its worker: the embedded servers, a prefix and a queue.
-
-    What the command asks for is the worker's own setting: its bounds are for others' jobs.
-    """
-    _, execution = parameters.parse(**pipeline_parameters)
-    asked = {
-        "NUM_WORKERS": execution.num_workers,
-        "BATCH_SIZE": execution.batch_size,
-        "FETCH_TIMEOUT_SECONDS": execution.timeout,
-    }
-    return {
-        "MASKMILL_BROKER_URL": servers.broker_url,
-        "MASKMILL_BUCKET": servers.bucket,
-        "MASKMILL_S3": _as_json(servers),
-        "MASKMILL_PREFIX": prefix,
-        "MASKMILL_QUEUE": queue,
-        "MASKMILL_DRAIN_SECONDS": str(DRAIN_SECONDS),
-        "MASKMILL_TRUST_SUBMITTERS": "true",  # there is one: who typed the command
-        **{f"MASKMILL_{name}": str(value) for name, value in asked.items() if value is not None},
-    }
-
-
-def model_options(pipeline_parameters: PipelineParameters) -> Sequence[str]:
-    """Options for a worker that checks at its start that it can have the model."""
-    spec, _ = parameters.parse(**pipeline_parameters)
-    revision = ["--revision", spec.revision] if spec.revision else []
-    return ["--model", spec.model, *revision]
-
-
-def worker_options(device: str, devices: str, workers_per_device: int | None) -> tuple[str, ...]:
-    """Which workers to run, in the words of `maskmill-worker`, which refuses contradictions."""
-    alone = device != "auto" or not devices
-    given = {"--device": alone and device, "--devices": devices, "--workers-per-device": workers_per_device}
-    return tuple(text for option, value in given.items() if value for text in (option, str(value)))
+def settings_of(plan: Plan) -> dict[str, Any]:
+    """The run's own settings, for this process and its worker alike."""
+    pixels = {"max_image_pixels": plan.max_image_pixels} if plan.max_image_pixels else {}
+    return {"prefix": plan.prefix, "queue": plan.queue, **pixels, **asked_of_worker(plan.parameters)}

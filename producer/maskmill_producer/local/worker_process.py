@@ -40,6 +40,14 @@ class WorkerProcess:
         except ChildFailed as failed:
             raise self._meaning(failed) from failed
 
+    def dismiss(self) -> None:
+        """SIGTERM, without waiting; `stop` waits."""
+        self._child.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL, before it has anything in hand."""
+        self._child.kill()
+
     def stop(self) -> None:
         """SIGTERM, which gives its shards in flight back; SIGKILL if that takes too long."""
         self._child.stop(STOP_SECONDS)

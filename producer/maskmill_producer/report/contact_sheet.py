@@ -114,7 +114,7 @@ def write_contact_sheet(path: Path, panels: Sequence[Panel | Failed], titles: Se
     try:
         path.unlink(missing_ok=True)
         if panels:
-            contact_sheet(panels, titles).save(path, optimize=True)
+            contact_sheet(panels, titles).save(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return bool(panels)

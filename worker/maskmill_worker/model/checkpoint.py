@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -14,8 +14,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from maskmill.access import code_trusted
 from maskmill.errors import ModelUnusable
-from maskmill.schema import ModelIdentity, Spec
-from maskmill_worker.model.model_files import CONFIG, PROCESSOR_CONFIGS, ModelFiles, find_model, find_processor
+from maskmill.models.files import CONFIG, PROCESSOR_CONFIGS, ModelFiles, SpecFiles
+from maskmill.schema import Spec
 from maskmill_worker.model.own_pipeline import own_class
 from maskmill_worker.model.refusals import check_kind
 from maskmill_worker.model.segmenter import SegmentMapPipeline, subtask_of
@@ -27,25 +27,8 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 Loaded = TypeVar("Loaded")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model's files, and those of its image processor: mostly the same ones."""
-
-    model: ModelFiles
-    processor: ModelFiles
-
-    @classmethod
-    def find(cls, spec: Spec, known: ModelIdentity | None = None) -> Checkpoint:
-        """The files that a spec names; those of `known`, where the hub has several. Raises `ModelUnavailable`."""
-        model = find_model(spec.model, spec.revision, known.model if known else None)
-        if not spec.image_processor or spec.image_processor == spec.model:
-            return cls(model, model)
-        return cls(model, find_processor(spec.image_processor, spec.revision, known.image_processor if known else None))
-
-    def identity(self) -> ModelIdentity:
-        """What the files hold."""
-        own = self.processor is self.model
-        return ModelIdentity(model=self.model.content(), image_processor=None if own else self.processor.content())
+class Checkpoint(SpecFiles):
+    """The files of a spec, from which its pipeline is loaded."""
 
     def load(self, spec: Spec, device: str, trusted: Sequence[str]) -> Any:
         """The pipeline, made as the stock one is, or the model's own; raises `ModelUnusable` and others."""

@@ -10,18 +10,17 @@ import structlog
 import torch
 from transformers.utils import logging as transformers_logging
 
-from maskmill.access import model_allowed
 from maskmill.errors import (
     DeviceLost,
     HubUnavailable,
     ModelChanged,
-    ModelRefused,
     ModelUnavailable,
     ModelUnusable,
     one_line,
 )
+from maskmill.models import hub
+from maskmill.models.files import require_allowed
 from maskmill.schema import LOADED, ModelIdentity, Spec, Subtask
-from maskmill_worker.model import hub
 from maskmill_worker.model.batch_size import out_of_memory
 from maskmill_worker.model.checkpoint import Checkpoint
 from maskmill_worker.model.fastest import forward_of, tried_postprocess
@@ -62,7 +61,7 @@ class Models:
         Weights come from safetensors, or from a pickle read by torch's weights-only loader, which executes nothing.
         """
         asked = spec.model_dump(include=LOADED)
-        self._check_allowed(spec)
+        require_allowed(spec, self.allowed)
         if not (self._model and known and self._model.is_of(asked, known)):
             self._load(spec, asked, known)
         assert self._model is not None  # noqa: S101 - for mypy
@@ -85,11 +84,6 @@ class Models:
         if checkpoint.identity() != identity:
             raise ModelUnavailable(f"the files of '{spec.model}' changed while they were loaded")
         self._model = loaded
-
-    def _check_allowed(self, spec: Spec) -> None:
-        for name in filter(None, (spec.model, spec.image_processor)):
-            if self.allowed is not None and not model_allowed(name, self.allowed):
-                raise ModelRefused(f"'{name}' is not among the models that this worker loads (MASKMILL_ALLOWED_MODELS)")
 
 
 class _Loaded:

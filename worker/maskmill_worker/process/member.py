@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from maskmill.device import listed, pin
 from maskmill.errors import UsageError
 from maskmill.settings import loaders_each, usable_cores
-from maskmill_worker.process.device import pin
 
-LISTED = re.compile(r"cpu|cuda:(0|[1-9]\d*)")
 COUNT_DEVICES = "import torch; print(torch.cuda.device_count())"
 COUNT_TIMEOUT_SECONDS = 120.0
 
@@ -63,13 +61,7 @@ def device_list(devices: str) -> list[str]:
     """The devices that `--devices` names, `all` spelt out: every CUDA device, else the CPU. Raises `UsageError`."""
     if devices == "all":
         return [f"cuda:{index}" for index in range(count_cuda_devices())] or ["cpu"]
-    listed = [device.strip() for device in devices.split(",")]
-    for device in listed:
-        if not LISTED.fullmatch(device):
-            raise UsageError(f"--devices: '{device}' is not a device: write all, cpu, or cuda:0,cuda:1…")
-    if len(set(listed)) < len(listed):
-        raise UsageError(f"--devices {devices} names a device twice: for more workers on one, use --workers-per-device")
-    return listed
+    return listed(devices)
 
 
 def count_cuda_devices() -> int:

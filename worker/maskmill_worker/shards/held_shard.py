@@ -8,13 +8,13 @@ from itertools import repeat
 from threading import Lock
 
 from maskmill.errors import one_line
+from maskmill.jobs.reuse import StoredMask, stored_masks
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import Counts, JobRecord, Outcome, Reference, ShardReport, Status, utc_now
 from maskmill.storage.store import Store
 from maskmill_worker.model.sample import Task
 from maskmill_worker.shards.attempts import code_of
 from maskmill_worker.shards.crashes import CrashNote
-from maskmill_worker.shards.reuse import StoredMask, stored_masks
 
 
 @dataclass(eq=False)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from maskmill.errors import ImageError
+from maskmill.jobs.reuse import StoredMask, put_mask
 from maskmill.masks.segment_map import MaskHeader, encode
 from maskmill.schema import JobRecord, Outcome
 from maskmill_worker.model.predict import Prediction
@@ -15,7 +16,6 @@ from maskmill_worker.model.sample import Sample
 from maskmill_worker.model.segmenter import Segmentation
 from maskmill_worker.process.clock import StageClock
 from maskmill_worker.shards.held_shard import failed
-from maskmill_worker.shards.reuse import StoredMask, put_mask
 from maskmill_worker.shards.slice import Slice
 
 PENDING_PER_THREAD = 4

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from maskmill.errors import ModelUnavailable, ModelUnusable, one_line
+from maskmill.access import model_allowed
+from maskmill.errors import ModelRefused, ModelUnavailable, ModelUnusable, one_line
+from maskmill.models import hub
 from maskmill.parameters import DEMO, KINDS_OF_FILES, not_a_folder
-from maskmill_worker.model import hub
+from maskmill.schema import ModelIdentity, Spec
 
 CONFIG = "config.json"
 PROCESSOR_CONFIGS = ("preprocessor_config.json", "processor_config.json")
@@ -68,6 +71,40 @@ class ModelFiles:
         except ValueError as error:
             raise ModelUnusable(f"{file} of '{self.name}' is not JSON: {one_line(error)}") from error
         return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True)
+class SpecFiles:
+    """The files of a spec's model, and those of its image processor: mostly the same ones."""
+
+    model: ModelFiles
+    processor: ModelFiles
+
+    @classmethod
+    def find(cls, spec: Spec, known: ModelIdentity | None = None) -> Self:
+        """The files that a spec names; those of `known`, where the hub has several. Raises `ModelUnavailable`."""
+        model = find_model(spec.model, spec.revision, known.model if known else None)
+        if not spec.image_processor or spec.image_processor == spec.model:
+            return cls(model, model)
+        return cls(model, find_processor(spec.image_processor, spec.revision, known.image_processor if known else None))
+
+    def identity(self) -> ModelIdentity:
+        """What the files hold."""
+        own = self.processor is self.model
+        return ModelIdentity(model=self.model.content(), image_processor=None if own else self.processor.content())
+
+
+def require_model(spec: Spec, allowed: Sequence[str] | None) -> None:
+    """Raise `ModelUnavailable` where this machine cannot have the model, or may not load it, before work begins."""
+    require_allowed(spec, allowed)
+    SpecFiles.find(spec)
+
+
+def require_allowed(spec: Spec, allowed: Sequence[str] | None) -> None:
+    """Raise `ModelRefused` for a model that is not among those that may be loaded (None: any)."""
+    for name in filter(None, (spec.model, spec.image_processor)):
+        if allowed is not None and not model_allowed(name, allowed):
+            raise ModelRefused(f"'{name}' is not among the models that this worker loads (MASKMILL_ALLOWED_MODELS)")
 
 
 def find_model(model: str, revision: str | None, known: str | None = None) -> ModelFiles:
