@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from docs.reference.records import PRINTED
 import maskmill_worker
+from docs.reference.records import PRINTED
 from maskmill import Settings
 from maskmill.masks.segment_map import decode
 from maskmill.settings import S3Settings

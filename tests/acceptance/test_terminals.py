@@ -157,6 +157,8 @@ def test_watch_says_why_nothing_happens_and_then_moves_by_image(
     assert "4 submitted = 3 stored + 1 failed" in watched.text
     assert "1 worker starts" in watched.text
     assert "…" not in watched.text
+
+
 @pytest.mark.attended
 def test_a_submission_can_be_waited_for(environment: dict[str, str], tmp_path: Path) -> None:
     write_good(tmp_path / "pictures", 5)

@@ -254,6 +254,8 @@ def test_a_shell_completes_it(shell: str, tmp_path: Path) -> None:
     if shell == "bash":
         completed = run(_MASKMILL_COMPLETE="complete_bash", COMP_WORDS="maskmill servers st", COMP_CWORD="2")
         assert completed.split() == ["start", "status", "stop"]
+
+
 def test_ctrl_c_before_any_command_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

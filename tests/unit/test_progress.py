@@ -209,7 +209,7 @@ def test_in_c_our_own_signs_are_ascii_and_no_other_sign_ends_the_command(monkeyp
     assert written["stdout"].getvalue().decode() == "photos/é.jpg\\udcff", "a list in a pipe is data"
 
 
-@pytest.mark.parametrize("program", ["maskmill_producer.cli.main:main", "maskmill_worker.cli:main"])
+@pytest.mark.parametrize("program", ["maskmill_producer.entry:main", "maskmill_worker.cli:main"])
 @pytest.mark.parametrize("columns", ["60", "80", "110"])
 def test_the_help_cuts_no_name_of_an_option(program: str, columns: str) -> None:
     module, _, main = program.partition(":")
