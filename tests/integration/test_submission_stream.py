@@ -122,6 +122,19 @@ def test_a_prefix_is_listed_in_the_store_of_the_sources(services: Services, stor
     assert near.images == 3
 
 
+def test_the_column_that_is_named_holds_the_images(services: Services, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("uri,photo\n/thumbs/a.jpg,/photos/a.jpg\n")
+    record = submit(
+        services,
+        [str(tmp_path / "list.csv")],
+        out=services.settings.out,
+        spec=Spec(model="demo"),
+        execution=Execution(),
+        column="photo",
+    )
+    assert [each.uri for each in read_references(store, record.job, 0)] == ["/photos/a.jpg"]
+
+
 @pytest.mark.parametrize("exclude", ["masks", "masks/"])
 def test_images_below_the_excluded_folder_are_left_out(services: Services, tmp_path: Path, exclude: str) -> None:
     for name in ("masks", "masks-of-cats"):
