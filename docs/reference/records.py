@@ -68,7 +68,7 @@ PRINTED = {
     "status": Printed(schema.JobStatus, note="all of them in one array"),
     "watch": Printed(schema.JobStatus, note="whenever it has changed"),
     "results": Printed(schema.Outcome, note="of each image with a mask"),
-    "results --download": Printed(None, ("job", *FOLDER)),
+    "results --download": Printed(None, ("job", "state", *FOLDER)),
     "failures": Printed(None, ("uri", "code", "reason"), "of each image that failed"),
     "retry": Printed(None, ("job", "images")),
     "cancel": Printed(schema.JobStatus),

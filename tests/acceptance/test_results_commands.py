@@ -47,6 +47,7 @@ def test_a_download_says_how_many_masks_were_there(client: Client, maskmill: Run
     assert (second.returncode, second.stdout) == (0, "5 masks in out [/x] (4 were there already)\n")
     assert json.loads(third.stdout) == {
         "job": job.id,
+        "state": "completed",
         "folder": "out [/x]",
         "masks": 5,
         "copied": 0,
@@ -117,6 +118,16 @@ def test_a_hostile_account_is_one_line_and_writes_nothing(client: Client, maskmi
     assert len(result.stderr.splitlines()) == 1
     assert "mask_key" in result.stderr
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_results_of_a_job_that_runs_are_not_taken_for_all(client: Client, maskmill: Run) -> None:
+    job = submitted_job(client, NAMES)
+    for options in ((), ("--download", "out")):
+        assert "the job still runs: 0 of 5 images have ended so far" in maskmill("results", job.id, *options).stderr
+    assert "no worker has loaded the model yet" in maskmill("status", job.id).stdout
+    maskmill("cancel", job.id)
+    assert maskmill("results", job.id).stderr == ""
+    assert "no worker has loaded" not in maskmill("status", job.id).stdout
 
 
 def test_status_reads_the_ledger_alone(client: Client, maskmill: Run, settings: Settings) -> None:

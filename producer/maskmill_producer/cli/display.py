@@ -89,6 +89,12 @@ def summary(status: JobStatus) -> Text:
     )
 
 
+def remark_unfinished(status: JobStatus) -> None:
+    """That a job of which results are shown has not ended, and will have more."""
+    if not status.finished:
+        remark(f"the job still runs: {status.counts.total:,} of {status.submitted:,} images have ended so far")
+
+
 def remark_left_out(record: JobRecord | Preview) -> None:
     """What was found and is not submitted, by reason, with an example of each."""
     from maskmill.jobs.intake import in_words

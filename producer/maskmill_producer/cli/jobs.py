@@ -61,7 +61,8 @@ def status(
             display.print_json(display.status_json(state))
         else:
             display.print_end(state)
-            display.say(f"model made of {state.files}" if state.files else "no worker has loaded the model yet")
+            if state.files or not state.finished:
+                display.say(f"model made of {state.files}" if state.files else "no worker has loaded the model yet")
     exits.exit_by_state(state)
 
 
@@ -139,6 +140,7 @@ def results(
             else:
                 labels = ", ".join(segment.title for segment in result.segments) or "nothing found"
                 display.print_line(_address(result.outcome, reveal), f"{found.out}/{result.mask_key}", labels)
+        display.remark_unfinished(found.status())
 
 
 def _address(outcome: Outcome, reveal: bool) -> str:
@@ -153,14 +155,17 @@ def _download(job: Job, folder: Path, overlays: bool, json: bool) -> None:
     from maskmill_producer.local.mirror import mirror
     from maskmill_producer.local.overlays import draw_overlays
 
+    state = job.status()  # as of before, so that nothing that is said to be there is missing
     mirrored = mirror(job, folder)
     drawn = draw_overlays(job, folder) if overlays else None
     if json:
-        display.print_json({"job": job.id, "folder": str(folder), **folders.folder_json(mirrored, drawn)})
+        facts = {"job": job.id, "state": state.state, "folder": str(folder)}
+        display.print_json(facts | folders.folder_json(mirrored, drawn))
     else:
         folders.print_masks(mirrored, folder)
-        folders.print_failures(job.status(), folder)
+        folders.print_failures(state, folder)
         folders.print_overlays(drawn, folder)
+    display.remark_unfinished(state)
     if mirrored.not_copied or (drawn and drawn.not_drawn):
         raise typer.Exit(exit_codes.FAILURES)
 
