@@ -15,5 +15,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("timeuot", ["timeout", "not_found"])
     "; did you mean 'timeout'?"
     """
-    near = get_close_matches(word, sorted(known), n=1, cutoff=ALIKE)
+    near = get_close_matches(word, sorted(map(str, known)), n=1, cutoff=ALIKE)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -215,6 +215,16 @@ def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.Cap
     assert said.out.count("held up, and tried again: object_forbidden") == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "meant"), [("--subtask", "panoptc", "panoptic"), ("--dtype", "float-32", "float32")]
+)
+def test_a_value_that_there_is_not_is_named_with_the_one_that_was_meant(option: str, given: str, meant: str) -> None:
+    said = CliRunner().invoke(app, ["run", "photos", option, given], env={"COLUMNS": "400"})
+    assert said.exit_code == exit_codes.USAGE
+    assert f"{given!r} is none of " in said.output
+    assert f"; did you mean {meant!r}?" in said.output
+
+
 # Ways in
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from functools import wraps
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from maskmill.choices import Dtype, Subtask
 from maskmill.parameters import PipelineParameters
+from maskmill.suggest import did_you_mean
 
 PIPELINE = "What changes the masks"
 EXECUTION = "What changes the speed"
@@ -96,9 +98,25 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the
 ImageProcessor = Annotated[
     str | None, typer.Option(help="Take the image processor from here instead.", rich_help_panel=PIPELINE)
 ]
+
+
+def _one_of(kind: type[Subtask] | type[Dtype]) -> Callable[[str], StrEnum]:
+    """Reads one of the values; typer's own way answers to any other in the words of a library."""
+
+    def read(text: str) -> StrEnum:
+        if text not in list(kind):
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(kind)}{did_you_mean(text, kind)}")
+        return kind(text)
+
+    return read
+
+
 SubtaskOption = Annotated[
-    Subtask | None,
+    Any,
     typer.Option(
+        metavar="|".join(Subtask),
+        parser=_one_of(Subtask),
+        autocompletion=lambda: list(Subtask),
         help="Kind of segmentation.",
         show_default="the first that the model supports, in this order",
         rich_help_panel=PIPELINE,
@@ -135,9 +153,14 @@ OverlapThreshold = Annotated[
     ),
 ]
 DtypeOption = Annotated[
-    Dtype | None,
+    Any,
     typer.Option(
-        help="Dtype of the model's weights.", show_default="auto: as they were saved", rich_help_panel=PIPELINE
+        metavar="|".join(Dtype),
+        parser=_one_of(Dtype),
+        autocompletion=lambda: list(Dtype),
+        help="Dtype of the model's weights.",
+        show_default="auto: as they were saved",
+        rich_help_panel=PIPELINE,
     ),
 ]
 AllowMissingWeights = Annotated[
