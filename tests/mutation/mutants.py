@@ -22,6 +22,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "maskmill/jobs/lifecycle.py": ("integration/test_lifecycle*", "integration/test_delete_all*"),
     "maskmill/jobs/intake.py": ("unit/test_intake*", "integration/test_submission*"),
     "maskmill/jobs/seen.py": ("unit/test_seen*", "integration/test_submission*"),
+    "maskmill/jobs/reveal.py": ("integration/test_images_in_memory*", "acceptance/test_signed_addresses*"),
     "maskmill/jobs/*": (
         "integration/test_account*",
         "integration/test_job_models*",
@@ -29,7 +30,13 @@ TESTS: dict[str, tuple[str, ...]] = {
         "integration/test_slice*",
         "integration/test_rounds*",
     ),
-    "maskmill/ledger/*": ("unit/test_bitmap*", "integration/test_ledger*", "integration/test_account*"),
+    "maskmill/ledger/*": (
+        "unit/test_bitmap*",
+        "integration/test_ledger*",
+        "integration/test_account*",
+        "integration/test_in_hand*",
+        "integration/test_job_models*",
+    ),
     f"{SHARDS}/attempts.py": ("unit/test_attempts*", "integration/test_slice*"),
     f"{SHARDS}/crashes.py": ("unit/test_crashes*", "integration/test_slice*"),
     f"{SHARDS}/scheduler.py": ("unit/test_scheduler*", "integration/test_flow*"),
