@@ -22,7 +22,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "maskmill/jobs/lifecycle.py": ("integration/test_lifecycle*", "integration/test_delete_all*"),
     "maskmill/jobs/intake.py": ("unit/test_intake*", "integration/test_submission*"),
     "maskmill/jobs/seen.py": ("unit/test_seen*", "integration/test_submission*"),
-    "maskmill/jobs/reveal.py": ("integration/test_images_in_memory*", "acceptance/test_signed_addresses*"),
+    "maskmill/jobs/outcomes.py": ("integration/test_images_in_memory*", "acceptance/test_signed_addresses*"),
     "maskmill/jobs/*": (
         "integration/test_account*",
         "integration/test_job_models*",
