@@ -26,6 +26,7 @@ from tests.acceptance.images import write_good
 from tests.integration.s3_modes import AFTER, BEFORE, Proxy, answering
 from tests.integration.store_needs import lets_the_first_win, serves
 from tests.serving import serving
+from tests.tls import tls_in_front_of
 
 
 def store_at(url: str, settings: Settings, kind: type[Store] = Store) -> Store:
@@ -323,16 +324,10 @@ def test_settings_that_boto3_cannot_use_are_one_line(
         Store("s3://bucket/x", load_settings().s3, attempts=1).get("k")
 
 
-def test_an_untrusted_certificate_names_the_setting(settings: Settings, tmp_path: Path) -> None:
-    import ssl
-
-    from tests.integration.test_broker_ways import front
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+def test_an_untrusted_certificate_names_the_setting(settings: Settings) -> None:
     assert settings.s3.endpoint_url
     plain = int(settings.s3.endpoint_url.rpartition(":")[2])
-    with front(plain, context) as port, pytest.raises(StoreRefused, match="AWS_CA_BUNDLE"):
+    with tls_in_front_of(plain, trustme.CA()) as port, pytest.raises(StoreRefused, match="AWS_CA_BUNDLE"):
         store_at(f"https://127.0.0.1:{port}", settings).get("k")
 
 
