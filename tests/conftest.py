@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+import structlog
 
 from maskmill import Client, Settings
 from maskmill.services import Services
@@ -26,6 +27,12 @@ NUMBERS = itertools.count()
 DEMO_SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on a hub
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_are_at_first() -> None:
+    """A `Client` of an earlier test has structlog keep progress to itself, for the whole process."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
