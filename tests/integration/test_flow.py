@@ -97,7 +97,7 @@ def test_a_worker_takes_all_shards_of_a_job_and_closes_it(
     assert {report.worker for report in reports if report} == {worker.owner}
     seconds = sum(report.device.total for report in reports if report and report.device)
     charged = services.ledger.redis.hget(services.ledger.key(job.id, "meta"), "vtime")
-    assert float(charged) == pytest.approx(seconds, abs=0.01), "the worker time that fairness goes by"
+    assert float(charged) == pytest.approx(seconds, rel=0.05), "the worker time that fairness goes by"
     assert len([event for event in events if isinstance(event, ShardCommitted)]) == SHARDS
     done = {event.uri for event in events if isinstance(event, ImageDone)}
     assert done == set(map(str, images.iterdir()))
