@@ -15,9 +15,11 @@ def map_ahead(function: Callable[[Item], Answer], items: Iterable[Item], threads
     """`map` in threads, at most two items a thread ahead; what `function` raised is raised in its place.
 
     `Executor.map` takes all items at once before its `buffersize` of Python 3.14 (python/cpython#74028). What has not
-    begun is dropped when the iterator is closed early.
+    begun is dropped when the iterator is closed early. Nobody waits for the rest then: an iterator that was left behind
+    is closed by the garbage collector, in any thread, which may be starting and hold the lock that a join needs.
     """
     pool, pending = ThreadPoolExecutor(threads), deque[Future[Answer]]()
+    left_early = False
     try:
         for item in items:
             pending.append(pool.submit(function, item))
@@ -25,5 +27,8 @@ def map_ahead(function: Callable[[Item], Answer], items: Iterable[Item], threads
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except GeneratorExit:
+        left_early = True
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=not left_early, cancel_futures=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from maskmill.storage.ahead import map_ahead
+from tests.conftest import wait_for
 
 THREADS = 3
 
@@ -52,9 +53,27 @@ def test_a_closed_iterator_leaves_no_thread_and_begins_nothing_more() -> None:
     next(results)
     results.close()
 
-    assert threading.active_count() == before
+    wait_for(lambda: threading.active_count() == before, lambda: begun, 60)
     assert len(begun) <= 2 * THREADS + 1
 
 
 def test_nothing_gives_nothing() -> None:
     assert list(map_ahead(str, [], THREADS)) == []
+
+
+def test_who_leaves_early_waits_for_nobody() -> None:
+    """The garbage collector may be the one that leaves, in a thread that holds what a join needs."""
+    release = threading.Event()
+
+    def act(number: int) -> int:
+        if number:
+            release.wait(60)
+        return number
+
+    answers = map_ahead(act, range(4), 2)
+    assert next(answers) == 0
+    closing = threading.Thread(target=answers.close)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    release.set()
