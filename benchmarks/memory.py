@@ -44,6 +44,7 @@ def peak_memory(pid: int | None = None, looking: float = LOOKING) -> Iterator[Pe
 
     with sampled(look, SAMPLE_SECONDS, looking):
         yield peak
+    look()  # on a busy machine one look may be dear enough to last for the whole block
 
 
 def _tree_bytes(process: psutil.Process) -> int:
