@@ -248,22 +248,7 @@ class Job:
         record, manifest = self.record(), self.manifest()
         if manifest is None:
             raise JobFailed(f"the ledger has forgotten job {self.id}: `maskmill resume {self.id}` goes on")
-        return JobStatus(
-            job=self.id,
-            out=self.out,
-            state=manifest.state,
-            found=manifest.found,
-            left_out=manifest.left_out,
-            submitted=manifest.submitted,
-            counts=manifest.counts,
-            failures=manifest.failures,
-            warnings=manifest.warnings,
-            examples=manifest.examples,
-            reason=manifest.reason,
-            files=manifest.model.files if manifest.model else None,
-            shards=record.shards,
-            shards_done=record.shards,
-        )
+        return JobStatus.at_the_end(manifest, self.out, record.shards)
 
 
 def status_of(progress: Progress) -> JobStatus:

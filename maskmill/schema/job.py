@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -162,6 +162,26 @@ class JobStatus(Record):
     files: str | None = None
     in_hand: Counts = Field(default_factory=Counts)
     waiting: Waiting | None = None
+
+    @classmethod
+    def at_the_end(cls, manifest: Manifest, out: str, shards: int) -> Self:
+        """Of a job of so many shards that has ended: what its manifest says."""
+        return cls(
+            job=manifest.job,
+            out=out,
+            state=manifest.state,
+            found=manifest.found,
+            left_out=manifest.left_out,
+            submitted=manifest.submitted,
+            counts=manifest.counts,
+            failures=manifest.failures,
+            warnings=manifest.warnings,
+            examples=manifest.examples,
+            reason=manifest.reason,
+            files=manifest.model.files if manifest.model else None,
+            shards=shards,
+            shards_done=shards,
+        )
 
     @property
     def done(self) -> Counts:

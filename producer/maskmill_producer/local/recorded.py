@@ -46,22 +46,7 @@ class Recorded:
                 f"`maskmill status {record.job}`"
             ) from None
         shards = record.shards if isinstance(record, JobRecord) else 0
-        return JobStatus(
-            job=manifest.job,
-            out=str(self.path),
-            state=manifest.state,
-            found=manifest.found,
-            left_out=manifest.left_out,
-            submitted=manifest.submitted,
-            counts=manifest.counts,
-            failures=manifest.failures,
-            warnings=manifest.warnings,
-            examples=manifest.examples,
-            reason=manifest.reason,
-            files=manifest.model.files if manifest.model else None,
-            shards=shards,
-            shards_done=shards,
-        )
+        return JobStatus.at_the_end(manifest, str(self.path), shards)
 
     def failures(self, codes: Sequence[str] | None = None) -> Iterator[Outcome]:
         """The images that failed (with one of these codes); raises `UsageError` for a folder without results."""
