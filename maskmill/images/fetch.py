@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from maskmill.access import Access
 from maskmill.addresses import IN_STORE, Address, bucket_of, nested, on_one_line
@@ -29,9 +30,13 @@ from maskmill.errors import (
 from maskmill.images.inside import read_data, read_nested
 from maskmill.images.limits import FetchLimits, check_size
 from maskmill.images.manners import Manners
+from maskmill.images.pace import Pace
 from maskmill.images.web import Web
+from maskmill.settings import Settings
 from maskmill.storage import keys
 from maskmill.storage.download import Download, by_content, content_version, file_version
+from maskmill.storage.reader import ObjectReader
+from maskmill.storage.store import ATTEMPTS
 
 ReadObject = Callable[[str, int, str | None], Download]
 """Reads one `s3://bucket/key` of at most so many bytes, unless its version is the one given.
@@ -60,6 +65,19 @@ class Fetcher:
         self.read_result = read_result
         self.access = access or Access()
         self.web = Web(self.limits, self.access, manners or Manners())
+
+    @classmethod
+    def of(
+        cls, settings: Settings, *, attempts: int = ATTEMPTS, access: Access | None = None, pace: Pace | None = None
+    ) -> Self:
+        """As the settings say; another `access` than theirs is for who reads by rights of his own."""
+        return cls(
+            FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
+            ObjectReader(settings.source_store, attempts),
+            access or settings.access,
+            Manners.of(settings, pace),
+            ObjectReader(settings.s3, attempts),
+        )
 
     def fetch(self, uri: str) -> bytes:
         """The bytes of the image's file; raises as `download` does."""

@@ -12,15 +12,12 @@ from contextlib import suppress
 
 from maskmill.errors import BrokerUnavailable, MaskmillError
 from maskmill.images.fetch import Fetcher
-from maskmill.images.limits import FetchLimits
-from maskmill.images.manners import Manners
 from maskmill.jobs.account import commit_shard, current_round, decide_model, read_job, read_references, read_report
 from maskmill.jobs.reuse import StoredMask, stored_masks
 from maskmill.models.files import SpecFiles
 from maskmill.schema import JobRecord, ModelIdentity, Outcome, Reference, ShardReport, utc_now
 from maskmill.services import Services
 from maskmill.storage.ahead import map_ahead
-from maskmill.storage.reader import ObjectReader
 from maskmill.storage.store import Store
 
 LOOKS = 8
@@ -88,11 +85,10 @@ def _unchanged(fetcher: Fetcher, reference: Reference, mask: StoredMask) -> bool
 
 
 def _fetcher(services: Services, record: JobRecord) -> Fetcher:
-    settings, asked = services.settings, record.execution
-    sources = settings.model_copy(update={"anonymous": True}) if asked.anonymous else settings
-    seconds = asked.timeout or settings.fetch_timeout_seconds
-    limits = FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=seconds)
-    return Fetcher(limits, ObjectReader(sources.source_store), settings.access, Manners.of(settings))
+    own, asked = services.settings, record.execution
+    seconds = asked.timeout or own.fetch_timeout_seconds
+    anonymous = own.anonymous or bool(asked.anonymous)
+    return Fetcher.of(own.model_copy(update={"fetch_timeout_seconds": seconds, "anonymous": anonymous}))
 
 
 def _report(job: str, shard: int, outcomes: Sequence[Outcome]) -> ShardReport:

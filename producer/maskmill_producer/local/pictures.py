@@ -10,13 +10,10 @@ from PIL import Image
 from maskmill.errors import ImageError
 from maskmill.images.decode import decode as decode_image
 from maskmill.images.fetch import Fetcher
-from maskmill.images.limits import FetchLimits
-from maskmill.images.manners import Manners
 from maskmill.job import Job
 from maskmill.masks.segment_map import MaskHeader, SegmentMap
 from maskmill.masks.segment_map import decode as decode_mask
 from maskmill.result import Result
-from maskmill.storage.reader import ObjectReader
 
 
 class ImageChanged(ImageError):
@@ -51,13 +48,7 @@ class Pictures:
         settings, record = job.services.settings, job.record()
         self.max_pixels, self.scale = settings.max_image_pixels, record.spec.scale
         self.root = (record.root or "").rstrip("/") + "/"
-        self.fetcher = Fetcher(
-            FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
-            ObjectReader(settings.source_store),
-            replace(settings.access, roots=None, buckets=None),
-            Manners.of(settings),
-            read_result=ObjectReader(settings.s3),
-        )
+        self.fetcher = Fetcher.of(settings, access=replace(settings.access, roots=None, buckets=None))
 
     def read(self, result: Result, mask: Mask) -> Image.Image:
         """The image that the mask is of, upright as the mask is; raises an `ImageError` or `StoreUnavailable`."""

@@ -11,12 +11,9 @@ from PIL import Image
 from maskmill.errors import EntryUnlisted, ImageError, ImageOutOfMemory, SegmentationFailed, ShardError, one_line
 from maskmill.images.decode import decode, register_formats
 from maskmill.images.fetch import Fetcher
-from maskmill.images.limits import FetchLimits
-from maskmill.images.manners import Manners
 from maskmill.images.pace import Pace
 from maskmill.settings import Settings
 from maskmill.storage.download import Download
-from maskmill.storage.reader import ObjectReader
 from maskmill.storage.store import WORKER_ATTEMPTS
 from maskmill_worker.model.forward import Inputs
 from maskmill_worker.model.sample import Sample, Task
@@ -36,13 +33,7 @@ class Reader:
         self.scale = scale
         self.max_pixels = settings.max_image_pixels
         self.pin_memory = segmenter.device.type == "cuda"
-        self.fetcher = Fetcher(
-            FetchLimits(max_bytes=settings.max_image_bytes, timeout_seconds=settings.fetch_timeout_seconds),
-            read_object=ObjectReader(settings.source_store, WORKER_ATTEMPTS),
-            access=settings.access,
-            manners=Manners.of(settings, pace),
-            read_result=ObjectReader(settings.s3, WORKER_ATTEMPTS),
-        )
+        self.fetcher = Fetcher.of(settings, attempts=WORKER_ATTEMPTS, pace=pace)
 
     def fetch(self, task: Task) -> Fetched:
         """The file's bytes, or why there are none."""
