@@ -38,8 +38,8 @@ def _visible(index: int, environment: MutableMapping[str, str]) -> str:
 
 def check(device: str) -> None:
     """Fail early, without torch: raises `UsageError` when CUDA was asked for and the pinned process has none."""
-    if device.startswith("cuda") and not _cuda_devices():
-        raise UsageError(f"--device {device}: no CUDA device can be seen here; use --device cpu or auto")
+    if device.startswith("cuda"):
+        _some_cuda_devices("--device", device)
 
 
 def require(device: str, devices: str = "", workers_per_device: int | None = None) -> None:
@@ -85,12 +85,17 @@ def _require_one(option: str, device: str) -> None:
     kind, _, index = device.partition(":")
     if kind != "cuda":
         return
-    there = _cuda_devices()
-    if not there:
-        raise UsageError(f"{option} {device}: no CUDA device can be seen here; use --device cpu or auto")
+    there = _some_cuda_devices(option, device)
     if index and int(index) >= there:
         has = f"{there} CUDA devices, cuda:0 to cuda:{there - 1}" if there > 1 else "one CUDA device, cuda:0"
         raise UsageError(f"{option} {device}: this machine has {has}; use one of them, cpu or auto")
+
+
+def _some_cuda_devices(option: str, device: str) -> int:
+    there = _cuda_devices()
+    if not there:
+        raise UsageError(f"{option} {device}: no CUDA device can be seen here; use --device cpu or auto")
+    return there
 
 
 def _cuda_devices() -> int:

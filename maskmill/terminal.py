@@ -51,7 +51,7 @@ def language_is_c(environment: Mapping[str, str]) -> bool:
 
 def _reconfigure(stream: object, **options: str) -> None:
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(**options)  # type: ignore[arg-type]
+        stream.reconfigure(**options)  # type: ignore[arg-type]  # its names are options of reconfigure
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

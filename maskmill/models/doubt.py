@@ -9,12 +9,15 @@ from maskmill.errors import ModelUnavailable
 from maskmill.models.files import SpecFiles
 from maskmill.schema import Spec
 
+HUB_SECONDS = 5.0
+"""What a hub may take to say that it has the model; nobody waits longer to be warned."""
+
 
 class Doubt:
     """What stands against a spec's model, as far as this machine can tell: workers may run elsewhere.
 
     >>> doubt = Doubt(Spec(model="/models/gone"))  # asks in a thread: a hub may take its time
-    >>> doubt.reason(seconds=5.0)
+    >>> doubt.reason()
     "no model folder '/models/gone' on this worker's machine"
     """
 
@@ -25,7 +28,7 @@ class Doubt:
         self._thread = Thread(target=self._ask, name="doubt", daemon=True)
         self._thread.start()
 
-    def reason(self, seconds: float) -> str | None:
+    def reason(self, seconds: float = HUB_SECONDS) -> str | None:
         """The reason; None if there is none, or none was found within so many seconds of the question."""
         self._thread.join(max(0.0, seconds - (time.monotonic() - self._asked)))
         return self._found

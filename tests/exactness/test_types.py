@@ -155,7 +155,7 @@ def test_detr_s_fast_forward_is_used_in_half_precision_and_as_near_to_float32(
 
     def masks(run: object, segmenter: object) -> torch.Tensor:
         with torch.inference_mode():
-            [found] = run(dict(sample_of(segmenter, path).inputs), everything)  # type: ignore[operator, arg-type]
+            [found] = run(dict(sample_of(segmenter, path).inputs), everything)  # type: ignore[operator, arg-type]  # either class has both
         return found.pred_masks.float()
 
     truth = masks(exact._run, exact)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskmill.parameters import PipelineParameters
+from maskmill.words import counted
 from maskmill_producer.cli import display
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def show_submit(
     settings, (spec, execution) = load_settings(), parse(**parameters)
     doubt, target = Doubt(spec), (out or settings.out).rstrip("/")
     found = preview(settings, sources, out=target, anonymous=bool(execution.anonymous), stdin=sys.stdin, **taken)
-    reason = doubt.reason(5.0)
+    reason = doubt.reason()
     where = {
         "model": spec.model + (f" (a worker on this machine could not have it: {reason})" if reason else ""),
         "broker": _broker(settings),
@@ -80,9 +81,7 @@ def _show(found: Preview, where: dict[str, str], json: bool) -> None:
         facts = {"dry_run": True, "found": found.found, "images": found.images, "left_out": found.left_out}
         display.print_json({**facts, "shards": found.shards, "masks": found.masks, **where})
         return
-    display.say(
-        f"would segment {found.images:,} image{'' if found.images == 1 else 's'}; nothing was started or changed"
-    )
+    display.say(f"would segment {counted(found.images, 'image')}; nothing was started or changed")
     display.remark_left_out(found)
     for image, key in found.masks.items():
         display.say(f"  {image} → {key}")

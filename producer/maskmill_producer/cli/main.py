@@ -208,16 +208,12 @@ def submit(
         doubt = _doubt(parameters)
         job = jobs_cli.client().submit(sources, out=out, stdin=sys.stdin, **taken, **parameters)
         _print_submitted(job, json, wait)
-        if reason := doubt.reason(DOUBT_SECONDS):
+        if reason := doubt.reason():
             display.remark(f"a worker on this machine could not have the model: {reason}")
     if wait:
         with failing_plainly(json, f"{jobs_cli.STILL_RUNS}: maskmill watch {job.id}"):
             state = jobs_cli.follow(job, json)
         exits.exit_by_state(state)
-
-
-DOUBT_SECONDS = 5.0
-"""What a hub may take to say that it has the model; nobody waits longer to be warned."""
 
 
 def _doubt(parameters: PipelineParameters) -> Doubt:
