@@ -6,10 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
 
+from maskmill.dataset.source import StoredJob
 from maskmill.errors import JobFailed, JobNotFound, MaskmillError, StoreUnavailable, check_codes
+from maskmill.export.account import ExportAccount
+from maskmill.export.options import FormatName, parse_options
 from maskmill.job_bar import job_bar
 from maskmill.jobs import lifecycle
 from maskmill.jobs.account import (
@@ -195,6 +200,28 @@ class Job:
     def to_pandas(self, rows: Rows = "images") -> pd.DataFrame:
         """The same as a data frame, of `maskmill[pandas]`: `job.to_pandas("segments").groupby("label").area.sum()`."""
         return to_pandas(self.to_arrow(rows))
+
+    def export(
+        self,
+        form: FormatName | str,
+        out: str | PathLike[str],
+        *,
+        processes: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        **options: Any,
+    ) -> ExportAccount:
+        """Write the results of a job that has ended in a format that other tools read (docs/exports.md).
+
+        `job.export("coco-instances", "coco/", selection=Selection(min_score=0.8), copy_images=True).images`
+
+        `options` are those of `maskmill.export.options.ExportOptions`. Raises `UsageError` for what cannot be, such as
+        a target that holds something else, and `JobFailed` for a job that runs. Interrupted, the same call goes on.
+        """
+        from maskmill.export.export import export
+
+        asked, settings = parse_options(form, options), self.services.settings
+        make = partial(StoredJob.open, settings, self.out, self.id)
+        return export(make, settings, asked, fspath(out), processes=processes, on_progress=on_progress)
 
     def results(self, *, reveal: bool = False) -> Iterator[Result]:
         """The images that have a mask, shard by shard; masks are fetched when they are looked at.

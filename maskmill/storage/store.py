@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import stamina
@@ -96,6 +97,14 @@ class Store:
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
         """Write one object, replacing what is there. Atomic: readers see the old or the new."""
         self._ask(self.client.put_object, key, Body=body, ContentType=content_type)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a file as one object, in parts if it is large; replaces what is there when it is whole."""
+
+        def upload(Bucket: str, Key: str) -> None:  # noqa: N803 - boto3's names
+            self.client.upload_file(str(path), Bucket, Key)
+
+        self._ask(upload, key)
 
     def put_if_absent(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write one object unless its key is taken; True if this call wrote it (RFC 9110, `If-None-Match: *`)."""

@@ -20,6 +20,7 @@ from maskmill.terminal import Program
 from maskmill.words import counted
 from maskmill_producer.cli import display, dry_runs, exits, folders, options
 from maskmill_producer.cli import doctor as doctor_cli
+from maskmill_producer.cli import export as export_cli
 from maskmill_producer.cli import jobs as jobs_cli
 from maskmill_producer.cli import lifecycle as lifecycle_cli
 from maskmill_producer.cli import servers as servers_cli
@@ -237,4 +238,5 @@ def _print_submitted(job: Job, json: bool, wait: bool) -> None:
 
 jobs_cli.add_commands(app)
 lifecycle_cli.add_commands(app)
+export_cli.add_commands(app)
 app.registered_commands += doctor_cli.commands.registered_commands

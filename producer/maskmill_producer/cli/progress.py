@@ -74,6 +74,9 @@ class View(Protocol):
     def show(self, status: JobStatus, pace: Pace) -> None:
         """Show it."""
 
+    def count(self, done: int, images: int, pace: Pace) -> None:
+        """Show that so many are done."""
+
 
 @contextmanager
 def job_bar(title: str, *, own_worker: bool = False) -> Iterator[Callable[[JobStatus], None]]:
@@ -85,6 +88,25 @@ def job_bar(title: str, *, own_worker: bool = False) -> Iterator[Callable[[JobSt
         followed = Followed(view, own_worker=own_worker)
         yield followed.show
     followed.print_end()
+
+
+@contextmanager
+def counting_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many images are done of how many, for work that is no job; call what it yields with both numbers."""
+    pace, started = Pace(), time.monotonic()
+    numbers = (0, 0)
+    with _view(title) as view:
+
+        def show(done: int, images: int) -> None:
+            nonlocal numbers
+            numbers = done, images
+            pace.see(time.monotonic(), done)
+            view.count(done, images, pace)
+
+        yield show
+    seconds = time.monotonic() - started
+    if numbers[0]:
+        display.remark(f"{counted(numbers[0], 'image')} in {duration(seconds)}, {rate(numbers[0] / seconds)}")
 
 
 @contextmanager
@@ -156,7 +178,10 @@ class Bar(Progress):
     def show(self, status: JobStatus, pace: Pace) -> None:
         """Show it."""
         self._note = note(status)
-        done, images = status.done.total, status.submitted
+        self.count(status.done.total, status.submitted, pace)
+
+    def count(self, done: int, images: int, pace: Pace) -> None:
+        """So many are done."""
         left = pace.seconds_left(images - done)
         self.update(
             self._task,
@@ -183,18 +208,21 @@ class Lines:
 
     def show(self, status: JobStatus, pace: Pace) -> None:
         """Print a line if it is time for one."""
+        self._say_reason(status, time.monotonic())
+        self.count(status.done.total, status.submitted, pace, note(status).plain)
+
+    def count(self, done: int, images: int, pace: Pace, more: str = "") -> None:
+        """Print how many are done if it is time for a line."""
         now = time.monotonic()
-        self._say_reason(status, now)
-        if now < self._next or status.finished:
+        if now < self._next or done >= images:
             return
         self._next = now + LINE_SECONDS
-        done, images = status.done.total, status.submitted
         left = pace.seconds_left(images - done)
         parts = [
             f"{done:,} of {counted(images, 'image')} ({done / images:.0%})",
             rate(pace.rate) if pace.rate else "",
             f"{duration(left)} left" if left else "",
-            note(status).plain,
+            more,
         ]
         display.remark(", ".join(filter(None, parts)))
 

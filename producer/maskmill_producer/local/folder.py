@@ -7,10 +7,9 @@ pictures; `job.json` says whose they are.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -18,12 +17,10 @@ from threading import Lock
 from typing import BinaryIO
 
 from maskmill.errors import InvalidRecord, UsageError
+from maskmill.locks import held_lock
 from maskmill.masks.segment_map import MaskHeader
 from maskmill.masks.stored import is_mask_of, read_header
 from maskmill.schema import JobRecord, Manifest, Outcome
-
-with suppress(ImportError):  # Windows
-    import fcntl
 
 JOB, MANIFEST, METADATA, FAILURES = "job.json", "manifest.json", "metadata.jsonl", "failures.jsonl"
 CLASSES = "classes.json"
@@ -186,18 +183,6 @@ def _refuse_other(path: Path, found: MaskHeader, outcome: Outcome) -> None:
         raise Unplaceable(f"{path} is the mask of another image or job (are capitals and small letters told apart?)")
 
 
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Keep others from writing; a network file system without such locks goes without."""
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UsageError(f"another maskmill is writing to {root}: wait for it, or name another folder") from None
-    except OSError:
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+def locked(root: Path) -> AbstractContextManager[None]:
+    """Keep others from writing results into a folder."""
+    return held_lock(root, f"another maskmill is writing to {root}: wait for it, or name another folder")

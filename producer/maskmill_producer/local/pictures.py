@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from maskmill.errors import ImageError
-from maskmill.images.decode import decode as decode_image
-from maskmill.images.fetch import Fetcher
+from maskmill.dataset.originals import Originals
 from maskmill.job import Job
 from maskmill.masks.segment_map import MaskHeader, SegmentMap
 from maskmill.masks.segment_map import decode as decode_mask
 from maskmill.result import Result
-
-
-class ImageChanged(ImageError):
-    """The image is not the one that was segmented: its file has changed since, or is another one on this machine."""
-
-    code = "image_changed"
-    cure = "Submit the images again; draw overlays where the images are those that were segmented."
 
 
 @dataclass(frozen=True)
@@ -45,20 +36,13 @@ class Pictures:
     """Reads images as the job's workers did. Local files are read by this user's own rights: nothing leaves here."""
 
     def __init__(self, job: Job) -> None:
-        settings, record = job.services.settings, job.record()
-        self.max_pixels, self.scale = settings.max_image_pixels, record.spec.scale
+        record = job.record()
         self.root = (record.root or "").rstrip("/") + "/"
-        self.fetcher = Fetcher.of(settings, access=replace(settings.access, roots=None, buckets=None))
+        self.originals = Originals(job.services.settings, record)
 
     def read(self, result: Result, mask: Mask) -> Image.Image:
         """The image that the mask is of, upright as the mask is; raises an `ImageError` or `StoreUnavailable`."""
-        download = self.fetcher.download(result.uri)
-        if mask.header.image_version and download.version != mask.header.image_version:
-            raise ImageChanged(f"{result.uri}: has changed since it was segmented")
-        image = decode_image(download.data or b"", max_pixels=self.max_pixels, scale=self.scale).image
-        if image.size != mask.size:
-            raise ImageChanged(f"{result.uri}: is {image.size} pixels large, and its mask {mask.size}")
-        return image
+        return self.originals.read(result.uri, mask.size, mask.header.image_version).image
 
     def name_of(self, uri: str) -> str:
         """How an image is called for people: its path below the job's root, else its address."""

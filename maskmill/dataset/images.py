@@ -1,0 +1,199 @@
+"""A job's images that have a mask, shard by shard, in the order of submission."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from hashlib import blake2b
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+import numpy as np
+
+from maskmill.addresses import Address
+from maskmill.dataset.originals import Originals
+from maskmill.dataset.selection import Selection
+from maskmill.dataset.source import Source, SourceMaker
+from maskmill.errors import ImageError, InvalidRecord, MaskReplaced, ObjectNotFound, StoreRefused
+from maskmill.jobs.outcomes import Paired
+from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode
+from maskmill.masks.stored import check_mask_of
+from maskmill.schema import Outcome, Segment
+from maskmill.storage.ahead import map_ahead
+
+THREADS = 8
+"""Masks that a process reads at a time; what a request takes is mostly waiting."""
+
+OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, ImageError)
+"""Errors that cost one image; any other ends the work, which can be gone on with."""
+
+_UNFIT = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f\\\ud800-\udfff]")
+"""What a relative path must not have to be a file's name anywhere: empty parts, dots alone, controls, a backslash."""
+
+DIGEST_BYTES = 16
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image: `number` is its place in the job from 0, failed images counted; `segments` are those that count.
+
+    `left_out` says how many segments do not count, by reason. `stem` is the name without extension, for files that are
+    paired by it: unique in the job. `whole_address` has the secrets that the image is read
+    with, if one asked for them.
+    """
+
+    number: int
+    name: str
+    outcome: Outcome
+    segments: tuple[Segment, ...]
+    left_out: Counter[str] = field(repr=False)
+    source: Source = field(repr=False, compare=False)
+    stem: str
+    whole_address: str = field(repr=False)
+
+    @property
+    def uri(self) -> Address:
+        """Where the image is, without passwords and signatures."""
+        return self.outcome.uri
+
+    @property
+    def width(self) -> int:
+        """In pixels, after its EXIF orientation."""
+        return self.outcome.width or 0
+
+    @property
+    def height(self) -> int:
+        """In pixels, after its EXIF orientation."""
+        return self.outcome.height or 0
+
+    @cached_property
+    def mask(self) -> tuple[SegmentMap, MaskHeader]:
+        """The whole segment map and its header. Fetched once, and checked.
+
+        Raises one of `OF_ONE_IMAGE` where the mask is missing, damaged or another's, and `StoreUnavailable`.
+        """
+        ids, header = decode(self.source.mask(self.outcome.mask_key or ""))
+        check_mask_of(header, self.outcome)
+        if ids.shape != (self.height, self.width):
+            raise InvalidRecord(f"{self.outcome.mask_key} is not {self.width} × {self.height} pixels large", "")
+        return ids, header
+
+    @cached_property
+    def ids(self) -> SegmentMap:
+        """H × W, pixel = segment id, 0 = none of the segments that count; raises as `mask` does."""
+        ids = self.mask[0]
+        if not self.left_out:
+            return ids
+        table = np.zeros(int(ids.max(initial=0)) + 1, ids.dtype)
+        kept = [segment.id for segment in self.segments if segment.id < len(table)]
+        table[kept] = kept
+        return table.take(ids)
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """A shard and what is before it in the job: so many images, and segments that count.
+
+    `repeats` are numbers of its images whose name came before, `stems` how those are called whose stem others have.
+    """
+
+    shard: int
+    first_image: int = 0
+    first_segment: int = 0
+    repeats: frozenset[int] = frozenset()
+    stems: Mapping[int, Callable[[str], str]] = field(default_factory=dict)
+    whole_addresses: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A job that has ended, and which of its segments count.
+
+    `Dataset(StoredJob.open(settings, out, job), Selection(min_score=0.8))`
+    """
+
+    source: Source
+    selection: Selection = field(default_factory=Selection)
+
+    @classmethod
+    def opener(cls, make: SourceMaker, selection: Selection) -> Callable[[], Dataset]:
+        """What opens the same in another process."""
+        return partial(_open, make, selection)
+
+    @cached_property
+    def originals(self) -> Originals:
+        """Reads the job's images themselves, of this process."""
+        return Originals(self.source.settings, self.source.record)
+
+    def images(self, shard: int) -> Iterator[LabelledImage]:
+        """The shard's images that have a mask, numbered in the shard: for a question that needs no others."""
+        return self.images_at(ShardPlace(shard))
+
+    def images_at(self, place: ShardPlace) -> Iterator[LabelledImage]:
+        """The shard's images that have a mask, but for names that came before; stems are unique in the job."""
+        for number, (outcome, reference) in enumerate(self._paired(place), place.first_image):
+            if outcome.has_mask and number not in place.repeats:
+                segments, left_out = self.selection.chosen(outcome.segments or ())
+                name = self.name_of(outcome)
+                stem = place.stems.get(number, plain_stem)(name)
+                whole = (reference.uri if reference else outcome.uri).reveal()
+                yield LabelledImage(number, name, outcome, segments, left_out, self.source, stem, whole)
+
+    def _paired(self, place: ShardPlace) -> Iterable[Paired]:
+        if place.whole_addresses:
+            return self.source.paired(place.shard)
+        return ((outcome, None) for outcome in self.source.outcomes(place.shard))
+
+    def name_of(self, outcome: Outcome) -> str:
+        """The image's path below the job's root, `photos/cat.jpg`; of one elsewhere its mask's: `s3/bucket/cat.jpg`."""
+        of_job = self.source.record.root
+        root = f"{of_job.rstrip('/')}/" if of_job else None
+        if root and outcome.uri.startswith(root):
+            name = str(outcome.uri).removeprefix(root)
+            if not _UNFIT.search(name):
+                return name
+        return (outcome.mask_key or "").removeprefix("masks/").removesuffix(".png")
+
+
+def _open(make: SourceMaker, selection: Selection) -> Dataset:
+    return Dataset(make(), selection)
+
+
+def plain_stem(name: str) -> str:
+    """`photos/cat.jpg` without its extension, `photos/cat`: what readers pair files by."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def stem_with_extension(name: str) -> str:
+    """`photos/cat_jpg`, beside `photos/cat_png`."""
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}_{path.suffix[1:]}" if path.suffix else path.name))
+
+
+def stem_with_digest(name: str) -> str:
+    """`photos/cat_jpg-9f86d081`, where there is a `photos/cat_jpg.gif` too."""
+    return f"{stem_with_extension(name)}-{digest_of(name).hex()[:8]}"
+
+
+def digest_of(text: str) -> bytes:
+    """16 bytes; two of a hundred million texts share them with a chance of 10^-23."""
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def ahead(
+    images: Iterator[LabelledImage], work: Callable[[LabelledImage], Answer]
+) -> Iterator[tuple[LabelledImage, Answer | Exception]]:
+    """Each image with what `work` makes of it, or with the error that it alone costs; masks are read in threads."""
+
+    def attempt(image: LabelledImage) -> tuple[LabelledImage, Answer | Exception]:
+        try:
+            return image, work(image)
+        except OF_ONE_IMAGE as error:
+            return image, error
+
+    return map_ahead(attempt, images, THREADS)

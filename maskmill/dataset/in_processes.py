@@ -1,0 +1,86 @@
+"""Work on a job's shards in processes: the results in order, a bounded number of shards ahead."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+Worker = TypeVar("Worker")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+PR_SET_PDEATHSIG = 1
+
+_workers: list[Any] = []
+"""The worker of this process, once it is one of a pool's."""
+
+
+class Pool(Generic[Worker]):
+    """Processes that each have a worker of their own: `make()` is called once in each.
+
+    One process is this one: nothing is started. More are loky's, which need no guard of `__main__` in a user's script
+    and say so when one of them dies. `make` and what goes to and fro is pickled.
+
+    >>> with Pool(list, 1) as pool:
+    ...     list(pool.map(lambda worker, item: item + 1, [1, 2]))
+    [2, 3]
+    """
+
+    def __init__(self, make: Callable[[], Worker], processes: int) -> None:
+        self._make, self._processes = make, processes
+        self._executor: Any = None
+
+    def __enter__(self) -> Pool[Worker]:
+        if self._processes > 1:
+            from loky import ProcessPoolExecutor
+
+            self._executor = ProcessPoolExecutor(
+                self._processes, initializer=_start, initargs=(self._make, os.getpid()), timeout=None
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor:
+            self._executor.shutdown(wait=True, kill_workers=True)
+
+    def map(self, work: Callable[[Worker, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """`work(worker, item)` for each item, in order; what it raised is raised in its place."""
+        if not self._executor:
+            worker = self._make()
+            for item in items:
+                yield work(worker, item)
+            return
+        pending = deque[Future[Answer]]()
+        for item in items:
+            pending.append(self._executor.submit(_work, work, item))
+            if len(pending) > 2 * self._processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def cores() -> int:
+    """How many processes have a core each."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(make: Callable[[], Any], parent: int) -> None:
+    """A process of the pool: it ends with its parent, and leaves Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    _workers[:] = [make()]
+
+
+def _work(work: Callable[[Any, Item], Answer], item: Item) -> Answer:
+    return work(_workers[0], item)

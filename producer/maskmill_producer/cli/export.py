@@ -1,0 +1,188 @@
+"""Results in the forms that other tools open: `maskmill export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskmill import exit_codes
+from maskmill.words import counted
+from maskmill_producer.cli import display, exits, options
+from maskmill_producer.cli.exits import failing_plainly
+from maskmill_producer.cli.jobs import client
+
+if TYPE_CHECKING:
+    from maskmill.export.account import ExportAccount
+
+commands = typer.Typer()
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make this command one of the `maskmill` command itself."""
+    app.registered_commands += commands.registered_commands
+
+
+FORMATS = (
+    "coco-instances, coco-panoptic, parquet, semantic, label-studio, yolo-seg, masks, cutout or webdataset "
+    "(docs/exports.md says which tool reads which)"
+)
+
+SELECT, PLACE, SHAPE = "Which segments", "Where things lie", "For some formats"
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, (each.strip() for each in (text or "").split(","))))
+
+
+@commands.command(
+    epilog="**Examples**: `maskmill export 20261122-205301-9f86d081 --format coco-instances --out coco/`\n\n"
+    "`maskmill export JOB --format yolo-seg --out yolo/ --labels person,car --min-score 0.8 --copy-images`\n\n"
+    "`maskmill export JOB --format parquet --out s3://bucket/tables`\n\n" + exits.HELP
+)
+def export(
+    job: options.JobId,
+    form: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help=FORMATS)],
+    out: Annotated[str, typer.Option(metavar="DIR|s3://…", help="An empty or new folder, or a prefix in the store.")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Segments of these labels alone.", rich_help_panel=SELECT)
+    ] = None,
+    map_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Rename, merge or drop labels: JSON `{"car": "vehicle", "N/A": null}`, or CSV with label,name,thing.',
+            rich_help_panel=SELECT,
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Segments of at least this score.", rich_help_panel=SELECT)
+    ] = None,
+    min_area: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="PIXELS", help="Segments of at least so many pixels.", rich_help_panel=SELECT),
+    ] = None,
+    things: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Labels whose segments are counted one by one.", rich_help_panel=SELECT),
+    ] = None,
+    stuff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Labels whose segments are one a picture, such as sky.", rich_help_panel=SELECT
+        ),
+    ] = None,
+    category_ids: Annotated[
+        str,
+        typer.Option(
+            metavar="contiguous|label", help="Ids from 1, or the model's own label ids.", rich_help_panel=SHAPE
+        ),
+    ] = "contiguous",
+    copy_images: Annotated[
+        bool, typer.Option("--copy-images", help="Bring the images too, upright.", rich_help_panel=PLACE)
+    ] = False,
+    image_root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|URL",
+            help="Where the tool finds the images, in front of names.",
+            rich_help_panel=PLACE,
+        ),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="plain|cvat|roboflow|fiftyone", help="COCO's files as this tool wants them.", rich_help_panel=PLACE
+        ),
+    ] = "plain",
+    images_per_file: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Begin a new file after so many images.", rich_help_panel=PLACE),
+    ] = None,
+    polygons: Annotated[
+        bool,
+        typer.Option(
+            "--polygons",
+            help="Rings instead of run lengths, for readers that have none; holes are filled, and counted.",
+            rich_help_panel=SHAPE,
+        ),
+    ] = False,
+    parts: Annotated[
+        str,
+        typer.Option(
+            metavar="join|split", help="yolo-seg: a segment in parts as one ring, or as several.", rich_help_panel=SHAPE
+        ),
+    ] = "join",
+    unlabelled: Annotated[
+        int, typer.Option(metavar="255|0", help="semantic: the pixel that means no class.", rich_help_panel=SHAPE)
+    ] = 255,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Write the masks of a job that has ended as another tool reads them; the model is not needed again.
+
+    Images keep their paths below the job's root. What is left out or changed on the way is counted in `export.json`.
+    Interrupted, the same command goes on; run again, it gives the same bytes. An image whose mask cannot be read is
+    named in `not-exported.jsonl`, and the exit code is 4.
+    """
+    with failing_plainly(json, "stopped; the same command goes on where this one was"):
+        from maskmill.dataset.selection import of_options
+
+        selection = of_options(
+            labels=_split(labels),
+            map_labels=map_labels,
+            min_score=min_score,
+            min_area=min_area,
+            things=_split(things),
+            stuff=_split(stuff),
+            category_ids=category_ids,
+        )
+        asked: dict[str, Any] = {
+            "copy_images": copy_images,
+            "image_root": image_root,
+            "polygons": polygons,
+            "layout": layout,
+            "parts": parts,
+            "unlabelled": unlabelled,
+            "images_per_file": images_per_file,
+        }
+        with _bar(json) as show:
+            account = client().job(job, source).export(form, out, on_progress=show, selection=selection, **asked)
+        _print(account, out, json)
+    if account.not_exported:
+        raise typer.Exit(exit_codes.FAILURES)
+
+
+@contextmanager
+def _bar(json: bool) -> Iterator[Callable[[int, int], None]]:
+    from maskmill_producer.cli.progress import counting_bar
+
+    if json:
+        yield lambda _done, _all: None
+    else:
+        with counting_bar("exporting") as show:
+            yield show
+
+
+def _print(account: ExportAccount, out: str, json: bool) -> None:
+    if json:
+        display.print_json({"out": out} | account.model_dump(mode="json", exclude_none=True))
+        return
+    found = f"{counted(account.images, 'image')} with {counted(account.segments, 'segment')}"
+    display.say(f"{account.plan.options.format}: {found} in {out}")
+    display.remark(f"things and stuff: told by {account.plan.things_told_by}")
+    for facts in (account.without_mask, account.segments_left_out, account.notes):
+        if facts:
+            display.remark(", ".join(f"{name.replace('_', ' ')}: {number:,}" for name, number in facts.items()))
+    if account.not_exported:
+        first = account.problems[0]
+        display.say(
+            f"{counted(account.not_exported, 'image')} not exported, named in {out.rstrip('/')}/not-exported.jsonl; "
+            f"the first: {first.uri}: {first.reason}"
+        )

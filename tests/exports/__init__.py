@@ -1,0 +1,1 @@
+"""Exports are read back by the tools that they are for."""
