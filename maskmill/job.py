@@ -215,7 +215,7 @@ class Job:
         `job.export("coco-instances", "coco/", selection=Selection(min_score=0.8), copy_images=True).images`
 
         `options` are those of `maskmill.export.options.ExportOptions`. Raises `UsageError` for what cannot be, such as
-        a target that holds something else, and `JobFailed` for a job that runs. Interrupted, the same call goes on.
+        a target that holds something else, or a job that runs. Interrupted, the same call goes on.
         """
         from maskmill.export.export import export
 

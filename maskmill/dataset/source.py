@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeAlias
 
-from maskmill.errors import JobFailed
+from maskmill.errors import UsageError
 from maskmill.jobs.account import current_round, read_classes, read_job, read_manifest
 from maskmill.jobs.outcomes import Decided, Paired
 from maskmill.schema import JobRecord, Manifest, Outcome
@@ -72,12 +72,12 @@ class StoredJob:
     def open(cls, settings: Settings, out: str, job: str) -> StoredJob:
         """The job below this output prefix: `partial(StoredJob.open, settings, out, job)` is a `SourceMaker`.
 
-        Raises `JobNotFound`, and `JobFailed` while the job runs: what it would give changes yet.
+        Raises `JobNotFound`, and `UsageError` while the job runs: what it would give changes yet.
         """
         store = Store(out, settings.s3, connections=CONNECTIONS)
         record, manifest = read_job(store, job), read_manifest(store, job)
         if manifest is None:
-            raise JobFailed(f"job {job} has not ended: wait with `maskmill watch {job}`, or `maskmill cancel {job}`")
+            raise UsageError(f"job {job} has not ended: wait with `maskmill watch {job}`, or `maskmill cancel {job}`")
         return cls(settings, store, record, manifest, current_round(store, job))
 
     @property

@@ -41,7 +41,7 @@ def export(
     """Write the results of the job that `make` opens to `out`, in a format.
 
     Raises `UsageError` for a target that holds something else, an option that means nothing to the format, a label that
-    there is not, and a disk that is full; `JobFailed` for a job that has not ended. Interrupted, the same call goes on.
+    there is not, a disk that is full, and a job that has not ended. Interrupted, the same call goes on.
     An image whose mask cannot be had costs itself alone: it is counted and named in `not-exported.jsonl`.
     """
     check_options(options)

@@ -17,7 +17,7 @@ import structlog
 
 from maskmill.errors import InvalidRecord, JobNotFound, NewerRecord, ObjectNotFound, UsageError
 from maskmill.jobs.account import current_round, read_manifest, read_metadata, read_references
-from maskmill.masks.stored import read_header
+from maskmill.masks.segment_map import read_header
 from maskmill.schema import Deletion, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys
@@ -141,7 +141,7 @@ def _check_ended(services: Services, store: Store, job: str) -> None:
         if _is_in_ledger(services, store, job):  # its record went by another hand, so that it can never end
             return
         raise JobNotFound(
-            f"no job '{job}' below {store.url}; give its --out prefix (`maskmill prune` removes broken submissions)"
+            f"no job '{job}' below {store.url}; give its output prefix (`maskmill prune` removes broken submissions)"
         )
     if read_manifest(store, job) is None:
         raise UsageError(f"job {job} has not ended: `maskmill cancel {job}` first")

@@ -55,18 +55,34 @@ def encode(ids: SegmentMap, header: MaskHeader) -> bytes:
 
 
 def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:
-    """The segment map and header of a stored mask; raises `InvalidRecord` for any other bytes."""
+    """The segment map and header of a stored mask; raises `InvalidRecord` for any other bytes.
+
+    Each chunk's checksum is verified first: Pillow reads pixels without, and from files that were cut off behind them.
+    """
+    header = read_header(png)
     try:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-            image.load()
-            text = getattr(image, "text", {}).get(TEXT_KEY)
             pixels = np.asarray(image)
+    except Exception as error:  # what Pillow raises for broken files is no closed set
+        raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
+    ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)
+    return ids, header
+
+
+def read_header(png: bytes) -> MaskHeader:
+    """The header of a whole mask, without decoding a pixel; raises `InvalidRecord` for any other bytes.
+
+    Each chunk's checksum is verified, so a file that was cut off or damaged is no mask.
+    """
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            text = image.info.get(TEXT_KEY)
+            image.verify()
     except Exception as error:  # what Pillow raises for broken files is no closed set
         raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
     if text is None:
         raise InvalidRecord("a PNG without the maskmill text is not a mask of ours", "")
-    ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)
-    return ids, MaskHeader.from_json(text)
+    return MaskHeader.from_json(text)
 
 
 def narrowest(ids: NDArray[np.integer]) -> SegmentMap:

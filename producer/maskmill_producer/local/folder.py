@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from maskmill.errors import InvalidRecord, UsageError
 from maskmill.locks import held_lock
-from maskmill.masks.segment_map import MaskHeader
-from maskmill.masks.stored import is_mask_of, read_header
+from maskmill.masks.segment_map import MaskHeader, read_header
+from maskmill.masks.stored import is_mask_of
 from maskmill.schema import JobRecord, Manifest, Outcome
 
 JOB, MANIFEST, METADATA, FAILURES = "job.json", "manifest.json", "metadata.jsonl", "failures.jsonl"

@@ -15,7 +15,8 @@ from maskmill.addresses import Address
 from maskmill.errors import InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused, UsageError
 from maskmill.job import Job
 from maskmill.jobs.account import read_classes
-from maskmill.masks.stored import check_mask_of, read_header
+from maskmill.masks.segment_map import read_header
+from maskmill.masks.stored import check_mask_of
 from maskmill.result import Result
 from maskmill.schema import JobRecord, Outcome
 from maskmill.storage.ahead import map_ahead
