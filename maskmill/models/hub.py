@@ -62,11 +62,19 @@ def is_outage(error: BaseException) -> bool:
     for each in causes_of(error):
         if isinstance(each, EntryNotFoundError) and not isinstance(each, LocalEntryNotFoundError):
             return False
-        if isinstance(each, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
-            return True
-        if type(each).__module__.partition(".")[0] in NETWORK:
+        if isinstance(each, LocalEntryNotFoundError) or _of_network(each):
             return True
     return False
+
+
+def outage_of(error: BaseException) -> BaseException:
+    """Of an outage, the error that says the most: why nobody answered, and who was asked."""
+    return next(filter(_of_network, reversed(list(causes_of(error)))), error)
+
+
+def _of_network(error: BaseException) -> bool:
+    found = isinstance(error, (ConnectionError, TimeoutError))
+    return found or type(error).__module__.partition(".")[0] in NETWORK
 
 
 def is_offline() -> bool:
@@ -77,7 +85,12 @@ def is_offline() -> bool:
 
 
 def hub_unreachable(model: str) -> str:
-    """One line with the ways on."""
+    """One line with the ways on; a folder may name files of the hub, as OneFormer's do."""
+    if Path(model).is_dir():
+        return (
+            f"'{model}' names files of the model hub, which cannot be reached: get them into this machine's cache "
+            "(`hf download`), or set HF_ENDPOINT to a mirror"
+        )
     return (
         f"the model hub cannot be reached to get '{model}': use --model demo, --model FOLDER (a local copy), "
         "or set HF_ENDPOINT to a mirror"

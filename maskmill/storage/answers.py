@@ -81,6 +81,12 @@ WORDS = {
 }
 """What an answer means where its code alone does not say."""
 
+RIGHTS = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket", "DeleteObjects": "DeleteObject"}
+"""Operations whose right has another name in a policy."""
+
+MOST_CHARACTERS = 300
+"""Of what a store says in its own words."""
+
 OURS: tuple[tuple[tuple[type[Exception], ...], type[MaskmillError], str], ...] = (
     ((NoCredentialsError,), ObjectForbidden, "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
     (
@@ -150,11 +156,19 @@ def _of_answer(error: ClientError, what: str) -> MaskmillError:
     if code in NOT_FOUND:
         return ObjectNotFound(f"{what}: no such object ({code})")
     if code in FORBIDDEN:
-        return ObjectForbidden(f"{what}: {said or f'access denied by the object store ({code})'}")
+        return ObjectForbidden(f"{what}: {said or _denied(error, code)}")
     if _is_page(error):
         said = f"a web page answers in the place of the object store ({code}): see AWS_ENDPOINT_URL_S3 and proxies"
     kind = StoreUnavailable if _may_pass(error) else StoreRefused
     return kind(f"{what}: {said or f'the object store answered {code}'}")
+
+
+def _denied(error: ClientError, code: str) -> str:
+    """Which right is missing, and what the store itself says: a policy's words are nowhere else."""
+    operation = error.operation_name
+    text = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:MOST_CHARACTERS]
+    words = f"{code}: {text}" if text and text != code else code
+    return f"access denied by the object store, see its policy for s3:{RIGHTS.get(operation, operation)} ({words})"
 
 
 def _is_page(error: ClientError) -> bool:
@@ -173,9 +187,9 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def refusal(code: str, operation: str) -> ClientError:
+def refusal(code: str, operation: str, message: str = "") -> ClientError:
     """An answer's error for what is said in the middle of another one."""
-    answer: Any = {"Error": {"Code": code}}
+    answer: Any = {"Error": {"Code": code, "Message": message}}
     return ClientError(answer, operation)
 
 

@@ -185,7 +185,7 @@ class Store:
         for refused in answer.get("Errors", []):
             if refused.get("Code") not in NOT_FOUND:
                 with store_errors(f"s3://{self.bucket}/{refused.get('Key', '')}"):
-                    raise refusal(refused.get("Code", ""), "DeleteObjects")
+                    raise refusal(refused.get("Code", ""), "DeleteObjects", refused.get("Message", ""))
 
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""

@@ -20,6 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from maskmill import exit_codes
 from maskmill.errors import ObjectForbidden, UsageError
 from maskmill.settings import S3Settings
 from maskmill.storage.store import Store
@@ -328,6 +329,35 @@ def test_a_server_that_cannot_start_is_reported_with_its_log(state_dir: Path) ->
         start(state_dir)
 
     assert caught.value.code == "embedded_failed"
+    assert processes(state_dir) == []
+
+
+@pytest.mark.parametrize("command", ["start", "env"])
+def test_a_full_disk_is_said_in_a_line_and_leaves_no_server(tmp_path: Path, command: str) -> None:
+    """A file system of 8 MB, in mounts of this command's own."""
+    full, state = tmp_path / "full", tmp_path / "full" / "state"
+    full.mkdir()
+    in_own_mounts = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
+    run = f'mount -t tmpfs -o size=8m tmpfs "{full}" && exec maskmill servers {command}'
+    found = subprocess.run(
+        [*in_own_mounts, run],
+        env=os.environ | {"MASKMILL_STATE_DIR": str(state)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == exit_codes.USAGE, found.stderr
+    [line] = found.stderr.splitlines()
+    assert "need room" in line
+    assert "MASKMILL_STATE_DIR" in line
+    assert processes(state) == []
+
+
+def test_what_cannot_be_written_is_named_with_its_cure(state_dir: Path) -> None:
+    (state_dir / "credentials.json").mkdir(parents=True)
+    with pytest.raises(EmbeddedServersFailed, match=r"credentials\.json cannot be written .*MASKMILL_STATE_DIR"):
+        start(state_dir)
+    assert sorted(path.name for path in state_dir.glob("credentials*")) == ["credentials.json"]
     assert processes(state_dir) == []
 
 

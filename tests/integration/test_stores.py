@@ -133,9 +133,9 @@ def test_objects_that_others_left_prove_nothing(moto: str, settings: Settings) -
 @pytest.mark.parametrize(
     ("mode", "check", "said"),
     [
-        ("no right to list", "store: list", "AccessDenied"),
-        ("no right to put without SSE-KMS", "store: put", "AccessDenied"),
-        ("no right to delete", "store: delete", "AccessDenied"),
+        ("no right to list", "store: list", "policy for s3:ListBucket (AccessDenied: not here)"),
+        ("no right to put without SSE-KMS", "store: put", "policy for s3:PutObject (AccessDenied: not here)"),
+        ("no right to delete", "store: delete", "policy for s3:DeleteObject (AccessDenied: not here)"),
         ("another region", "store: put", "AWS_REGION"),
     ],
 )

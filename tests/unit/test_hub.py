@@ -140,6 +140,24 @@ def test_a_worker_that_may_not_ask_leaves_the_model_to_others(monkeypatch: pytes
     assert type(found.value) is ModelUnavailable
 
 
+def test_a_folder_that_names_files_of_the_hub_says_so_and_which(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The reason is whole: whose file it is, its address, and what to do."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    found = {
+        "image_processor_type": "OneFormerImageProcessor",
+        "repo_path": "me/classes",
+        "class_info_file": "own.json",
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(found))
+    with pytest.raises(ModelUnavailable) as caught:
+        Models("cpu").get(Spec(model="demo", image_processor=str(tmp_path)))
+    assert str(caught.value).startswith(f"'{tmp_path}' names files of the model hub")
+    assert "HF_ENDPOINT" in str(caught.value)
+    assert "me/classes/resolve/main/own.json" in str(caught.value)
+
+
 def test_broken_files_are_final_on_the_hub_as_in_a_folder(hub: FakeHub) -> None:
     hub.push(REPOSITORY, FILES | {"model.safetensors": FILES["model.safetensors"][:5000]})
     with pytest.raises(ModelUnusable, match="broken or cut off"):

@@ -74,10 +74,10 @@ def test_trusting_a_model_trusts_no_other_image_processor(make: MakeModel, ran: 
     model = Path(shutil.copytree(resolve("demo"), tmp_path / "model"))
     processor = make("processor", "preprocessor_config.json", "AutoImageProcessor", "own_code.OwnProcessor")
     spec = Spec(model=str(model), image_processor=str(processor))
-    with pytest.raises(ModelUnusable, match="MASKMILL_TRUSTED_MODELS"):
+    with pytest.raises(ModelUnusable, match=r"processor' has code of its own.*MASKMILL_TRUSTED_MODELS"):
         load(spec, model)
     assert not ran.exists()
-    with pytest.raises(ModelUnusable, match="it ran"):
+    with pytest.raises(ModelUnusable, match=r"processor' cannot be loaded: .*it ran"):
         load(spec, processor)
     assert ran.exists()
 

@@ -214,11 +214,15 @@ def test_a_model_without_an_image_processor_is_told_how_to_name_one(folder: Path
     assert load(folder, image_processor=str(whole))
 
 
-def test_an_image_processor_of_an_unknown_kind_is_told_in_a_sentence(folder: Path) -> None:
+def test_an_image_processor_of_an_unknown_kind_is_told_in_a_sentence(folder: Path, whole: Path) -> None:
+    """Also that it is the image processor's fault, where that is another one than the model's."""
     found = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps(found | {"image_processor_type": "Turbo"}))
-    with pytest.raises(ModelUnusable, match=r"does not know .preprocessor_config\.json.: name one with --image-p"):
+    told = rf"'{folder}' has an image processor that transformers does not know .*: name one with --image-processor"
+    with pytest.raises(ModelUnusable, match=told):
         load(folder)
+    with pytest.raises(ModelUnusable, match=told):
+        load(whole, image_processor=str(folder))
 
 
 def test_a_gap_in_the_labels_fails_the_images_that_have_the_label_and_no_others(folder: Path) -> None:

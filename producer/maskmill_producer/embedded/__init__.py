@@ -4,6 +4,25 @@
 """
 
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
-from maskmill_producer.embedded.servers import Servers, ServerStatus, Status, running, start, status, stop
+from maskmill_producer.embedded.servers import (
+    Servers,
+    ServerStatus,
+    Status,
+    require_room_of_servers,
+    running,
+    start,
+    status,
+    stop,
+)
 
-__all__ = ["EmbeddedServersFailed", "ServerStatus", "Servers", "Status", "running", "start", "status", "stop"]
+__all__ = [
+    "EmbeddedServersFailed",
+    "ServerStatus",
+    "Servers",
+    "Status",
+    "require_room_of_servers",
+    "running",
+    "start",
+    "status",
+    "stop",
+]

@@ -12,6 +12,8 @@ from pathlib import Path
 import platformdirs
 import psutil
 
+from maskmill.errors import UsageError
+from maskmill.machine import require_room
 from maskmill_producer.embedded.broker import Broker
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
 from maskmill_producer.embedded.lifecycle import launch, take_down
@@ -81,7 +83,8 @@ class Status:
 def start(state_dir: Path | None = None, *, timeout_seconds: float = START_SECONDS) -> Servers:
     """Start what is not yet running, and let it run until `stop`.
 
-    Raises `EmbeddedServersFailed` if a server is not installed or not healthy within `timeout_seconds`.
+    Raises `EmbeddedServersFailed` if a server is not installed or not healthy within `timeout_seconds`, and
+    `UsageError` where the disk is too full for one that must be launched.
     """
     state = _state(state_dir)
     state.make()
@@ -143,6 +146,14 @@ def running(
             _take_down_unused(state)
 
 
+def require_room_of_servers(state_dir: Path | None = None) -> None:
+    """Raise `UsageError` where the disk is too full for the servers: they would end at their next write."""
+    try:
+        require_room(_state(state_dir).root)
+    except UsageError as error:
+        raise UsageError(f"the embedded servers need room, too: {error} (MASKMILL_STATE_DIR)") from error
+
+
 def _state(state_dir: Path | None) -> State:
     if os.name != "posix":
         raise EmbeddedServersFailed(
@@ -155,6 +166,8 @@ def _state(state_dir: Path | None) -> State:
 def _bring_up(state: State, timeout_seconds: float, on_launch: Callable[[Servers], None] | None = None) -> Servers:
     """Launch both, then wait for both: the store takes a second or two, and the broker none."""
     deadline = time.monotonic() + timeout_seconds
+    if not _both_run(state):
+        require_room_of_servers(state.root)
     secrets = state.credentials()
     broker = Broker(secrets.broker_password)
     store = ObjectStore(ACCESS_KEY_ID, secrets.secret_access_key, REGION, BUCKET)
@@ -178,6 +191,10 @@ def _take_down_unused(state: State) -> None:
 def _take_down(state: State) -> bool:
     """Broker first, so that nobody is given work whose results have nowhere to go."""
     return take_down(state, Broker, ObjectStore)
+
+
+def _both_run(state: State) -> bool:
+    return all(_server_status(state, name).pid for name in (Broker.name, ObjectStore.name))
 
 
 def _server_status(state: State, name: str) -> ServerStatus:

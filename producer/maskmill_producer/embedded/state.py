@@ -131,6 +131,13 @@ class State:
 def _write(path: Path, content: object) -> None:
     """Write JSON in one step (readers see the old or the new), readable by its owner alone."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(content, file)
-    draft.replace(path)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(content, file)
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise EmbeddedServersFailed(
+            f"{path} cannot be written ({error.strerror}): mend that, or set MASKMILL_STATE_DIR to another folder"
+        ) from error

@@ -11,9 +11,7 @@ from typing import Any
 
 from maskmill import parameters
 from maskmill.client import Client
-from maskmill.errors import UsageError
 from maskmill.job import Job
-from maskmill.machine import require_room
 from maskmill.models.files import require_model
 from maskmill.parameters import PipelineParameters
 from maskmill.schema import JobStatus
@@ -28,10 +26,7 @@ DRAIN_SECONDS = 2.0
 def check_parts(pipeline_parameters: PipelineParameters, settings: Settings) -> None:
     """Whether all that it takes is here, before anything is started: worker, room, model. Raises what is missing."""
     worker_command()
-    try:
-        require_room(embedded.status(settings.state_dir).state_dir)
-    except UsageError as error:
-        raise UsageError(f"the embedded servers need room, too: {error} (MASKMILL_STATE_DIR)") from error
+    embedded.require_room_of_servers(settings.state_dir)
     spec, _ = parameters.parse(**pipeline_parameters)
     require_model(spec, settings.allowed_models)
 

@@ -17,7 +17,7 @@ from maskmill.errors import ModelUnusable
 from maskmill.models.files import CONFIG, PROCESSOR_CONFIGS, ModelFiles, SpecFiles
 from maskmill.schema import Spec
 from maskmill_worker.model.own_pipeline import own_class
-from maskmill_worker.model.refusals import check_kind
+from maskmill_worker.model.refusals import check_kind, errors_of
 from maskmill_worker.model.segmenter import SegmentMapPipeline, subtask_of
 from maskmill_worker.model.weights import check_filled, check_numbers
 
@@ -52,13 +52,14 @@ class Checkpoint(SpecFiles):
 
     def _image_processor(self, trusted: Sequence[str]) -> Any:
         code = runs_code(self.processor, PROCESSOR_CONFIGS, trusted)
-        try:
-            return _cached_first(self.processor, lambda files: _part(AutoImageProcessor, files, code))
-        except OSError as error:
-            if error.errno is None and not any(map(self.processor.has, PROCESSOR_CONFIGS)):
-                where = f"'{self.processor.name}' has no image processor ({PROCESSOR_CONFIGS[0]})"
-                raise ModelUnusable(f"{where}: name one with --image-processor") from error
-            raise
+        with errors_of(self.processor.name):
+            try:
+                return _cached_first(self.processor, lambda files: _part(AutoImageProcessor, files, code))
+            except OSError as error:
+                if error.errno is None and not any(map(self.processor.has, PROCESSOR_CONFIGS)):
+                    where = f"'{self.processor.name}' has no image processor ({PROCESSOR_CONFIGS[0]})"
+                    raise ModelUnusable(f"{where}: name one with --image-processor") from error
+                raise
 
     def _tokenizer(self, code: bool) -> Any:
         """OneFormer's, which reads the task's name; no other model has one."""

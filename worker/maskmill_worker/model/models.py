@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
-import torch
 from transformers.utils import logging as transformers_logging
 
-from maskmill.errors import (
-    DeviceLost,
-    HubUnavailable,
-    ModelChanged,
-    ModelUnavailable,
-    ModelUnusable,
-    one_line,
-)
-from maskmill.models import hub
+from maskmill.errors import ModelChanged, ModelUnavailable
 from maskmill.models.files import require_allowed
 from maskmill.schema import LOADED, ModelIdentity, Spec, Subtask
-from maskmill_worker.model.batch_size import out_of_memory
 from maskmill_worker.model.checkpoint import Checkpoint
 from maskmill_worker.model.fastest import forward_of, tried_postprocess
 from maskmill_worker.model.forward import Forward
 from maskmill_worker.model.own_pipeline import OwnSegmenter
 from maskmill_worker.model.postprocess import PostProcess, StockPostProcess
-from maskmill_worker.model.refusals import explained
+from maskmill_worker.model.refusals import errors_of
 from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline, subtask_of
 
 log = structlog.get_logger(__name__)
@@ -65,7 +54,7 @@ class Models:
         if not (self._model and known and self._model.is_of(asked, known)):
             self._load(spec, asked, known)
         assert self._model is not None  # noqa: S101 - for mypy
-        with _errors_of(spec):
+        with errors_of(spec.model):
             return self._model.segmenter(spec)
 
     def _load(self, spec: Spec, asked: dict[str, object], known: ModelIdentity | None) -> None:
@@ -79,7 +68,7 @@ class Models:
         self._model = None  # the old weights go before the new ones come
         log.info("model_loading", model=spec.model, files=identity.files, device=self.device, dtype=spec.dtype.value)
         transformers_logging.disable_progress_bar()
-        with _errors_of(spec):
+        with errors_of(spec.model):
             loaded = _Loaded(asked, identity, checkpoint.load(spec, self.device, self.trusted), self.compiled)
         if checkpoint.identity() != identity:
             raise ModelUnavailable(f"the files of '{spec.model}' changed while they were loaded")
@@ -114,26 +103,3 @@ class _Loaded:
 
     def _with(self, post_process: PostProcess, spec: Spec) -> Segmenter:
         return Segmenter(self.pipeline, self._forward, post_process, spec, self.identity)
-
-
-@contextmanager
-def _errors_of(spec: Spec) -> Iterator[None]:
-    """What is raised for a model becomes one of ours: passing, or final for these files."""
-    try:
-        yield
-    except (ModelUnavailable, DeviceLost):
-        raise
-    except torch.AcceleratorError as error:  # no later attempt in this process would end otherwise
-        raise DeviceLost(one_line(error)) from error
-    except Exception as error:
-        if hub.is_outage(error):
-            kind = ModelUnavailable if hub.is_offline() else HubUnavailable
-            raise kind(f"{hub.hub_unreachable(spec.model)} ({one_line(error, 150)})") from error
-        if _passes(error):
-            raise ModelUnavailable(f"'{spec.model}' cannot be loaded now: {one_line(error)}") from error
-        raise ModelUnusable(explained(spec.model, error)) from error
-
-
-def _passes(error: Exception) -> bool:
-    """Whether the same files may load another time: memory, or the file system's errors."""
-    return isinstance(error, MemoryError) or out_of_memory(error) or getattr(error, "errno", None) is not None

@@ -1,15 +1,19 @@
-"""Which kinds of models are none of image segmentation, said in a sentence with the way on."""
+"""Which models cannot be loaded, or are none of image segmentation, said in a sentence with the way on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import transformers
 from transformers import CONFIG_MAPPING
 from transformers.models.auto import modeling_auto
 
-from maskmill.errors import ModelUnusable, one_line
+from maskmill.errors import DeviceLost, HubUnavailable, ModelUnavailable, ModelUnusable, one_line
+from maskmill.models import hub
+from maskmill_worker.model.batch_size import out_of_memory
 
 TAKES = "Maskmill takes models of transformers' image-segmentation pipeline (Mask2Former, SegFormer, DETR and others)"
 PROMPTED = ("sam", "sam2", "sam3", "sam_hq", "edgetam", "sam2_video", "sam3_video", "sam3_tracker", "seggpt")
@@ -75,3 +79,26 @@ def explained(name: str, error: Exception) -> str:
     if "weights_only" in text or "weights only" in text.lower():
         return f"the weights of '{name}' are a pickle that holds more than tensors: save them as safetensors"
     return f"'{name}' cannot be loaded: {one_line(error)}"
+
+
+@contextmanager
+def errors_of(name: str) -> Iterator[None]:
+    """What is raised for the model, or the image processor, of this name becomes one of ours: passing, or final."""
+    try:
+        yield
+    except (ModelUnavailable, DeviceLost):
+        raise
+    except torch.AcceleratorError as error:  # no later attempt in this process would end otherwise
+        raise DeviceLost(one_line(error)) from error
+    except Exception as error:
+        if hub.is_outage(error):
+            kind = ModelUnavailable if hub.is_offline() else HubUnavailable
+            raise kind(f"{hub.hub_unreachable(name)} ({one_line(hub.outage_of(error))})") from error
+        if _passes(error):
+            raise ModelUnavailable(f"'{name}' cannot be loaded now: {one_line(error)}") from error
+        raise ModelUnusable(explained(name, error)) from error
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same files may load another time: memory, or the file system's errors."""
+    return isinstance(error, MemoryError) or out_of_memory(error) or getattr(error, "errno", None) is not None
