@@ -363,16 +363,21 @@ class JobFailed(MaskmillError):
 
 def check_codes(named: Iterable[str], of_the_job: Iterable[str] = ()) -> None:
     """Raise `UsageError` for a code that is no error's, here or in the job: misspelt, it would match nothing."""
-    known = {*_codes(MaskmillError), *of_the_job}
+    known = {*(each.code for each in _family(MaskmillError)), *of_the_job}
     for code in named:
         if code not in known:
             raise UsageError(f"no image fails with the code {code!r}{did_you_mean(code, known)}")
 
 
-def _codes(family: type[MaskmillError]) -> Iterator[str]:
-    yield family.code
-    for each in family.__subclasses__():
-        yield from _codes(each)
+def cure_of(code: str) -> str | None:
+    """What to do about an image that failed with this code: `cure_of("not_found")`; None for a code not known here."""
+    return next((each.cure for each in _family(MaskmillError) if each.code == code), None)
+
+
+def _family(error: type[MaskmillError]) -> Iterator[type[MaskmillError]]:
+    yield error
+    for each in error.__subclasses__():
+        yield from _family(each)
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:

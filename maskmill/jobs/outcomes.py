@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from maskmill.jobs.account import current_round, read_latest_report, read_manifest, read_references
 from maskmill.jobs.cancel import given_up
-from maskmill.schema import JobState, Outcome, Reference
+from maskmill.schema import JobState, Outcome, Reference, ShardReport
 from maskmill.storage.store import Store
 
 Paired: TypeAlias = tuple[Outcome, Reference | None]
@@ -23,9 +23,13 @@ class Decided:
         manifest = read_manifest(store, job, self._round)
         self._cancelled = manifest is not None and manifest.state is JobState.CANCELLED
 
+    def report(self, shard: int) -> ShardReport | None:
+        """What one shard's worker has written; None while it is not decided, and where nobody began it."""
+        return read_latest_report(self._store, self._job, shard, self._round)
+
     def outcomes(self, shard: int) -> Sequence[Outcome]:
         """Those of one shard, in the order of its references; none while it is not decided."""
-        report = read_latest_report(self._store, self._job, shard, self._round)
+        report = self.report(shard)
         if report is None and self._cancelled:
             return given_up(self._store, self._job, shard, 0, read_references(self._store, self._job, shard))
         return report.outcomes if report else ()

@@ -23,6 +23,7 @@ from maskmill_producer.cli import doctor as doctor_cli
 from maskmill_producer.cli import export as export_cli
 from maskmill_producer.cli import jobs as jobs_cli
 from maskmill_producer.cli import lifecycle as lifecycle_cli
+from maskmill_producer.cli import report as report_cli
 from maskmill_producer.cli import servers as servers_cli
 from maskmill_producer.cli.exits import failing_plainly
 
@@ -113,7 +114,7 @@ def run(
 def _print_run(result: RunResult, out: Path, json: bool) -> None:
     if json:
         found = {"folder": str(out), "contact_sheet": str(result.sheet) if result.sheet else None}
-        did = folders.folder_json(result.mirrored, result.drawn)
+        did = folders.folder_json(result.mirrored, result.drawn) | report_cli.report_of_run_json(result.report)
         display.print_json(display.status_json(result.status) | found | did)
         return
     display.print_end(result.status)
@@ -122,6 +123,7 @@ def _print_run(result: RunResult, out: Path, json: bool) -> None:
     folders.print_overlays(result.drawn, out)
     if result.sheet:
         display.say(f"contact sheet: {result.sheet}")
+    report_cli.print_report_of_run(result.report)
     display.remark("the masks are kept for the next run, too; `maskmill servers purge` deletes what is kept")
 
 
@@ -237,6 +239,7 @@ def _print_submitted(job: Job, json: bool, wait: bool) -> None:
 
 
 jobs_cli.add_commands(app)
+report_cli.add_commands(app)
 lifecycle_cli.add_commands(app)
 export_cli.add_commands(app)
 app.registered_commands += doctor_cli.commands.registered_commands

@@ -25,16 +25,13 @@ from maskmill.storage.ahead import map_ahead
 from maskmill_producer.local.folder import ONE_NAME, OVERLAYS, PROBLEMS_KEPT, Folder, Problem, Unplaceable, header_of
 from maskmill_producer.local.pictures import Mask, Pictures
 from maskmill_producer.local.replacement import drop_empty
-from maskmill_producer.report.overlay import overlay
+from maskmill_producer.report.overlay import LARGE_PIXELS, overlay
 
 QUALITY = 90
 STYLE = 1
 """Of the drawing; another number has all overlays drawn anew."""
 
 THREADS = min(4, os.cpu_count() or 1)
-LARGE_PIXELS = 32 * 2**20
-"""Images with more are drawn one at a time, since each takes hundreds of megabytes."""
-
 NO_PICTURE = (UnidentifiedImageError, Image.DecompressionBombError)
 
 
@@ -60,7 +57,7 @@ def draw_overlays(job: Job, path: Path) -> Drawn:
 
     Raises `UsageError` when the folder cannot be written.
     """
-    result, pictures, large = Drawn(), Pictures(job), Lock()
+    result, pictures, large = Drawn(), Pictures.of(job), Lock()
 
     def draw(found: Result) -> bool | Problem | None:
         try:
@@ -96,7 +93,7 @@ def _draw(folder: Folder, pictures: Pictures, found: Result, large: Lock) -> boo
         outcome = found.outcome
         with large if (outcome.width or 0) * (outcome.height or 0) > LARGE_PIXELS else nullcontext():
             mask = Mask.read(of_mask)
-            picture = overlay(pictures.read(found, mask), mask.ids, mask.header.segments)
+            picture = overlay(pictures.read(found.uri, mask), mask.ids, mask.header.segments)
         data = BytesIO()
         picture.save(data, "JPEG", quality=QUALITY, comment=_mark(header))
         folder.put(target, data.getvalue())

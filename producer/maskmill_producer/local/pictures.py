@@ -7,11 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from maskmill.addresses import Address
 from maskmill.dataset.originals import Originals
 from maskmill.job import Job
 from maskmill.masks.segment_map import MaskHeader, SegmentMap
 from maskmill.masks.segment_map import decode as decode_mask
-from maskmill.result import Result
+from maskmill.schema import JobRecord
+from maskmill.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,18 @@ class Mask:
 class Pictures:
     """Reads images as the job's workers did. Local files are read by this user's own rights: nothing leaves here."""
 
-    def __init__(self, job: Job) -> None:
-        record = job.record()
+    def __init__(self, settings: Settings, record: JobRecord) -> None:
         self.root = (record.root or "").rstrip("/") + "/"
-        self.originals = Originals(job.services.settings, record)
+        self.originals = Originals(settings, record)
 
-    def read(self, result: Result, mask: Mask) -> Image.Image:
+    @classmethod
+    def of(cls, job: Job) -> Pictures:
+        """Those of a job in its store."""
+        return cls(job.services.settings, job.record())
+
+    def read(self, uri: Address, mask: Mask) -> Image.Image:
         """The image that the mask is of, upright as the mask is; raises an `ImageError` or `StoreUnavailable`."""
-        return self.originals.read(result.uri, mask.size, mask.header.image_version).image
+        return self.originals.read(uri, mask.size, mask.header.image_version).image
 
     def name_of(self, uri: str) -> str:
         """How an image is called for people: its path below the job's root, else its address."""

@@ -1,4 +1,4 @@
-"""`maskmill run`: a whole job on this machine: servers, worker, progress, masks in a folder, contact sheet."""
+"""`maskmill run`: a whole job on this machine: servers, worker, progress, masks in a folder, contact sheet, report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 
 from maskmill import parameters
 from maskmill.client import Client
-from maskmill.errors import MaskmillError
+from maskmill.errors import MaskmillError, UsageError
 from maskmill.job import Job
 from maskmill.jobs.intake import check_strict
 from maskmill.jobs.lifecycle import prune
@@ -21,10 +21,12 @@ from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
 from maskmill_producer.local.mirror import Mirrored, mirror
 from maskmill_producer.local.overlays import Drawn, draw_overlays
+from maskmill_producer.local.page import REPORT, OfJob, report_of
 from maskmill_producer.local.plan import Plan
 from maskmill_producer.local.session import asked_of_worker, check_parts, session
 from maskmill_producer.local.sheet import draw_sheet
 from maskmill_producer.local.sole_run import sole_run
+from maskmill_producer.report.page.report import Written
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,8 @@ class RunResult:
     status: JobStatus
     mirrored: Mirrored
     sheet: Path | None
+    report: Written | UsageError
+    """The report, or why there is none; the masks are there whatever becomes of it."""
     drawn: Drawn | None = None
 
 
@@ -49,7 +53,7 @@ class Events:
 
 
 def run(plan: Plan, events: Events) -> RunResult:
-    """Segment the plan's images on this machine and leave masks, metadata and a contact sheet in its folder.
+    """Segment the plan's images on this machine and leave masks, metadata, contact sheet and report in its folder.
 
     The same plan again goes on where an interrupted one stopped. Raises a `MaskmillError` with the cure.
     """
@@ -74,7 +78,16 @@ def run(plan: Plan, events: Events) -> RunResult:
             if plan.overlays:
                 events.step("drawing overlays")
             drawn = draw_overlays(job, plan.folder) if plan.overlays else None
-            return RunResult(job.status(), mirrored, draw_sheet(job, plan.folder), drawn)
+            sheet = draw_sheet(job, plan.folder)
+            return RunResult(job.status(), mirrored, sheet, write_report(job, plan.folder), drawn)
+
+
+def write_report(job: Job, folder: Path) -> Written | UsageError:
+    """The report beside the results; a folder of that name that is not ours is left as it is."""
+    try:
+        return report_of(OfJob(job, folder), folder / REPORT)
+    except UsageError as error:
+        return error
 
 
 def delete_earlier(job: Job) -> None:

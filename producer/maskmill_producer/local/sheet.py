@@ -26,7 +26,7 @@ def draw_sheet(job: Job, path: Path) -> Path | None:
 
     An image that cannot be read again, or whose mask is not there, is left out, and not counted as shown.
     """
-    status, pictures = job.status(), Pictures(job)
+    status, pictures = job.status(), Pictures.of(job)
     found = map_ahead(lambda result: _panel(path, pictures, result), _first(job), THREADS)
     panels = [panel for panel in found if panel]
     failed = [_failed(pictures, outcome) for outcome in islice(job.failures(), FAILURES)]
@@ -51,7 +51,7 @@ def _first(job: Job) -> Iterator[Result]:
 def _panel(path: Path, pictures: Pictures, result: Result) -> Panel | None:
     try:
         mask = Mask.read(Folder(path.resolve()).path_of(result.mask_key))
-        image = pictures.read(result, mask)
+        image = pictures.read(result.uri, mask)
     except (MaskmillError, OSError):
         return None
     return Panel.of(pictures.name_of(result.uri), image, mask.ids, mask.header.segments)

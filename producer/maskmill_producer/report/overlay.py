@@ -17,6 +17,9 @@ from maskmill_producer.report.lettering import Lettering
 MOST, LEAST = 4096, 320
 """Pixels along the longer side of a picture: a larger image is shown smaller, a tiny one with larger pixels."""
 
+LARGE_PIXELS = 32 * 2**20
+"""Images with more are drawn one at a time, since each takes hundreds of megabytes."""
+
 OPACITY = 0.35
 DARK = (16, 16, 20)
 CROWD = 30

@@ -1,0 +1,115 @@
+"""The report of a job: `report/index.html`, from the job in its store, or from a folder of results without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from maskmill.errors import ObjectNotFound, UsageError
+from maskmill.job import READERS, Job
+from maskmill.jobs.account import read_references
+from maskmill.jobs.outcomes import Decided
+from maskmill.masks.segment_map import decode
+from maskmill.masks.stored import check_mask_of
+from maskmill.schema import JobRecord, Manifest, Outcome
+from maskmill.settings import load_settings
+from maskmill.storage.ahead import map_ahead
+from maskmill_producer.local.folder import FAILURES, MANIFEST, METADATA, Folder, locked, owner
+from maskmill_producer.local.pictures import Mask, Pictures
+from maskmill_producer.local.recorded import Recorded
+from maskmill_producer.report.page.report import GALLERY, Written, write_report
+from maskmill_producer.report.page.source import Part, Source, StoredMask
+
+REPORT = "report"
+LINES = 1000
+"""Lines of a folder's account that are held at a time."""
+
+
+class OfJob:
+    """A job that has ended, in its store. `out` is the folder of a run, whose results are copied there."""
+
+    def __init__(self, job: Job, out: Path | None = None) -> None:
+        manifest = job.manifest()
+        if manifest is None:
+            raise UsageError(f"job {job.id} has not ended: `maskmill watch {job.id}` waits for it")
+        self.record, self.manifest = job.record(), manifest
+        self.command = ("run", str(out)) if out else ("submit", job.out)
+        self._job, self._pictures = job, Pictures.of(job)
+        self.name_of = self._pictures.name_of
+
+    def parts(self) -> Iterator[Part]:
+        """Shard by shard, each with its references and its report."""
+        store, decided = self._job.store, Decided(self._job.store, self._job.id)
+
+        def part(shard: int) -> Part:
+            report = decided.report(shard)
+            outcomes = report.outcomes if report else decided.outcomes(shard)
+            return Part(outcomes, read_references(store, self._job.id, shard), report)
+
+        return map_ahead(part, range(self.record.shards), READERS)
+
+    def mask(self, outcome: Outcome) -> StoredMask:
+        """From the store."""
+        return _checked(self._job.store.get(outcome.mask_key or ""), outcome)
+
+    def image(self, outcome: Outcome, mask: StoredMask) -> Image.Image:
+        """From where the job's workers had it."""
+        return self._pictures.read(outcome.uri, Mask(*mask))
+
+
+class OfFolder:
+    """A folder that `maskmill run` or `results --download` has written: no throughput, no cancelled images."""
+
+    def __init__(self, path: Path) -> None:
+        Recorded(path).status()  # says what is missing
+        record = owner(path)
+        if not isinstance(record, JobRecord):
+            raise UsageError(f"{path} has no job.json: run the same command again")
+        self.record, self.manifest = record, Manifest.from_json((path / MANIFEST).read_bytes())
+        self.command = ("run", str(path))
+        self._folder, self._pictures = Folder(path.resolve()), Pictures(load_settings(), record)
+        self.name_of = self._pictures.name_of
+
+    def parts(self) -> Iterator[Part]:
+        """The images that have a mask, then those that failed."""
+        for name in (METADATA, FAILURES):
+            path = self._folder.root / name
+            if not path.is_file():
+                raise UsageError(f"{path} is gone: run the same command again")
+            with path.open("rb") as lines:
+                while outcomes := [Outcome.from_json(line) for line in islice(lines, LINES)]:
+                    yield Part(outcomes)
+
+    def mask(self, outcome: Outcome) -> StoredMask:
+        """From the folder."""
+        path = self._folder.path_of(outcome.mask_key or "")
+        try:
+            return _checked(path.read_bytes(), outcome)
+        except OSError as error:
+            raise ObjectNotFound(f"{path}: {error.strerror}") from error
+
+    def image(self, outcome: Outcome, mask: StoredMask) -> Image.Image:
+        """From where the job's workers had it, as far as it can be reached from here without a password."""
+        return self._pictures.read(outcome.uri, Mask(*mask))
+
+
+def report_of(source: Source, path: Path, gallery: int | None = GALLERY) -> Written:
+    """Write a report while nobody else does: `report_of(OfFolder(Path("masks")), Path("masks/report"))`.
+
+    Raises `UsageError` where the folder holds other files or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            return write_report(source, path, gallery)
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
+
+
+def _checked(png: bytes, outcome: Outcome) -> StoredMask:
+    ids, header = decode(png)
+    check_mask_of(header, outcome)
+    return ids, header

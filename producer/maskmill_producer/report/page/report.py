@@ -1,0 +1,84 @@
+"""The flow of a report: every image is counted and gets its row, some get a picture, the page comes last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+from maskmill.errors import UsageError
+from maskmill.storage.ahead import map_ahead
+from maskmill_producer.report.page import facts, folder
+from maskmill_producer.report.page.classes import Classes
+from maskmill_producer.report.page.pictures import Drawn, draw, sample
+from maskmill_producer.report.page.scripts import write_script
+from maskmill_producer.report.page.source import Numbered, Source
+from maskmill_producer.report.page.table import SHOWN, UNREADABLE, Table
+from maskmill_producer.report.page.times import Times
+
+GALLERY = 120
+"""Images with a picture, unless one asks for another number."""
+
+THREADS = min(4, os.cpu_count() or 1)
+PROBLEMS_KEPT = 10
+
+
+@dataclass
+class Written:
+    """A report: its page, how many images it lists, and how many pictures have their image, or could not be had."""
+
+    page: Path
+    images: int = 0
+    pictures: int = 0
+    unreadable: int = 0
+    problems: list[Drawn] = field(default_factory=list)
+    """The first of those that could not be had, with the reason."""
+
+
+def write_report(source: Source, path: Path, gallery: int | None = GALLERY) -> Written:
+    """Write the report of a job that has ended into a folder; with `gallery` None each image gets a picture.
+
+    `write_report(OfJob(job), Path("report")).page`
+
+    Raises `UsageError` where the folder holds other files or cannot be written.
+    """
+    try:
+        return _write(source, path, gallery)
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
+
+
+def _write(source: Source, path: Path, gallery: int | None) -> Written:
+    folder.begin(path, source.record.job)
+    table, classes, times = Table(path / folder.DATA), Classes(), Times()
+    with_masks = _counted(source, table, classes, times)
+    masks = source.manifest.counts.stored + source.manifest.counts.reused
+    chosen = with_masks if gallery is None else sample(with_masks, gallery, masks)
+    written, pictures = Written(path / folder.PAGE), partial(draw, path / folder.PICTURES, source, Lock())
+    for drawn in map_ahead(pictures, chosen, THREADS):
+        table.set_picture(drawn.number, UNREADABLE if drawn.problem else SHOWN)
+        written.pictures += not drawn.problem
+        written.unreadable += bool(drawn.problem)
+        written.problems += [drawn][: (PROBLEMS_KEPT - len(written.problems)) * bool(drawn.problem)]
+    written.images = len(table)
+    numbers = {"images": written.images, "pictures": written.pictures, "unreadable": written.unreadable}
+    about = facts.for_page(source) | {"times": times.for_page(source.record.created), "gallery": numbers}
+    write_script(path / folder.DATA / "index.js", "index", about | classes.for_page() | {"columns": table.for_page()})
+    folder.finish(path, {"job": source.record.job, **numbers})
+    return written
+
+
+def _counted(source: Source, table: Table, classes: Classes, times: Times) -> Iterator[Numbered]:
+    """Count every image and give it a row; those that have a mask are passed on, with their whole addresses."""
+    for part in source.parts():
+        if part.report:
+            times.add_report(part.report)
+        for place, outcome in enumerate(part.outcomes):
+            times.add_image(outcome)
+            numbers = classes.add(outcome) if outcome.has_mask else []
+            number = table.add(source.name_of(outcome.uri), outcome, numbers)
+            if outcome.has_mask:
+                yield Numbered(number, part.whole(place))
