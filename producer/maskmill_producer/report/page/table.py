@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from maskmill.schema import Outcome, Status
-from maskmill_producer.report.page.scripts import packed, write_script
+from maskmill_producer.report.page.scripts import in_script, packed, write_script
 
 ROWS = 100
-"""In a file. A view that is sorted by something else reads a file a cell, so files are small."""
+"""In a file. A view that is sorted by something else reads a file a cell, so files are small.
+
+Each row is JSON as a text: the page parses those alone that it shows.
+"""
 
 STATUSES = tuple(Status)
 NO_SCORE = 65535
@@ -32,7 +35,7 @@ class Table:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rows: list[list[Any]] = []
+        self._rows: list[str] = []
         self._codes: dict[str, int] = {"": 0}
         self._status, self._code, self._segments, self._low = (array(kind) for kind in "BHHH")
         self._class_counts, self._classes, self._picture = array("H"), array("I"), array("B")
@@ -51,7 +54,7 @@ class Table:
         self._class_counts.append(len(different))
         self._classes.extend(different)
         self._picture.append(NOT_CHOSEN)
-        self._rows.append(_row(name, outcome, classes))
+        self._rows.append(in_script(_row(name, outcome, classes)))
         if len(self._rows) == ROWS:
             self._flush()
         return len(self) - 1

@@ -52,14 +52,14 @@ function lyingBar(share) {
   return drawing("svg", view, drawing("rect", { x: 0, y: 1, width: Math.max(0.5, 100 * share), height: 8 }));
 }
 
-/** A table from headings (`Name`, or `#Name` for numbers) and rows of texts and elements. */
+/** A table from headings (`Name`, `#Name` for numbers, `~Name` for readers alone) and rows of texts and elements. */
 function dataTable(caption, headings, rows) {
   const kinds = headings.map((heading) => (heading.startsWith("#") ? "number" : null));
-  const names = headings.map((heading, place) =>
-    element("th", { scope: "col", class: kinds[place] }, heading.replace("#", "")));
+  const names = headings.map((heading, place) => element("th", { scope: "col", class: kinds[place] },
+    element("span", { class: heading.startsWith("~") ? "unseen" : null }, heading.replace(/^[#~]/, ""))));
   const lines = rows.map((cells) => element("tr", {}, ...cells.map((cell, place) =>
     element(place ? "td" : "th", { class: kinds[place], scope: place ? null : "row" }, cell))));
-  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `Table: ${caption}` },
     element("table", {}, element("caption", { class: "unseen" }, caption),
       element("thead", {}, element("tr", {}, ...names)), element("tbody", {}, ...lines)));
 }

@@ -4,6 +4,7 @@
 
 const NO_SCORE = 65535, SCORE_STEPS = 65534;
 const STATUSES = ["stored", "reused", "failed", "cancelled"];
+const FAILED = STATUSES.indexOf("failed");
 const NOT_CHOSEN = 0, SHOWN = 1, UNREADABLE = 2;
 
 /** Files of one kind: `await shelf.get(17)` loads a file once; the `most` last used are kept. */
@@ -50,8 +51,8 @@ class Shelf {
   }
 }
 
-const rowFiles = new Shelf(300, (file) => `data/c${String(file).padStart(5, "0")}.js`);
-const maskFiles = new Shelf(120, (image) => `${picturePath(image)}.js`);
+const rowFiles = new Shelf(60, (file) => `data/c${String(file).padStart(5, "0")}.js`);
+const maskFiles = new Shelf(60, (image) => `${picturePath(image)}.js`);
 
 /** `pictures/00012/012345`, without the ending. */
 function picturePath(image) {
@@ -108,7 +109,7 @@ function unpacked(text, Type) {
 async function imageRow(image) {
   const { rowsInFile } = maskmill.columns;
   const rows = await rowFiles.get(Math.floor(image / rowsInFile));
-  const [name, width, height, mask, remarks, segments] = rows[image % rowsInFile];
+  const [name, width, height, mask, remarks, segments] = JSON.parse(rows[image % rowsInFile]);
   return { name, width, height, mask, remarks, segments: segments.map(asSegment) };
 }
 

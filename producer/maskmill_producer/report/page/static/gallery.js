@@ -12,13 +12,14 @@ const ORDERS = {
   "as submitted": null,
   "least sure first": (columns, one, other) => columns.low[one] - columns.low[other] || one - other,
   "most segments first": (columns, one, other) => columns.segments[other] - columns.segments[one] || one - other,
-  "failures first": (columns, one, other) => (columns.status[other] === 2) - (columns.status[one] === 2) || one - other,
+  "failures last": (columns, one, other) => (columns.status[one] === FAILED) - (columns.status[other] === FAILED) || one - other,
 };
 
 function startGallery() {
   const { columns, facts } = maskmill, { which, label, status, code, order } = filters();
   const some = facts.gallery.pictures + facts.gallery.unreadable < facts.masks;
-  which.append(...(some ? [new Option("gallery and failures", "gallery")] : []), new Option("all images", "all"), new Option("nothing found", "empty"));
+  which.append(...(some ? [new Option("gallery and failures", "gallery")] : []), new Option("all images", "all"), new Option("nothing found", "empty"),
+    ...(facts.failures.length ? [new Option("failures", "failures")] : []));
   label.append(new Option("any", ""), ...facts.classes.map(([name], place) => [name, place])
     .sort(([one], [other]) => one.localeCompare(other)).map(([name, place]) => new Option(name, place)));
   status.append(new Option("any", ""), ...STATUSES.filter((each) => facts.account.counts[each]).map((each) => new Option(each, STATUSES.indexOf(each))));
@@ -44,7 +45,8 @@ function showOnly({ label, code }) {
   filters().which.value = "all";
   if (label !== undefined) filters().label.value = label;
   if (code !== undefined) filters().code.value = maskmill.columns.codes.indexOf(code);
-  setTimeout(() => byId("images").scrollIntoView());
+  filter();
+  byId("images").scrollIntoView();
 }
 
 /** Choose and sort the images that the form asks for. */
@@ -54,7 +56,8 @@ function filter() {
   const anyScore = from <= 0 && to >= SCORE_STEPS, label = wanted.label === "" ? -1 : Number(wanted.label);
   const view = [];
   for (let image = 0; image < columns.images; image++) {
-    if (wanted.which === "gallery" && columns.picture[image] === NOT_CHOSEN && columns.status[image] !== 2) continue;
+    if (wanted.which === "gallery" && columns.picture[image] === NOT_CHOSEN && columns.status[image] !== FAILED) continue;
+    if (wanted.which === "failures" && columns.status[image] !== FAILED) continue;
     if (wanted.which === "empty" && (columns.segments[image] || columns.status[image] > 1)) continue;
     if (wanted.status !== "" && columns.status[image] !== Number(wanted.status)) continue;
     if (wanted.code !== "" && columns.code[image] !== Number(wanted.code)) continue;
@@ -62,7 +65,7 @@ function filter() {
     if (label >= 0 && !hasClass(columns, image, label)) continue;
     view.push(image);
   }
-  const order = ORDERS[wanted.order];
+  const order = ORDERS[wanted.order] ?? (wanted.which === "gallery" ? ORDERS["failures last"] : null);
   if (order) view.sort((one, other) => order(columns, one, other));
   gallery.view = view;
   gallery.current = 0;
@@ -137,28 +140,58 @@ function newCell(place) {
 
 function factsOf(image) {
   const { status, code, codes, segments, low } = maskmill.columns;
-  if (status[image] > 1) return status[image] === 2 ? `failed: ${codes[code[image]]}` : "cancelled";
+  if (status[image] > 1) return status[image] === FAILED ? `failed: ${codes[code[image]]}` : "cancelled";
   if (!segments[image]) return "nothing found";
   return counted(segments[image], "segment") + (low[image] === NO_SCORE ? "" : `, least ${(low[image] / SCORE_STEPS).toFixed(2)}`);
 }
 
-const scratch = document.createElement("canvas");
+const scratch = document.createElement("canvas"), scratchIds = new Uint16Array(SIDE * SIDE);
+const SHARPNESS = 300;
 
 async function fillCell(image, frame, name, button) {
-  const row = await imageRow(image);
+  const { status } = maskmill.columns, row = await imageRow(image);
   name.textContent = row.name.split("/").at(-1) || row.name;
   button.title = row.name;
-  if (maskmill.columns.status[image] > 1) frame.append(element("span", { class: "why" }, row.remarks[0] ?? ""));
+  if (status[image] > 1) frame.append(element("span", { class: "why" }, withoutName(row.remarks[0] ?? "", row.name)));
   if (!row.width || !filters().masks.checked || !button.isConnected) return;
-  const map = await segmentMap(image, row);
+  const masks = await masksOf(image);
   if (!button.isConnected) return;
-  if (map.said) frame.append(element("span", { class: "why" }, map.said));
-  paint(scratch, map, row);
-  const canvas = element("canvas", { "aria-hidden": "true" }), scale = Math.min(1, 300 / Math.max(map.width, map.height));
-  canvas.width = Math.max(1, map.width * scale);
-  canvas.height = Math.max(1, map.height * scale);
+  if (masks.said) frame.append(element("span", { class: "why" }, withoutName(masks.said, row.name)));
+  frame.append(masks.masks ? smallMasks(row, masks) : smallBoxes(row));
+}
+
+function smallCanvas(width, height) {
+  const scale = Math.min(1, SHARPNESS / Math.max(width, height));
+  const canvas = element("canvas", { "aria-hidden": "true" });
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  return canvas;
+}
+
+function smallMasks(row, masks) {
+  const canvas = smallCanvas(masks.width, masks.height);
+  paint(scratch, segmentMap(row, masks, scratchIds), row);
   canvas.getContext("2d").drawImage(scratch, 0, 0, canvas.width, canvas.height);
-  frame.append(canvas);
+  return canvas;
+}
+
+function smallBoxes(row) {
+  const canvas = smallCanvas(row.width, row.height), context = canvas.getContext("2d"), scale = canvas.width / row.width;
+  for (const { box, colour } of largestFirst(row.segments)) {
+    const place = box.map((length) => length * scale);
+    context.globalAlpha = 0.45;
+    context.fillStyle = context.strokeStyle = colour;
+    context.fillRect(...place);
+    context.globalAlpha = 1;
+    context.strokeRect(...place);
+  }
+  return canvas;
+}
+
+/** `/photos/cat.jpg: no such file` as `no such file`: the name stands below. */
+function withoutName(reason, name) {
+  const found = reason.indexOf(`${name}: `);
+  return found < 0 ? reason : reason.slice(found + name.length + 2);
 }
 
 /** Arrows, Page up and down, Home and End, as in any grid. */

@@ -64,7 +64,7 @@ function classParts(facts) {
     element("button", { type: "button", class: "plain", title: `Show images with ${name}`, onclick: () => showOnly({ label: place }) },
       element("span", { class: "swatch", style: null, "data-colour": colour, "aria-hidden": "true" }), name),
     number(images), number(segments), percent(share), lyingBar(share / (most || 1)), score(median)]);
-  const table = dataTable("Classes", ["Class", "#Images", "#Segments", "#Share of area", "", "#Median score"], rows);
+  const table = dataTable("Classes", ["Class", "#Images", "#Segments", "#Share of area", "~drawn", "#Median score"], rows);
   paintSwatches(table);
   return [table, ...folded(table.querySelectorAll("tbody tr"), "classes")];
 }
@@ -111,12 +111,17 @@ function spreadParts(facts) {
 }
 
 function failureParts(facts) {
-  const row = ({ code, number: found, uri, reason, cure }) => [
-    element("button", { type: "button", class: "plain", title: `Show images with ${code}`, onclick: () => showOnly({ code }) }, code),
-    number(found),
-    element("div", {}, element("span", { class: "name" }, uri), element("br"), reason), cure ?? ""];
-  const table = (title, codes) => dataTable(title, [title, "#Images", "For example", "What to do"], codes.map(row));
-  return [["Failed", facts.failures], ["Warned", facts.warnings]].filter(([, codes]) => codes.length).map(([title, codes]) => table(title, codes));
+  const row = (kind) => ({ code, number: found, uri, reason, cure }) => [
+    element("button", { type: "button", class: "plain code", title: `Show images with ${code}`, onclick: () => showOnly({ code }) }, code),
+    kind, number(found), element("span", { class: "name" }, reason.startsWith(uri) ? reason : `${uri}: ${reason}`),
+    element("span", {}, ...withCode(cure ?? ""))];
+  return [dataTable("Failures and warnings", ["Code", "Became", "#Images", "For example", "What to do"],
+    [...facts.failures.map(row("failed")), ...facts.warnings.map(row("warned"))])];
+}
+
+/** A text of ours, whose `commands` stand between backticks. */
+function withCode(text) {
+  return text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }
 
 function timeParts({ times, account, created, finished }) {
@@ -140,7 +145,7 @@ function timeParts({ times, account, created, finished }) {
       { name: "waiting for uploads", value: device.storing, kind: "cancelled" }], duration));
   if (stages.length) {
     const longest = Math.max(...stages.map(([, each]) => each));
-    parts.push(element("h3", {}, "Milliseconds an image"), dataTable("Time by stage", ["Stage", "#Milliseconds", ""],
+    parts.push(element("h3", {}, "Milliseconds an image"), dataTable("Time by stage", ["Stage", "#Milliseconds", "~drawn"],
       stages.map(([name, each]) => [name, (1000 * each).toFixed(1), lyingBar(each / longest)])),
     element("p", { class: "faint" }, `The mean of ${counted(timed, "image")}; stages overlap, so their sum is no duration.`));
   } else parts.push(element("p", { class: "faint" }, "No image was segmented, so no stage took time."));

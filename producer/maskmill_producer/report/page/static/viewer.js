@@ -37,10 +37,16 @@ function leave() {
   viewer.image = null;
 }
 
-/** The next image of those that the filters show. */
+/** The next image of those that the filters show; of all, from one that they do not. Undefined at either end. */
+function neighbour(by) {
+  const place = gallery.view.indexOf(viewer.image), next = viewer.image + by;
+  if (place >= 0) return gallery.view[place + by];
+  return next >= 0 && next < maskmill.columns.images ? next : undefined;
+}
+
 function step(by) {
-  const place = gallery.view.indexOf(viewer.image) + by;
-  if (place >= 0 && place < gallery.view.length) open_(gallery.view[place]);
+  const next = neighbour(by);
+  if (next !== undefined) open_(next);
 }
 
 async function open_(image) {
@@ -49,45 +55,45 @@ async function open_(image) {
   if (!byId("viewer").open) byId("viewer").showModal();
   byId("viewer-title").textContent = `Image ${number(image + 1)}`;
   try {
-    const row = await imageRow(image), map = await segmentMap(image, row);
+    const row = await imageRow(image), masks = await masksOf(image);
     if (viewer.image !== image) return;
-    Object.assign(viewer, { row, map, hidden: new Set(), hot: 0 });
-    showImage(image, row, map);
+    Object.assign(viewer, { row, map: segmentMap(row, masks), hidden: new Set(), hot: 0 });
+    showImage(image, row, masks);
   } catch (error) {
     byId("viewer-facts").textContent = error.message;
   }
 }
 
-function showImage(image, row, map) {
-  const { columns } = maskmill, place = gallery.view.indexOf(image);
+function showImage(image, row, masks) {
+  const { columns } = maskmill;
   byId("viewer-title").textContent = row.name;
   byId("viewer-facts").textContent = [`image ${number(image + 1)} of ${number(columns.images)}`,
     row.width ? `${number(row.width)} × ${number(row.height)} pixels` : null,
     STATUSES[columns.status[image]], row.mask || null].filter(Boolean).join(" · ");
   byId("viewer-link").href = `#i=${image + 1}`;
-  byId("previous").disabled = place <= 0;
-  byId("next").disabled = place < 0 || place >= gallery.view.length - 1;
+  byId("previous").disabled = neighbour(-1) === undefined;
+  byId("next").disabled = neighbour(1) === undefined;
   const picture = byId("stage-picture");
   picture.hidden = columns.picture[image] !== SHOWN;
   if (!picture.hidden) picture.src = `${picturePath(image)}.jpg`;
   else picture.removeAttribute("src");
   picture.alt = row.name;
   byId("stage").hidden = !row.width;
-  byId("stage").style.aspectRatio = `${map.width} / ${map.height}`;
-  byId("viewer-remarks").replaceChildren(...remarksOf(image, row, map).map((text) => element("li", {}, text)));
+  byId("stage").style.aspectRatio = `${viewer.map.width} / ${viewer.map.height}`;
+  byId("viewer-remarks").replaceChildren(...remarksOf(image, row, masks).map((text) => element("li", {}, text)));
   byId("mask-buttons").hidden = byId("segments").hidden = !row.segments.length;
   showSegments(row);
   repaint();
 }
 
-function remarksOf(image, row, map) {
+function remarksOf(image, row, { masks, said }) {
   const remarks = [...row.remarks];
-  if (map.said) remarks.push(`No picture: ${map.said}`);
+  if (said) remarks.push(`No picture: ${said}`);
   if (row.width && !row.segments.length) remarks.push("Nothing was found in this image.");
-  if (row.segments.length && !map.exact) remarks.push(map.said ? "Boxes are shown in place of masks."
+  if (row.segments.length && !masks) remarks.push(said ? "Boxes are shown in place of masks."
     : "Boxes are shown in place of masks: this image is not part of the gallery (maskmill report --all).");
   if (row.segments.length > MOST_SEGMENTS) remarks.push(`The first ${number(MOST_SEGMENTS)} of ${number(row.segments.length)} segments are listed.`);
-  if (maskmill.columns.status[image] === 2) remarks[0] = `${maskmill.columns.codes[maskmill.columns.code[image]]}: ${remarks[0] ?? ""}`;
+  if (maskmill.columns.status[image] === FAILED) remarks[0] = `${maskmill.columns.codes[maskmill.columns.code[image]]}: ${remarks[0] ?? ""}`;
   return remarks;
 }
 
