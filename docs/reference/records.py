@@ -59,7 +59,7 @@ class Printed(NamedTuple):
 
 
 PRINTED = {
-    "run": Printed(schema.JobStatus, (*FOLDER, "contact_sheet")),
+    "run": Printed(schema.JobStatus, (*FOLDER, "contact_sheet", "report", "report_problem")),
     "bench": Printed(
         None, ("images", "images_per_second", "device_busy", "device_seconds", "stages", "failures", "verdict")
     ),
@@ -70,6 +70,7 @@ PRINTED = {
     "results": Printed(schema.Outcome, note="of each image with a mask"),
     "results --download": Printed(None, ("job", "state", *FOLDER)),
     "failures": Printed(None, ("uri", "code", "reason"), "of each image that failed"),
+    "report": Printed(None, ("report", "images", "pictures", "unreadable", "problems")),
     "retry": Printed(None, ("job", "images")),
     "cancel": Printed(schema.JobStatus),
     "resume": Printed(schema.JobStatus),

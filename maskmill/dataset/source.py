@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from maskmill.errors import UsageError
 from maskmill.jobs.account import current_round, read_classes, read_job, read_manifest
 from maskmill.jobs.outcomes import Decided, Paired
-from maskmill.schema import JobRecord, Manifest, Outcome
+from maskmill.schema import JobRecord, Manifest, Outcome, ShardReport
 from maskmill.settings import Settings
 from maskmill.storage.store import Store
 
@@ -74,7 +74,11 @@ class StoredJob:
 
         Raises `JobNotFound`, and `UsageError` while the job runs: what it would give changes yet.
         """
-        store = Store(out, settings.s3, connections=CONNECTIONS)
+        return cls.of(settings, Store(out, settings.s3, connections=CONNECTIONS), job)
+
+    @classmethod
+    def of(cls, settings: Settings, store: Store, job: str) -> StoredJob:
+        """The same with a store that is there already, for one process."""
         record, manifest = read_job(store, job), read_manifest(store, job)
         if manifest is None:
             raise UsageError(f"job {job} has not ended: wait with `maskmill watch {job}`, or `maskmill cancel {job}`")
@@ -98,6 +102,10 @@ class StoredJob:
     def outcomes(self, shard: int) -> Sequence[Outcome]:
         """From the shard's report."""
         return self._decided.outcomes(shard)
+
+    def report(self, shard: int) -> ShardReport | None:
+        """What the shard's worker has written; None for one that nobody began before the job was cancelled."""
+        return self._decided.report(shard)
 
     def paired(self, shard: int) -> Sequence[Paired]:
         """From the report and the shard."""

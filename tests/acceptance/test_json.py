@@ -54,6 +54,7 @@ def test_commands_of_a_job_print_the_fields_of_the_page(client: Client, ask: Ask
             "results": ask("results", job),
             "results --download": ask("results", job, "--download", tmp_path / "out"),
             "failures": ask("failures", job),
+            "report": ask("report", job, "--out", tmp_path / "report"),
             "resume": ask("resume", job),
             "retry": ask("retry", job),
             "cancel": ask("cancel", job),

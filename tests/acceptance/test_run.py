@@ -122,6 +122,8 @@ def test_a_run_leaves_masks_metadata_manifest_and_sheet_and_no_process(
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["found"] == manifest["submitted"] + sum(manifest["left_out"].values())
     assert manifest["counts"] == {"stored": 7, "reused": 0, "failed": 9, "cancelled": 0}
+    assert f"report: {out / 'report' / 'index.html'}" in result.stdout
+    assert json.loads((out / "report" / "report.json").read_text())["images"] == 16
     with Image.open(out / "contact-sheet.png") as sheet:
         assert min(sheet.size) > 400
     assert not embedded.status(state_dir).running

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskmill.errors import UsageError
+from maskmill.errors import MaskmillError
 from maskmill.words import counted
 from maskmill_producer.cli import display, options
 from maskmill_producer.cli.exits import failing_plainly
@@ -38,7 +38,7 @@ def report(
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="s3://BUCKET/PREFIX", help="The job's output prefix.", show_default="settings"),
+        typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
     ] = None,
     gallery: Annotated[
         int, typer.Option(min=0, metavar="N", help="Pictures: some of all images, and those with the lowest scores.")
@@ -96,17 +96,17 @@ def print_report(written: Written) -> None:
     display.say(f"report of {counted(written.images, 'image')}, {pictures}: {written.page}")
 
 
-def print_report_of_run(report: Written | UsageError) -> None:
+def print_report_of_run(report: Written | MaskmillError) -> None:
     """One line: where the page is, or why there is none."""
-    if isinstance(report, UsageError):
+    if isinstance(report, MaskmillError):
         display.remark(f"no report: {report}")
     else:
         display.say(f"report: {report.page}")
 
 
-def report_of_run_json(report: Written | UsageError) -> dict[str, Any]:
+def report_of_run_json(report: Written | MaskmillError) -> dict[str, Any]:
     """The same for machines."""
-    if isinstance(report, UsageError):
+    if isinstance(report, MaskmillError):
         return {"report": None, "report_problem": str(report)}
     return {"report": str(report.page), "report_problem": None}
 

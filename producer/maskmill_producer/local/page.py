@@ -8,16 +8,17 @@ from pathlib import Path
 
 from PIL import Image
 
+from maskmill.dataset.source import StoredJob
 from maskmill.errors import ObjectNotFound, UsageError
 from maskmill.job import READERS, Job
 from maskmill.jobs.account import read_references
-from maskmill.jobs.outcomes import Decided
+from maskmill.locks import held_lock
 from maskmill.masks.segment_map import decode
 from maskmill.masks.stored import check_mask_of
 from maskmill.schema import JobRecord, Manifest, Outcome
 from maskmill.settings import load_settings
 from maskmill.storage.ahead import map_ahead
-from maskmill_producer.local.folder import FAILURES, MANIFEST, METADATA, Folder, locked, owner
+from maskmill_producer.local.folder import FAILURES, MANIFEST, METADATA, Folder, owner
 from maskmill_producer.local.pictures import Mask, Pictures
 from maskmill_producer.local.recorded import Recorded
 from maskmill_producer.report.page.report import GALLERY, Written, write_report
@@ -32,28 +33,24 @@ class OfJob:
     """A job that has ended, in its store. `out` is the folder of a run, whose results are copied there."""
 
     def __init__(self, job: Job, out: Path | None = None) -> None:
-        manifest = job.manifest()
-        if manifest is None:
-            raise UsageError(f"job {job.id} has not ended: `maskmill watch {job.id}` waits for it")
-        self.record, self.manifest = job.record(), manifest
+        self._job = StoredJob.of(job.services.settings, job.store, job.id)
+        self.record, self.manifest = self._job.record, self._job.manifest
         self.command = ("run", str(out)) if out else ("submit", job.out)
-        self._job, self._pictures = job, Pictures.of(job)
+        self._pictures = Pictures(job.services.settings, self.record)
         self.name_of = self._pictures.name_of
 
     def parts(self) -> Iterator[Part]:
         """Shard by shard, each with its references and its report."""
-        store, decided = self._job.store, Decided(self._job.store, self._job.id)
+        return map_ahead(self._part, range(self._job.shards), READERS)
 
-        def part(shard: int) -> Part:
-            report = decided.report(shard)
-            outcomes = report.outcomes if report else decided.outcomes(shard)
-            return Part(outcomes, read_references(store, self._job.id, shard), report)
-
-        return map_ahead(part, range(self.record.shards), READERS)
+    def _part(self, shard: int) -> Part:
+        report = self._job.report(shard)
+        outcomes = report.outcomes if report else self._job.outcomes(shard)
+        return Part(outcomes, read_references(self._job.store, self.record.job, shard), report)
 
     def mask(self, outcome: Outcome) -> StoredMask:
         """From the store."""
-        return _checked(self._job.store.get(outcome.mask_key or ""), outcome)
+        return _checked(self._job.mask(outcome.mask_key or ""), outcome)
 
     def image(self, outcome: Outcome, mask: StoredMask) -> Image.Image:
         """From where the job's workers had it."""
@@ -103,7 +100,7 @@ def report_of(source: Source, path: Path, gallery: int | None = GALLERY) -> Writ
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with locked(path):
+        with held_lock(path, f"another maskmill is writing to {path}: wait for it, or name another folder"):
             return write_report(source, path, gallery)
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ import structlog
 
 from maskmill import parameters
 from maskmill.client import Client
-from maskmill.errors import MaskmillError, UsageError
+from maskmill.errors import MaskmillError
 from maskmill.job import Job
 from maskmill.jobs.intake import check_strict
 from maskmill.jobs.lifecycle import prune
@@ -38,7 +38,7 @@ class RunResult:
     status: JobStatus
     mirrored: Mirrored
     sheet: Path | None
-    report: Written | UsageError
+    report: Written | MaskmillError
     """The report, or why there is none; the masks are there whatever becomes of it."""
     drawn: Drawn | None = None
 
@@ -82,11 +82,11 @@ def run(plan: Plan, events: Events) -> RunResult:
             return RunResult(job.status(), mirrored, sheet, write_report(job, plan.folder), drawn)
 
 
-def write_report(job: Job, folder: Path) -> Written | UsageError:
-    """The report beside the results; a folder of that name that is not ours is left as it is."""
+def write_report(job: Job, folder: Path) -> Written | MaskmillError:
+    """The report beside the results, or why there is none, such as a folder of that name that is not ours."""
     try:
         return report_of(OfJob(job, folder), folder / REPORT)
-    except UsageError as error:
+    except MaskmillError as error:
         return error
 
 
