@@ -16,7 +16,7 @@ from tools.browser import installed
 
 FETCHED = Path(__file__).parents[1] / "build" / "browser"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info")
-CURE = "no browser: `make build/browser`, or `apt-get install chromium`, or name one in MASKMILL_TEST_BROWSER"
+CURE = "no browser: `make build/browser`, or `apt-get install chromium`, or name one in CHROMIUM"
 
 
 @contextmanager

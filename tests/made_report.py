@@ -29,7 +29,8 @@ class Made:
         self._changes = changes
 
     def parts(self) -> Iterator[Part]:
-        for report in made_jobs.reports(self.record.images):
+        for shard in range(self.record.shards):
+            report = made_jobs.report(self.record.images, shard)
             yield Part(tuple(self._changed(each) for each in report.outcomes), (), report)
 
     def _changed(self, outcome: Outcome) -> Outcome:

@@ -22,8 +22,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def installed() -> str | None:
-    """Path of a browser that is there already: MASKMILL_TEST_BROWSER, or one of the usual names."""
-    return os.environ.get("MASKMILL_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+    """Path of a browser that is there already: CHROMIUM, or one of the usual names."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def unpack(package: Path, folder: Path) -> None:
@@ -60,7 +60,7 @@ def main() -> None:
         return
     command = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
     if subprocess.run(command, check=False).returncode:
-        sys.exit("no browser for the tests: apt-get install chromium, or name one in MASKMILL_TEST_BROWSER")
+        sys.exit("no browser for the tests: apt-get install chromium, or name one in CHROMIUM")
 
 
 if __name__ == "__main__":
