@@ -93,8 +93,12 @@ function remarksOf(image, row, { masks, said }) {
   if (row.segments.length && !masks) remarks.push(said ? "Boxes are shown in place of masks."
     : "Boxes are shown in place of masks: this image is not part of the gallery (maskmill report --all).");
   if (row.segments.length > MOST_SEGMENTS) remarks.push(`The first ${number(MOST_SEGMENTS)} of ${number(row.segments.length)} segments are listed.`);
-  if (maskmill.columns.status[image] === FAILED) remarks[0] = `${maskmill.columns.codes[maskmill.columns.code[image]]}: ${remarks[0] ?? ""}`;
-  return remarks;
+  if (maskmill.columns.status[image] === FAILED) {
+    const code = maskmill.columns.codes[maskmill.columns.code[image]];
+    remarks[0] = `${code}: ${remarks[0] ?? ""}`;
+    remarks.push(maskmill.facts.failures.find((each) => each.code === code)?.cure ?? "");
+  }
+  return remarks.filter(Boolean);
 }
 
 function showSegments(row) {
