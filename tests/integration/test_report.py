@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ from typer.testing import CliRunner, Result
 from maskmill import Client
 from maskmill.errors import JobFailed, StoreUnavailable, UsageError
 from maskmill.jobs.cancel import cancel_job
+from maskmill_producer import embedded
 from maskmill_producer.cli.main import app
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.page import OfFolder, OfJob, report_of
 from maskmill_producer.local.run import write_report
 from maskmill_producer.report.page.report import Written
+from tests.conftest import settings_of
 from tests.integration.finished_jobs import SIZE, finish, finished_job, mask_png, submitted_job
+from tests.serving import serving
 from tests.unit.test_report_data import index
 
 NAMES = ["a", "b", "c", "d"]
@@ -103,8 +108,12 @@ def test_a_store_that_is_gone_ends_the_report_and_leaves_no_page(
 ) -> None:
     source = OfJob(finished_job(client, NAMES, images=images))
 
+    there = source._job.store.get
+
     def away(key: str) -> bytes:
-        raise StoreUnavailable("the store is away")
+        if key.startswith("masks/"):
+            raise StoreUnavailable("the store is away")
+        return there(key)
 
     monkeypatch.setattr(source._job.store, "get", away)
     with pytest.raises(StoreUnavailable):
@@ -172,13 +181,29 @@ def test_the_command_says_where_the_page_is_and_what_is_wrong_in_one_line(
         assert len(refused.stderr.splitlines()) == 1
 
 
-def test_secrets_of_addresses_are_in_no_file(client: Client, tmp_path: Path) -> None:
-    listed = tmp_path / "list.txt"
-    listed.write_text("http://me:pass1234@127.0.0.1:9/a.jpg?X-Amz-Signature=secret5678\n")
-    job = client.submit(listed, model="demo")
-    finish(client, job)
-    assert report_of(OfJob(job), tmp_path / "report").unreadable == 1
-    for path in (tmp_path / "report").rglob("*"):
-        if path.is_file():
-            assert b"pass1234" not in path.read_bytes()
-            assert b"secret5678" not in path.read_bytes()
+class Signed(BaseHTTPRequestHandler):
+    """Gives its image to those who know the signature."""
+
+    def do_GET(self) -> None:
+        picture = BytesIO()
+        Image.new("RGB", SIZE).save(picture, "PNG")
+        self.send_response(200 if self.path == "/a.png?X-Amz-Signature=secret5678" else 403)
+        self.end_headers()
+        self.wfile.write(picture.getvalue())
+
+    def log_message(self, *_: object) -> None:
+        """No line a request."""
+
+
+def test_an_image_is_read_by_its_whole_address_whose_secrets_are_in_no_file(
+    servers: embedded.Servers, tmp_path: Path, report: Path
+) -> None:
+    client = Client(settings_of(servers, allow_private_hosts="127.0.0.1"))
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Signed)) as host:
+        listed = tmp_path / "list.txt"
+        listed.write_text(f"http://127.0.0.1:{host.server_port}/a.png?X-Amz-Signature=secret5678\n")
+        job = client.submit(listed, model="demo")
+        finish(client, job)
+        assert report_of(OfJob(job), report).pictures == 1
+    for path in report.rglob("*"):
+        assert not path.is_file() or b"secret5678" not in path.read_bytes()
