@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from maskmill import Client
-from maskmill.errors import JobFailed, StoreUnavailable, UsageError
+from maskmill.errors import StoreUnavailable, UsageError
 from maskmill.jobs.cancel import cancel_job
 from maskmill_producer import embedded
 from maskmill_producer.cli.main import app
@@ -80,7 +80,7 @@ def test_after_a_retry_the_last_outcomes_are_shown(client: Client, images: str, 
 
 def test_a_cancelled_job_shows_what_nobody_began(client: Client, images: str, report: Path) -> None:
     job = submitted_job(client, NAMES, images=images)
-    with pytest.raises(JobFailed, match="has not ended"):
+    with pytest.raises(UsageError, match="has not ended"):
         OfJob(job)
     cancel_job(client.services, job.id, job.out)
     job.wait(60)

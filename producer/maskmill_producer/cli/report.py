@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,11 +53,13 @@ def report(
     The page opens from disk, without a server or network. All images are listed; pictures are drawn from the images
     themselves, which are read once more from here. Written again, it replaces the report that was there.
     """
-    with failing_plainly(json):
+    with failing_plainly(json, "stopped; the same command writes the report anew"):
+        from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local.page import report_of
 
         source, place = _source(job, from_)
-        written = report_of(source, out or place, None if all_ else gallery)
+        with nullcontext(lambda *_: None) if json else counting_bar("reporting") as show:
+            written = report_of(source, out or place, None if all_ else gallery, show)
         display.print_json(report_json(written)) if json else print_report(written)
         if open_ and not webbrowser.open(written.page.resolve().as_uri()):
             display.remark(f"no browser is to be had here: open {written.page} yourself")

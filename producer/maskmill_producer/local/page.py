@@ -21,7 +21,7 @@ from maskmill.storage.ahead import map_ahead
 from maskmill_producer.local.folder import FAILURES, MANIFEST, METADATA, Folder, owner
 from maskmill_producer.local.pictures import Mask, Pictures
 from maskmill_producer.local.recorded import Recorded
-from maskmill_producer.report.page.report import GALLERY, Written, write_report
+from maskmill_producer.report.page.report import GALLERY, OnProgress, Written, write_report
 from maskmill_producer.report.page.source import Part, Source, StoredMask
 
 REPORT = "report"
@@ -93,7 +93,9 @@ class OfFolder:
         return self._pictures.read(outcome.uri, Mask(*mask))
 
 
-def report_of(source: Source, path: Path, gallery: int | None = GALLERY) -> Written:
+def report_of(
+    source: Source, path: Path, gallery: int | None = GALLERY, on_progress: OnProgress = lambda *_: None
+) -> Written:
     """Write a report while nobody else does: `report_of(OfFolder(Path("masks")), Path("masks/report"))`.
 
     Raises `UsageError` where the folder holds other files or cannot be written.
@@ -101,7 +103,7 @@ def report_of(source: Source, path: Path, gallery: int | None = GALLERY) -> Writ
     try:
         path.mkdir(parents=True, exist_ok=True)
         with held_lock(path, f"another maskmill is writing to {path}: wait for it, or name another folder"):
-            return write_report(source, path, gallery)
+            return write_report(source, path, gallery, on_progress)
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
 from maskmill.errors import UsageError
 from maskmill.storage.ahead import map_ahead
@@ -21,6 +22,8 @@ from maskmill_producer.report.page.times import Times
 
 GALLERY = 120
 """Images with a picture, unless one asks for another number."""
+
+OnProgress: TypeAlias = Callable[[int, int], None]
 
 THREADS = min(4, os.cpu_count() or 1)
 PROBLEMS_KEPT = 10
@@ -38,23 +41,26 @@ class Written:
     """The first of those that could not be had, with the reason."""
 
 
-def write_report(source: Source, path: Path, gallery: int | None = GALLERY) -> Written:
+def write_report(
+    source: Source, path: Path, gallery: int | None = GALLERY, on_progress: OnProgress = lambda *_: None
+) -> Written:
     """Write the report of a job that has ended into a folder; with `gallery` None each image gets a picture.
 
     `write_report(OfJob(job), Path("report")).page`
 
+    `on_progress` hears how many images of how many are listed.
     Raises `UsageError` where the folder holds other files or cannot be written.
     """
     try:
-        return _write(source, path, gallery)
+        return _write(source, path, gallery, on_progress)
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
 
 
-def _write(source: Source, path: Path, gallery: int | None) -> Written:
+def _write(source: Source, path: Path, gallery: int | None, on_progress: OnProgress) -> Written:
     folder.begin(path, source.record.job)
     table, classes, times = Table(path / folder.DATA), Classes(), Times()
-    with_masks = _counted(source, table, classes, times)
+    with_masks = _counted(source, table, classes, times, on_progress)
     masks = source.manifest.counts.stored + source.manifest.counts.reused
     chosen = with_masks if gallery is None else sample(with_masks, gallery, masks)
     written, pictures = Written(path / folder.PAGE), partial(draw, path / folder.PICTURES, source, Lock())
@@ -71,7 +77,9 @@ def _write(source: Source, path: Path, gallery: int | None) -> Written:
     return written
 
 
-def _counted(source: Source, table: Table, classes: Classes, times: Times) -> Iterator[Numbered]:
+def _counted(
+    source: Source, table: Table, classes: Classes, times: Times, on_progress: OnProgress
+) -> Iterator[Numbered]:
     """Count every image and give it a row; those that have a mask are passed on, with their whole addresses."""
     for part in source.parts():
         if part.report:
@@ -82,3 +90,4 @@ def _counted(source: Source, table: Table, classes: Classes, times: Times) -> It
             number = table.add(source.name_of(outcome.uri), outcome, numbers)
             if outcome.has_mask:
                 yield Numbered(number, part.whole(place))
+        on_progress(len(table), source.manifest.submitted)

@@ -137,7 +137,7 @@ function timeParts({ times, account, created, finished }) {
       rate.bars.map((height, place) => ({ height, title: `after ${duration(place * step)}: ${height.toFixed(1)} images a second` })),
       ["0", duration(seconds / 2), duration(seconds)], `The fastest moment had ${Math.max(...rate.bars).toFixed(1)} images a second.`));
   } else parts.push(element("div", { class: "tiles" }, tile(duration(finished - created), "from submission to the end")),
-    element("p", { class: "faint" }, "A folder of results does not say when which image was done."));
+    element("p", { class: "faint" }, "A folder of results does not say when which image was done, nor what took how long."));
   if (device) parts.push(element("h3", {}, "The thread that drives the model"),
     stackedBar("The thread that drives the model", [
       { name: "at work", value: device.busy, kind: "stored" },
@@ -148,7 +148,7 @@ function timeParts({ times, account, created, finished }) {
     parts.push(element("h3", {}, "Milliseconds an image"), dataTable("Time by stage", ["Stage", "#Milliseconds", "~drawn"],
       stages.map(([name, each]) => [name, (1000 * each).toFixed(1), lyingBar(each / longest)])),
     element("p", { class: "faint" }, `The mean of ${counted(timed, "image")}; stages overlap, so their sum is no duration.`));
-  } else parts.push(element("p", { class: "faint" }, "No image was segmented, so no stage took time."));
+  } else if (rate) parts.push(element("p", { class: "faint" }, "No image was segmented, so no stage took time."));
   return parts;
 }
 
