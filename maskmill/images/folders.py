@@ -21,6 +21,8 @@ RESULTS = frozenset({"job.json", "metadata.jsonl"})
 
 OWN_FILES = RESULTS | {"manifest.json", "failures.jsonl", "not-copied.jsonl", "contact-sheet.png"}
 OWN_FOLDERS = frozenset({"masks", "masks.replaced", ".parts"})
+REPORT, REPORT_FOLDERS = "report.json", frozenset({"data", "pictures"})
+"""What stands together in the folder of a report, whose pictures are nobody's images."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class _Names:
     @cached_property
     def is_results(self) -> bool:
         return set(self.files) >= RESULTS
+
+    @property
+    def is_report(self) -> bool:
+        return REPORT in self.files and set(self.folders) >= REPORT_FOLDERS
 
 
 def walk(top: str, *, all_files: bool) -> Iterator[Entry]:
@@ -48,7 +54,7 @@ def walk(top: str, *, all_files: bool) -> Iterator[Entry]:
         if not isinstance(names, _Names):
             yield from names
             continue
-        is_own = is_own or (names.is_results and os.path.basename(folder) == "masks")
+        is_own = is_own or names.is_report or (names.is_results and os.path.basename(folder) == "masks")
         yield from _files(folder, names, is_own, all_files)
         below = [] if is_own or all_files else [name for name in names.folders if name.startswith(".")]
         yield from (LeftOut(Reason.HIDDEN, os.path.join(folder, name)) for name in below)

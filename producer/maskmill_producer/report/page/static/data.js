@@ -5,7 +5,7 @@
 const NO_SCORE = 65535, SCORE_STEPS = 65534;
 const STATUSES = ["stored", "reused", "failed", "cancelled"];
 const FAILED = STATUSES.indexOf("failed");
-const NOT_CHOSEN = 0, SHOWN = 1, UNREADABLE = 2;
+const NOT_CHOSEN = 0, SHOWN = 1;
 
 /** Files of one kind: `await shelf.get(17)` loads a file once; the `most` last used are kept. */
 class Shelf {
