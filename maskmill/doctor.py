@@ -46,9 +46,11 @@ def require_servers(services: Services, out: str) -> None:
 
 def _reached(name: str, ask: Callable[[], list[Check]]) -> list[Check]:
     try:
-        return [Check(name), *ask()]
+        found = ask()
     except MaskmillError as error:
         return [Check(name, str(error))]
+    answered = [Check(name)] if any(check.ok for check in found) else []  # without credentials nobody is asked
+    return [*answered, *found]
 
 
 def _single_writer(services: Services) -> list[Check]:

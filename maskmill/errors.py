@@ -166,11 +166,11 @@ class BrokerUnavailable(ShardError):
     cure = "Start the broker or mend MASKMILL_BROKER_URL; workers wait and go on. `maskmill doctor` says more."
 
     @classmethod
-    def unreachable(cls, why: str) -> BrokerUnavailable:
+    def unreachable(cls, why: str, where: str = "") -> BrokerUnavailable:
         """With the cure for nobody being there; `why` is in our own words, never an error's text."""
         return cls(
-            f"the broker cannot be reached ({why}): set MASKMILL_BROKER_URL to one that runs, or "
-            "start one with `maskmill servers start`"
+            f"the broker{where and f' at {where}'} cannot be reached ({why}): set MASKMILL_BROKER_URL to one that runs, or "
+            'have one on this machine: eval "$(maskmill servers env)"'
         )
 
 

@@ -9,8 +9,9 @@ from html import escape
 from typing import Any, Protocol
 
 from maskmill.addresses import on_one_line
+from maskmill.pace import Pace
 from maskmill.schema import JobStatus
-from maskmill.words import counted
+from maskmill.words import counted, duration, rate
 
 UPDATE_SECONDS = 0.2
 """How often a notebook's bar is drawn again at most: each time is a message to the browser."""
@@ -65,7 +66,7 @@ class NotebookBar:
 
     def __init__(self, title: str, publish: Callable[..., Any]) -> None:
         self._title, self._text, self._done, self._total = title, "", 0, 0
-        self._rate, self._drawn = Rate(), time.monotonic()
+        self._pace, self._drawn = Pace(), time.monotonic()
         self._output = publish(self, display_id=True)
 
     def step(self, text: str) -> None:
@@ -76,7 +77,8 @@ class NotebookBar:
     def show(self, status: JobStatus) -> None:
         """A few times a second."""
         self._done, self._total = status.done.total, status.submitted
-        self._text = in_words(status, self._rate.of(status))
+        self._pace.see(time.monotonic(), self._done)
+        self._text = in_words(status, self._pace)
         if status.finished or time.monotonic() > self._drawn + UPDATE_SECONDS:
             self.draw()
 
@@ -93,27 +95,14 @@ class NotebookBar:
         return f"{self._title}: {self._text}"
 
 
-class Rate:
-    """Images a second since the first ones: before these the model was loaded."""
-
-    def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
-
-    def of(self, status: JobStatus) -> float | None:
-        """The rate so far; None in the first second."""
-        now, done = time.monotonic(), status.done.total
-        if self._first is None and done:
-            self._first = now, done
-        since, before = self._first or (now, done)
-        return (done - before) / (now - since) if now > since + 1 and done > before else None
-
-
-def in_words(status: JobStatus, rate: float | None) -> str:
-    """`7 of 18 images, 2 failed, 3.5 images/s`."""
+def in_words(status: JobStatus, pace: Pace) -> str:
+    """`7 of 18 images, 2 failed, 3.5 images/s, 3.1 s left`."""
     done, failed = status.done.total, status.done.failed
+    left = pace.seconds_left(status.submitted - done)
     words = [f"{done:,} of {counted(status.submitted, 'image')}"]
     words += [f"{failed:,} failed"] if failed else []
-    words += [f"{rate:,.1f} images/s"] if rate else []
+    words += [rate(pace.rate)] if pace.rate else []
+    words += [f"{duration(left)} left"] if left else []
     held_up = f"held up: {on_one_line(status.trouble)}" if status.trouble and not status.finished else ""
     waits = f"waiting: {on_one_line(status.waiting.reason)}" if status.waiting else ""
     return "; ".join(filter(None, [", ".join(words), waits or held_up]))
@@ -127,14 +116,15 @@ def _on_terminal(title: str, console: Any) -> Iterator[JobBar]:
     text = TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=2, overflow="fold"))
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), text)
     with Progress(*columns, console=console) as progress:
-        task, rate = progress.add_task(title, total=None, text=""), Rate()
+        task, pace = progress.add_task(title, total=None, text=""), Pace()
 
         class TerminalBar:
             def step(self, text: str) -> None:
                 progress.update(task, text=text)
 
             def show(self, status: JobStatus) -> None:
-                words = in_words(status, rate.of(status))
-                progress.update(task, total=status.submitted, completed=status.done.total, text=words)
+                done = status.done.total
+                pace.see(time.monotonic(), done)
+                progress.update(task, total=status.submitted, completed=done, text=in_words(status, pace))
 
         yield TerminalBar()

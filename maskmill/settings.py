@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -385,7 +386,8 @@ def unknown_variables() -> Iterator[tuple[str, str]]:
 
 def _what_is_wrong(error: ValidationError | SettingsError) -> str:
     if isinstance(error, SettingsError):
-        return str(error)
+        named = re.search(r'field "(\w+)"', str(error))
+        return f"setting {_variable(named[1])}: should be JSON" if named else str(error)
     field, reason = wrong_field(error)
     return f"setting {_variable(field)}: {reason}" if field else reason  # of several together it names them
 

@@ -71,4 +71,10 @@ def broker_errors(redis: Redis) -> Iterator[None]:
     except (RedisError, OSError) as error:
         if isinstance(error, WRONG_SERVER):
             redis.connection_pool.disconnect(inuse_connections=False)
-        raise meaning(error) from error
+        raise meaning(error, _where(redis)) from error
+
+
+def _where(redis: Redis) -> str:
+    """`broker.lan:6379`, or the path of a socket; of sentinels nothing."""
+    options = redis.connection_pool.connection_kwargs
+    return str(options.get("path") or (f"{options['host']}:{options['port']}" if "host" in options else ""))

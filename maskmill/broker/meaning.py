@@ -67,21 +67,21 @@ GENERIC_CODE = "ERR"
 right to it; what passes has a code of its own (MISCONF, BUSY, NOREPLICAS…). Before 8.0 redis-py does not tell."""
 
 
-def meaning(error: BaseException) -> BrokerUnavailable:
-    """The error that says what the broker's answer, or its silence, means."""
+def meaning(error: BaseException, where: str = "") -> BrokerUnavailable:
+    """The error that says what the answer, or the silence, of the broker at `where` means."""
     chain = list(causes_of(error))
     if found := _tls(chain) or _by_class(chain) or _by_text(chain):
         return found
     answer = next((each for each in chain if isinstance(each, RedisError)), error)
     if isinstance(answer, (RedisConnectionError, RedisTimeoutError, OSError)):
-        return BrokerUnavailable.unreachable(_silence(chain))
+        return BrokerUnavailable.unreachable(_silence(chain), where)
     if isinstance(answer, NoPermissionError):
         return BrokerRefused(f"the broker refuses what its clients need ({answer}): {RIGHTS}")
     if getattr(answer, "status_code", None) == GENERIC_CODE:
         return BrokerRefused(f"the broker refused ({answer}); if it is for want of a right, {RIGHTS}")
     if isinstance(answer, RedisError):
         return BrokerUnavailable(f"the broker refused: {answer}")
-    return BrokerUnavailable.unreachable(type(error).__name__)
+    return BrokerUnavailable.unreachable(type(error).__name__, where)
 
 
 def _by_class(chain: list[BaseException]) -> BrokerUnavailable | None:

@@ -7,6 +7,13 @@ from maskmill.ledger.answers import Progress, Standing
 from maskmill.schema import JobStatus, Waiting, WaitingFor
 from maskmill.words import counted
 
+OWN = {
+    WaitingFor.WORKER: Waiting(code=WaitingFor.START, reason="the worker starts"),
+    WaitingFor.START: Waiting(code=WaitingFor.START, reason="the worker starts"),
+    WaitingFor.CLAIM: Waiting(code=WaitingFor.CLAIM, reason="the worker loads its code"),
+}
+"""What the reasons mean where one worker is started for one job."""
+
 
 def waiting_for(progress: Progress, standing: Standing) -> Waiting | None:
     """The reason why no image of the job is being finished; None when there is none, or the job is not running.
@@ -28,10 +35,10 @@ def away(error: MaskmillError) -> Waiting:
 
 
 def of_own_worker(status: JobStatus) -> JobStatus:
-    """The status for whoever starts the worker: nobody else is asked to."""
-    if not (status.waiting and status.waiting.code is WaitingFor.WORKER):
+    """The status for whoever starts the worker: nobody else is asked to, and it has no other job."""
+    if not (status.waiting and status.waiting.code in OWN):
         return status
-    return status.model_copy(update={"waiting": Waiting(code=WaitingFor.START, reason="the worker starts")})
+    return status.model_copy(update={"waiting": OWN[status.waiting.code]})
 
 
 def _of_shards_in_hand(progress: Progress) -> Waiting | None:

@@ -27,6 +27,7 @@ TEXTS = (".json", ".txt", ".py", ".model", ".jinja")
 WEIGHTS = (".safetensors", ".bin")
 LFS_POINTER = b"version https://git-lfs"
 COMMIT_PREFIX = "commit:"
+NO_MODEL = "not a transformers model; name a folder that `save_pretrained` wrote"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,9 @@ def _on_hub(model: str, revision: str | None, file: str, known: str | None) -> M
     if Path(model).is_file():
         raise ModelUnusable(not_a_folder(model))
     if model.startswith((".", "/", "~")):
-        raise ModelUnavailable(f"no model folder '{model}' on this worker's machine")
+        raise ModelUnavailable(
+            f"no model folder '{model}' on this worker's machine: check the path, or name a model of the hub (owner/name)"
+        )
     wanted = known.removeprefix(COMMIT_PREFIX) if known and known.startswith(COMMIT_PREFIX) else revision
     commit = hub.commit_of(model, wanted, file)
     return ModelFiles(model, model, revision, commit, cached=hub.cached_commit(model, commit, file) is not None)
@@ -153,7 +156,7 @@ def _check_folder(model: str, folder: Path) -> None:
     """Raises `ModelUnusable` for a folder in which no model can be, without reading much."""
     names = sorted(each.name for each in folder.iterdir())
     if CONFIG not in names:
-        raise ModelUnusable(f"the folder '{model}' has no {CONFIG}: {_described(names) or 'not a transformers model'}")
+        raise ModelUnusable(f"the folder '{model}' has no {CONFIG}: {_described(names) or NO_MODEL}")
     weights = [name for name in names if Path(name).suffix in WEIGHTS]
     if not weights:
         raise ModelUnusable(f"the folder '{model}' has no weights: {_described(names) or 'no model.safetensors'}")

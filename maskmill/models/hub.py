@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskmill.errors import HubUnavailable, ModelUnavailable, ModelUnusable, causes_of, one_line
+from maskmill.parameters import DEMO
+from maskmill.suggest import did_you_mean
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -92,7 +94,7 @@ def hub_unreachable(model: str) -> str:
             "(`hf download`), or set HF_ENDPOINT to a mirror"
         )
     return (
-        f"the model hub cannot be reached to get '{model}': use --model demo, --model FOLDER (a local copy), "
+        f"the model hub cannot be reached to get '{model}'{did_you_mean(model, [DEMO])}: use --model demo, --model FOLDER (a local copy), "
         "or set HF_ENDPOINT to a mirror"
     )
 
@@ -108,7 +110,9 @@ def _errors_of(model: str, revision: str | None, file: str) -> Iterator[None]:
     except errors.GatedRepoError as error:
         raise ModelUnusable(f"'{model}' is gated: accept its terms on the hub and set HF_TOKEN") from error
     except errors.RepositoryNotFoundError as error:
-        raise ModelUnusable(f"the hub has no model '{model}' for you: for a private one set HF_TOKEN") from error
+        raise ModelUnusable(
+            f"the hub has no model '{model}' for you{did_you_mean(model, [DEMO])}: for a private one set HF_TOKEN"
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelUnusable(f"'{model}' has no revision '{revision}'") from error
     except Exception as error:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from maskmill.job_bar import NotebookBar, Rate, in_words, job_bar
+from maskmill.job_bar import NotebookBar, in_words, job_bar
+from maskmill.pace import Pace
 from maskmill.schema import Counts, JobState, JobStatus, Waiting, WaitingFor
 
 NOBODY = Waiting(code=WaitingFor.WORKER, reason="no worker is there")
@@ -67,13 +68,15 @@ def test_a_notebook_s_bar_is_one_output_that_ends_full() -> None:
     ],
 )
 def test_the_words_beside_it(state: JobStatus, words: str) -> None:
-    assert in_words(state, None) == words
+    assert in_words(state, Pace()) == words
 
 
-def test_the_rate_begins_with_the_first_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    rate, now = Rate(), iter([100.0, 130.0, 130.5, 134.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
-    assert [rate.of(status(done)) for done in (0, 4, 5, 12)] == [None, None, None, 2.0]
+def test_the_words_have_rate_and_time_left_once_they_are_known() -> None:
+    pace = Pace()
+    for second, done in ((100, 0), (130, 4), (134, 12)):
+        pace.see(second, done)
+    assert in_words(status(12), pace) == "12 of 18 images, 2.0 images/s, 3.0 s left"
+    assert in_words(status(18), pace) == "18 of 18 images, 2.0 images/s"
 
 
 def test_where_nobody_looks_there_is_none_unless_it_is_wanted(

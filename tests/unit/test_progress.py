@@ -13,9 +13,11 @@ import pytest
 from rich.console import Console
 
 from maskmill import terminal
+from maskmill.pace import Pace
 from maskmill.schema import Counts, JobState, JobStatus, Waiting, WaitingFor
+from maskmill.words import duration, rate
 from maskmill_producer.cli import display, progress
-from maskmill_producer.cli.progress import Pace, duration, job_bar, rate
+from maskmill_producer.cli.progress import job_bar
 
 LONG = "the broker cannot be reached (connection refused): set MASKMILL_BROKER_URL to one that runs, or start one"
 ODD = "photos [raw]/[/x]"
@@ -91,7 +93,7 @@ def test_a_pipe_gets_a_line_now_and_then_with_counts_rate_and_time_left(
         show(status(200, submitted=200, state=JobState.COMPLETED))
         now[0] = 60.0  # what comes after the job is not its time
     lines = pipe.text.splitlines()
-    assert lines == ["130 of 200 images (65%), 6.2 images/s, 11 s left", "200 images in 50 s, 4.0 images/s"]
+    assert lines == ["130 of 200 images (65%), 10.0 images/s, 7.0 s left", "200 images in 50 s, 4.0 images/s"]
 
 
 def test_a_pipe_is_told_why_nothing_happens_once_it_has_lasted(pipe: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +130,13 @@ def test_who_comes_late_hears_of_what_was_done_meanwhile(pipe: Screen, monkeypat
     with job_bar("watched") as show:
         show(status(180, submitted=180, state=JobState.COMPLETED))
     assert len(pipe.text.splitlines()) == 1, "nothing was done while it was watched"
+
+
+def test_images_that_are_done_at_once_have_no_rate() -> None:
+    pace = Pace()
+    for second, done in ((0, 0), (9, 16), (9.1, 18)):
+        pace.see(second, done)
+    assert (pace.rate, pace.seconds_left(2)) == (0.0, None)
 
 
 def test_a_pace_begins_with_the_first_image_and_is_that_of_the_last_half_minute() -> None:

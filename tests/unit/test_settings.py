@@ -53,9 +53,13 @@ def test_a_code_that_no_error_has_is_refused_with_the_one_that_was_meant() -> No
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("MASKMILL_BATCH_SIZE", "many", "MASKMILL_BATCH_SIZE: should be a valid integer.*, or should be 'auto'"),
+        ("MASKMILL_BATCH_SIZE", "many", "MASKMILL_BATCH_SIZE: should be a whole number, or should be 'auto'"),
         ("MASKMILL_BROKER_URL", "localhost:6379", "MASKMILL_BROKER_URL: write redis://"),
         ("AWS_ENDPOINT_URL_S3", "localhost:8333", "AWS_ENDPOINT_URL_S3: write http://HOST:PORT or https://HOST"),
+        ("MASKMILL_SHARD_SIZE", "0", "MASKMILL_SHARD_SIZE: should be at least 1"),
+        ("MASKMILL_COMPILE", "perhaps", "MASKMILL_COMPILE: should be true or false"),
+        ("MASKMILL_S3", "{bad", "MASKMILL_S3: should be JSON"),
+        ("MASKMILL_S3", '{"endpoint": 1}', "MASKMILL_S3: there is no 'endpoint'"),
         ("AWS_ENDPOINT_URL", "localhost:8333", "AWS_ENDPOINT_URL: write http://HOST:PORT or https://HOST"),
     ],
 )

@@ -19,7 +19,7 @@ from maskmill.child_process import Backoff
 from maskmill.device import check, pin, refuse_contradictions
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.settings import Settings, load_settings
-from maskmill.terminal import Program
+from maskmill.terminal import Program, print_error
 from maskmill_worker.process.fleet import Fleet, FleetFailed
 from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
@@ -147,7 +147,7 @@ def health(json: Annotated[bool, typer.Option("--json", help="One JSON object.")
                 "one does, give this command its user, MASKMILL_QUEUE and MASKMILL_RUN_DIR"
             )
     except MaskmillError as error:
-        _say(error, json)
+        print_error(error.code, str(error), as_json=json)
         raise typer.Exit(1) from None
     healthy = all(health.alive for health in found)
     if json:
@@ -192,7 +192,7 @@ def _errors_are_exit_codes(json: bool) -> Iterator[None]:
     try:
         yield
     except MaskmillError as error:
-        _say(error, json)
+        print_error(error.code, str(error), as_json=json)
         raise typer.Exit(_exit_code(error)) from None
 
 
@@ -240,11 +240,6 @@ def _serve(settings: Settings, name: str, environment: Mapping[str, str]) -> Non
     from maskmill_worker.main_process import serve
 
     serve(settings, name, environment)
-
-
-def _say(error: MaskmillError, json: bool) -> None:
-    text = jsonlib.dumps({"error": error.code, "reason": str(error)}) if json else f"error: {error}"
-    typer.echo(text, err=True)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
+from maskmill import terminal
+from maskmill.terminal import shown
 from maskmill.words import counted
 
 if TYPE_CHECKING:
@@ -35,18 +37,10 @@ NUMBERS = ("images", "stored", "reused", "failed")
 UNBOUNDED = 10_000
 """Columns that no line of ours has: a pipe has no width."""
 
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-"""What a terminal would obey, or takes for the end of a column or a line."""
-
-
-def shown(text: object) -> str:
-    r"""A foreign text on one line: `a\nb` with a line break is shown as `a\x0ab`."""
-    return str(text).translate(CONTROLS)
-
 
 def print_line(*fields: object) -> None:
-    """One line of standard output, its fields set apart by tabs."""
-    print(*map(shown, fields), sep="\t")
+    """One line of standard output, its fields set apart by tabs; terminals lose a tab at their edge."""
+    print(*map(shown, fields), sep="  " if console.is_terminal else "\t")
 
 
 def say(text: str) -> None:
@@ -65,12 +59,8 @@ def print_json(value: Any) -> None:
 
 
 def print_error(code: str, reason: str, *, as_json: bool) -> None:
-    """An error on standard error, on one line unless it brings a log."""
-    if as_json:
-        errors.print(json.dumps({"error": code, "reason": reason}, ensure_ascii=False), soft_wrap=True)
-    else:
-        lines = "\n".join(map(shown, reason.splitlines()))
-        errors.print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
+    """An error on standard error, above a bar if there is one."""
+    terminal.print_error(code, reason, as_json=as_json, console=errors)
 
 
 def held_up(status: JobStatus) -> str:
@@ -115,9 +105,14 @@ def found_line(status: JobStatus) -> str:
 
 def print_table(table: Table) -> None:
     """A table as wide as the terminal; in a pipe, each row is a line."""
-    if not console.is_terminal:
-        console.width = UNBOUNDED
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = UNBOUNDED
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        console.print(line.rstrip(), soft_wrap=True)
 
 
 def print_jobs(statuses: list[JobStatus]) -> None:

@@ -39,7 +39,7 @@ def print_masks(mirrored: Mirrored, folder: Path, beside: str = "") -> None:
         display.print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
     if mirrored.not_copied:
         display.remark(f"{counted(mirrored.not_copied, 'mask')} not copied; not-copied.jsonl names all")
-    there = f" ({mirrored.there:,} were there already)" if mirrored.there else ""
+    there = f" ({counted(mirrored.there, 'was', 'were')} there already)" if mirrored.there else ""
     display.say(f"{counted(mirrored.masks, 'mask')}{beside} in {folder}{there}")
     if mirrored.removed:
         display.say(f"removed {counted(mirrored.removed, 'mask')} of the results before, no longer part of these")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,6 +62,7 @@ def status(
             display.print_json(display.status_json(state))
         else:
             display.print_end(state)
+            _say_failures(state, job)
             if state.files or not state.finished:
                 display.say(f"model made of {state.files}" if state.files else "no worker has loaded the model yet")
     exits.exit_by_state(state)
@@ -92,7 +94,14 @@ def follow(job: Job, json: bool) -> JobStatus:
     state = job.status()
     if not json:
         display.print_end(state)
+        _say_failures(state, job.id)
     return state
+
+
+def _say_failures(status: JobStatus, name: str) -> None:
+    """Which command lists them all: the table has an example of each code."""
+    if status.counts.failed:
+        display.remark(f"all that failed: maskmill failures {quote(name)}")
 
 
 def _json_changes() -> Any:

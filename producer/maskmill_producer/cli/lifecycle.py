@@ -84,7 +84,7 @@ def _print(pruned: Pruned, dry_run: bool) -> None:
     everything = (*pruned.jobs, *pruned.remains)
     jobs, others = counted(len(pruned.jobs), "job"), counted(len(pruned.remains), "other")
     said = f"{jobs} and the remains of {others}: {_amounts(everything)}"
-    display.say(f"would delete {said}" if dry_run else f"deleted {said}")
+    display.say("nothing to delete" if not everything else f"would delete {said}" if dry_run else f"deleted {said}")
 
 
 def _amounts(deleted: Sequence[Deleted]) -> str:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -21,51 +20,17 @@ from rich.table import Column
 from rich.text import Text
 
 from maskmill.jobs.waiting import of_own_worker
+from maskmill.pace import Pace
 from maskmill.schema import JobStatus, WaitingFor
-from maskmill.words import counted
+from maskmill.terminal import shown
+from maskmill.words import counted, duration, rate
 from maskmill_producer.cli import display
-
-RATE_SECONDS = 30.0
-"""A rate is that of so long."""
 
 LINE_SECONDS = 30.0
 REASON_SECONDS = 2.0
 """Why nothing happens is worth a line once it holds for so long."""
 
 WIDE_COLUMNS = 80
-
-
-class Pace:
-    """Images a second of late, from when the first one was finished; 0 while that is not known.
-
-    Example: see(0, 0), see(9, 0), see(11, 10) gives rate 5.0 and seconds_left(20) 4.0.
-    """
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-        self._first: int | None = None
-
-    def see(self, seconds: float, done: int) -> None:
-        """So many are done by now."""
-        if self._first is None:
-            self._first = done
-        if done <= self._first:
-            self._seen.clear()
-        self._seen.append((seconds, done))
-        while len(self._seen) > 2 and self._seen[1][0] <= seconds - RATE_SECONDS:
-            self._seen.popleft()
-
-    @property
-    def rate(self) -> float:
-        """Images a second."""
-        if len(self._seen) < 2:
-            return 0.0
-        (since, before), (now, done) = self._seen[0], self._seen[-1]
-        return max(0, done - before) / (now - since) if now > since else 0.0
-
-    def seconds_left(self, images: int) -> float | None:
-        """For so many images; None while the rate is not known."""
-        return images / self.rate if self.rate else None
 
 
 class View(Protocol):
@@ -87,7 +52,6 @@ def job_bar(title: str, *, own_worker: bool = False) -> Iterator[Callable[[JobSt
     with _view(title) as view:
         followed = Followed(view, own_worker=own_worker)
         yield followed.show
-    followed.print_end()
 
 
 @contextmanager
@@ -125,9 +89,8 @@ class Followed:
         self._view, self._own_worker = view, own_worker
         self._pace = Pace()
         self._started = time.monotonic()
-        self._ended: float | None = None
+        self._ended = False
         self._first: JobStatus | None = None
-        self._last: JobStatus | None = None
         self._trouble: str | None = None
 
     def show(self, status: JobStatus) -> None:
@@ -136,21 +99,20 @@ class Followed:
         if status.trouble and status.trouble != self._trouble:
             self._trouble = status.trouble
             display.remark(display.held_up(status))
-        self._first, self._last = self._first or status, status
+        self._first = self._first or status
         self._pace.see(time.monotonic(), status.done.total)
         self._view.show(status, self._pace)
-        if status.finished and self._ended is None:
-            self._ended = time.monotonic()
+        if status.finished and not self._ended:
+            self._ended = True
+            self._say_end(self._first, status, time.monotonic() - self._started)
 
-    def print_end(self) -> None:
+    @staticmethod
+    def _say_end(first: JobStatus, last: JobStatus, seconds: float) -> None:
         """How many images were finished meanwhile, in what time."""
-        if self._ended is None or not self._first or not self._last:
+        before, images = first.done.total, last.submitted
+        done = last.done.total - last.done.cancelled - before
+        if first.finished or done <= 0:
             return
-        before, images = self._first.done.total, self._last.submitted
-        done = self._last.done.total - self._last.done.cancelled - before
-        if self._first.finished or done <= 0:
-            return
-        seconds = self._ended - self._started
         number = counted(done, "image") if done == images else f"{done:,} of {counted(images, 'image')}"
         display.remark(f"{number} in {duration(seconds)}, {rate(done / seconds)}")
 
@@ -167,7 +129,7 @@ class Bar(Progress):
         names = [TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))] if wide else []
         spinner = SpinnerColumn("dots" if display.errors.encoding.startswith("utf") else "line")
         super().__init__(spinner, *names, BarColumn(bar_width=None), *unbroken, console=display.errors, transient=True)
-        self._task = self.add_task(display.shown(title), total=None, number="", rate="", left="")
+        self._task = self.add_task(shown(title), total=None, number="", rate="", left="")
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bar's line, and the note's."""
@@ -239,27 +201,9 @@ class Lines:
 def note(status: JobStatus) -> Text:
     """Why nothing happens, or else what failed so far."""
     if status.waiting:
-        return Text(display.shown(status.waiting.reason), "yellow")
+        return Text(shown(status.waiting.reason), "yellow")
     if not status.done.failed:
         return Text()
     booked = sum(status.failures.values())
-    codes = ", ".join(f"{number:,} {display.shown(code)}" for code, number in status.failures.items())
+    codes = ", ".join(f"{number:,} {shown(code)}" for code, number in status.failures.items())
     return Text(f"{status.done.failed:,} failed" + (f" ({codes})" if booked == status.done.failed else ""), "yellow")
-
-
-def rate(images_per_second: float) -> str:
-    """`4.4 images/s`, `0.02 images/s`, `1,240 images/s`."""
-    digits = 0 if images_per_second >= 1000 else 1 if images_per_second >= 0.1 else 3
-    return f"{images_per_second:,.{digits}f} images/s"
-
-
-def duration(seconds: float) -> str:
-    """`0.8 s`, `41 s`, `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size:,} {unit}" + (f" {rest} {name}" if rest else "")
-    return f"{whole} s"

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from maskmill.errors import UsageError
+from maskmill.terminal import Commands
 from maskmill_producer.cli import display, options
 from maskmill_producer.cli.exits import failing_plainly
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The embedded broker and object store.")
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, rich_markup_mode="markdown", help="The embedded broker and object store."
+)
 
 
 @app.command("start", epilog='**Example**: `maskmill servers start && eval "$(maskmill servers env)"`')
@@ -83,8 +87,17 @@ def servers_purge(
         state_dir = load_settings().state_dir
         if not yes and not json:
             folder, held = held_bytes(state_dir)
-            typer.confirm(f"delete {display.size(held)} of jobs and masks in {folder}?", abort=True, err=True)
+            _confirm(f"delete {display.size(held)} of jobs and masks in {folder}?")
         elif not yes:
-            raise typer.BadParameter("with --json, say --yes: nobody is asked")
+            raise UsageError("with --json, say --yes: nobody is asked")
         freed = purge(state_dir)
         display.print_json({"freed_bytes": freed}) if json else display.say(f"deleted {display.size(freed)}")
+
+
+def _confirm(question: str) -> None:
+    """Raise `UsageError` for no, and where nobody answers."""
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        typer.echo(err=True)  # the question's line has no end
+        raise UsageError("nothing was deleted; where nobody is there to answer, say --yes") from None

@@ -72,6 +72,8 @@ class Plan:
             raise UsageError("run cannot be continued from standard input: write the list to a .txt file")
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file: name a folder")
+        if not Path(self.selection.root).is_dir():
+            raise UsageError(f"--root {self.selection.root}: no such folder: check the spelling")
         require_room(self.folder)
         device.require(self._alone, self.devices, self.workers_per_device)
         parameters.parse(**self.parameters)
