@@ -169,8 +169,8 @@ class BrokerUnavailable(ShardError):
     def unreachable(cls, why: str, where: str = "") -> BrokerUnavailable:
         """With the cure for nobody being there; `why` is in our own words, never an error's text."""
         return cls(
-            f"the broker{where and f' at {where}'} cannot be reached ({why}): set MASKMILL_BROKER_URL to one that runs, or "
-            'have one on this machine: eval "$(maskmill servers env)"'
+            f"the broker{where and f' at {where}'} cannot be reached ({why}): set MASKMILL_BROKER_URL to one that "
+            'runs, or have one on this machine: eval "$(maskmill servers env)"'
         )
 
 

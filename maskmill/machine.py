@@ -86,7 +86,7 @@ def check_room(folder: Path) -> Check:
     if not os.access(there, os.W_OK | os.X_OK):
         return Check(name, f"this user may not write into {there}: change its rights, or name another folder")
     free, files = _free_bytes(there), _free_files(there)
-    left = f"{free / 2**20:,.0f} MiB and {files:,} files" if files is not None else f"{free / 2**20:,.0f} MiB"
+    left = f"{free / 2**20:,.0f} MiB" if files is None or files >= SCARCE_FILES else f"{files:,} files"
     problem = f"{folder} has room for {left} more: free some, or name another folder"
     full = free < FULL_BYTES or files == 0
     scarce = full or free < SCARCE_BYTES or (files is not None and files < SCARCE_FILES)

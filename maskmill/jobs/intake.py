@@ -76,9 +76,7 @@ def nothing_to_do(left_out: Mapping[str, int], examples: Mapping[str, str]) -> S
     if not left_out:
         return SourceError("no images: what was given is empty")
     if set(left_out) == {Reason.EMPTY.value}:
-        return SourceError(
-            f"{examples[Reason.EMPTY.value]} has no images: name a folder, a pattern or a prefix with .jpg, .png, .tif… files"
-        )
+        return SourceError(f"{examples[Reason.EMPTY.value]} has no images: name what has .jpg, .png, .tif… files")
     if set(left_out) == {Reason.OWN_RESULT.value}:
         return SourceError(
             f"all images lie where the masks go ({examples[Reason.OWN_RESULT.value]}): choose another --out"

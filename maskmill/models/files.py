@@ -145,7 +145,7 @@ def _on_hub(model: str, revision: str | None, file: str, known: str | None) -> M
         raise ModelUnusable(not_a_folder(model))
     if model.startswith((".", "/", "~")):
         raise ModelUnavailable(
-            f"no model folder '{model}' on this worker's machine: check the path, or name a model of the hub (owner/name)"
+            f"no model folder '{model}' on this worker's machine: check the path, or name a model of the hub"
         )
     wanted = known.removeprefix(COMMIT_PREFIX) if known and known.startswith(COMMIT_PREFIX) else revision
     commit = hub.commit_of(model, wanted, file)

@@ -94,7 +94,8 @@ def hub_unreachable(model: str) -> str:
             "(`hf download`), or set HF_ENDPOINT to a mirror"
         )
     return (
-        f"the model hub cannot be reached to get '{model}'{did_you_mean(model, [DEMO])}: use --model demo, --model FOLDER (a local copy), "
+        f"the model hub cannot be reached to get '{model}'{did_you_mean(model, [DEMO])}: "
+        "use --model demo, --model FOLDER (a local copy), "
         "or set HF_ENDPOINT to a mirror"
     )
 

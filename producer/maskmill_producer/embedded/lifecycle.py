@@ -55,7 +55,7 @@ class Rising:
             if left:
                 take_down(self.state, type(self.server))
                 self.record = _launch(self.server, self.state, self.server.choose_ports(()))
-        raise _failure(self.server, self.state, f"ended {LAUNCHES} times while starting")
+        raise failure(self.server.name, self.state, f"ended {LAUNCHES} times while starting")
 
 
 def launch(server: Server, state: State) -> Rising:
@@ -93,14 +93,15 @@ def _becomes_healthy(server: Server, state: State, record: Record, deadline: flo
             server.check(record.ports)
         except Exception as error:  # whatever it is may pass; at the deadline it is the cause
             if time.monotonic() > deadline:
-                raise _failure(server, state, f"(pid {record.pid}) is not healthy: {error}") from error
+                raise failure(server.name, state, f"(pid {record.pid}) is not healthy: {error}") from error
         else:
             return True
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _failure(server: Server, state: State, what: str) -> EmbeddedServersFailed:
-    log = state.log(server.name)
+def failure(name: str, state: State, what: str) -> EmbeddedServersFailed:
+    """What happened to a server, with the end of its log."""
+    log = state.log(name)
     ending = f"Its log, {log}, ends with:\n{tail(log)}"
-    return EmbeddedServersFailed(f"the embedded {server.name} {what}. {ending}")
+    return EmbeddedServersFailed(f"the embedded {name} {what}. {ending}")

@@ -16,7 +16,7 @@ from maskmill.errors import UsageError
 from maskmill.machine import require_room
 from maskmill_producer.embedded.broker import Broker
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
-from maskmill_producer.embedded.lifecycle import launch, take_down
+from maskmill_producer.embedded.lifecycle import failure, launch, take_down
 from maskmill_producer.embedded.object_store import ObjectStore
 from maskmill_producer.embedded.process import owner
 from maskmill_producer.embedded.state import State
@@ -113,6 +113,14 @@ def status(state_dir: Path | None = None) -> Status:
     state = _state(state_dir)
     servers = tuple(_server_status(state, name) for name in (Broker.name, ObjectStore.name))
     return Status(servers, tuple(state.users()), state.keeps(), state.root)
+
+
+def require(state_dir: Path | None = None) -> None:
+    """Raise `EmbeddedServersFailed` if a server that should run has ended, as on a full disk."""
+    found = status(state_dir)
+    for server in found.servers:
+        if server.pid is None:
+            raise failure(server.name, State(found.state_dir), "has ended: mend what it says, and run the same again")
 
 
 @contextmanager

@@ -91,7 +91,9 @@ def mirror(job: Job, path: Path, *, replace: bool = False) -> Mirrored:
             result.removed = drop_masks_aside(folder)
             drop_stale_overlays(folder)
     except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
+        raise UsageError(
+            f"cannot write to {path} ({error.strerror or error}): mend that, and run the same again"
+        ) from error
     return result
 
 

@@ -77,7 +77,9 @@ def draw_overlays(job: Job, path: Path) -> Drawn:
                     result.drawn += each
                     result.there += not each
     except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
+        raise UsageError(
+            f"cannot write to {path} ({error.strerror or error}): mend that, and run the same again"
+        ) from error
     return result
 
 

@@ -14,7 +14,7 @@ from maskmill.client import Client
 from maskmill.job import Job
 from maskmill.models.files import require_model
 from maskmill.parameters import PipelineParameters
-from maskmill.schema import JobStatus
+from maskmill.schema import JobStatus, WaitingFor
 from maskmill.settings import Settings
 from maskmill_producer import embedded
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command
@@ -75,12 +75,17 @@ class Session:
         def on_status(status: JobStatus) -> None:
             show(status)
             if not status.finished:
-                self.check()
+                self.check(status)
 
         job.wait(on_status=on_status)
 
-    def check(self) -> None:
-        """Start the worker again if it ended; raises `ModelUnavailable` or `JobFailed` where that cannot help."""
+    def check(self, status: JobStatus | None) -> None:
+        """Start the worker again if it ended; raises `ModelUnavailable` or `JobFailed` where that cannot help.
+
+        A server that cannot be reached is one of ours: if it has ended, `EmbeddedServersFailed` says of what.
+        """
+        if status and status.waiting and status.waiting.code in (WaitingFor.BROKER, WaitingFor.STORE):
+            embedded.require(self.servers.state_dir)
         if self.worker:
             self.worker.check()
 
