@@ -111,7 +111,10 @@ class Client:
         where = self._out_of(job)
         found = Job(job, where or self._prefix(out), self.services)
         if where is None and not found.store.exists(keys.job_record(job)):
-            raise JobNotFound(f"no job '{job}' in the ledger or below {found.out}; give its output prefix")
+            raise JobNotFound(
+                f"no job '{job}' in the ledger or below {found.out}: `maskmill status` lists the latest; else give its "
+                "output prefix"
+            )
         return found
 
     def jobs(self, newest: int = 50) -> list[Job]:

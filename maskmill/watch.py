@@ -28,7 +28,7 @@ class Watch:
             time.sleep(watch.pause())
 
     `status` and `manifest` ask where the job stands, and for its closing account. `reach` raises `StoreUnavailable`
-    while the store is away: it is asked while nothing moves.
+    while the store is away: it is asked while nothing moves. `away` says which server cannot be reached now, and why.
     """
 
     job: str
@@ -38,13 +38,13 @@ class Watch:
     reach: Callable[[], None]
     timeout: float | None = None
     closed: Manifest | None = None
+    away: Waiting | None = None
     _name: str = field(default_factory=lambda: f"watcher:{secrets.token_hex(4)}")
     _started: float = field(default_factory=time.monotonic)
     _answered: float = field(default_factory=time.monotonic)
     _reconcile_at: float = 0.0
     _last: JobStatus | None = None
     _done: Counts | None = None
-    _away: Waiting | None = None
 
     def look(self) -> JobStatus | None:
         """Where the job stands, or stood before a server went away; None if that was never known.
@@ -56,19 +56,19 @@ class Watch:
         except (BrokerUnavailable, StoreUnavailable) as error:
             if not error.retryable or time.monotonic() > self._answered + PATIENCE_SECONDS:
                 raise
-            self._away, self._reconcile_at = away(error), 0.0
+            self.away, self._reconcile_at = away(error), 0.0
         else:
             self._answered = time.monotonic()
-        return self._last.model_copy(update={"waiting": self._away}) if self._last and self._away else self._last
+        return self._last.model_copy(update={"waiting": self.away}) if self._last and self.away else self._last
 
     def _ask(self) -> None:
         status = self._last = self.status()
         if status.finished:
-            self.closed, self._away = self.manifest() or close_job(self.services, self.job), None
+            self.closed, self.away = self.manifest() or close_job(self.services, self.job), None
         elif time.monotonic() >= self._reconcile_at:
             if status.done == self._done:
                 self.reach()
-            self._done, self._away = status.done, None
+            self._done, self.away = status.done, None
             reconcile_job(self.services, self.job)
             reconcile(self.services, self._name)
             self._reconcile_at = time.monotonic() + RECONCILE_SECONDS

@@ -161,9 +161,11 @@ def _as_json(outcome: Outcome, reveal: bool) -> dict[str, Any]:
 
 
 def _download(job: Job, folder: Path, overlays: bool, json: bool) -> None:
+    from maskmill.machine import require_room
     from maskmill_producer.local.mirror import mirror
     from maskmill_producer.local.overlays import draw_overlays
 
+    require_room(folder)
     state = job.status()  # as of before, so that nothing that is said to be there is missing
     mirrored = mirror(job, folder)
     drawn = draw_overlays(job, folder) if overlays else None

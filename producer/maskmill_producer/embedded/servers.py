@@ -13,7 +13,7 @@ import platformdirs
 import psutil
 
 from maskmill.errors import UsageError
-from maskmill.machine import require_room
+from maskmill.machine import check_room, require_room
 from maskmill_producer.embedded.broker import Broker
 from maskmill_producer.embedded.errors import EmbeddedServersFailed
 from maskmill_producer.embedded.lifecycle import failure, launch, take_down
@@ -120,7 +120,8 @@ def require(state_dir: Path | None = None) -> None:
     found = status(state_dir)
     for server in found.servers:
         if server.pid is None:
-            raise failure(server.name, State(found.state_dir), "has ended: mend what it says, and run the same again")
+            why = check_room(found.state_dir).problem or "its log may say why"
+            raise failure(server.name, State(found.state_dir), f"has ended: {why}; then run the same again")
 
 
 @contextmanager

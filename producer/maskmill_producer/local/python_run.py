@@ -26,7 +26,7 @@ from maskmill.jobs.outcomes import Decided
 from maskmill.jobs.waiting import of_own_worker
 from maskmill.parameters import PipelineParameters
 from maskmill.result import Result
-from maskmill.schema import JobStatus, utc_now
+from maskmill.schema import utc_now
 from maskmill.settings import Settings, load_settings
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
@@ -172,15 +172,14 @@ def _shards(job: Job, here: Session, bar: JobBar) -> Iterator[list[Result]]:
     """The results of one shard after the other, each as soon as it is decided."""
     watch, shards, decided = job.watch(), job.record().shards, Decided(job.store, job.id)
 
-    def look() -> JobStatus | None:
+    def look() -> None:
         if status := watch.look():
             bar.show(of_own_worker(status))
-        return status
 
     def wait() -> None:
-        status = look()
+        look()
         if not watch.closed:
-            here.check(status)
+            here.check(watch)
             time.sleep(watch.pause())
 
     for shard in range(shards):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -14,8 +15,9 @@ from maskmill.client import Client
 from maskmill.job import Job
 from maskmill.models.files import require_model
 from maskmill.parameters import PipelineParameters
-from maskmill.schema import JobStatus, WaitingFor
+from maskmill.schema import JobStatus
 from maskmill.settings import Settings
+from maskmill.watch import Watch
 from maskmill_producer import embedded
 from maskmill_producer.local.worker_process import WorkerProcess, worker_command
 
@@ -71,20 +73,20 @@ class Session:
 
     def wait(self, job: Job, show: Callable[[JobStatus], None]) -> None:
         """Wait for the job while the worker lives; raises `ModelUnavailable` or `JobFailed` if it will not."""
+        watch = job.watch()
+        while not watch.closed:
+            if status := watch.look():
+                show(status)
+            if not watch.closed:
+                self.check(watch)
+                time.sleep(watch.pause())
 
-        def on_status(status: JobStatus) -> None:
-            show(status)
-            if not status.finished:
-                self.check(status)
-
-        job.wait(on_status=on_status)
-
-    def check(self, status: JobStatus | None) -> None:
+    def check(self, watch: Watch) -> None:
         """Start the worker again if it ended; raises `ModelUnavailable` or `JobFailed` where that cannot help.
 
         A server that cannot be reached is one of ours: if it has ended, `EmbeddedServersFailed` says of what.
         """
-        if status and status.waiting and status.waiting.code in (WaitingFor.BROKER, WaitingFor.STORE):
+        if watch.away:
             embedded.require(self.servers.state_dir)
         if self.worker:
             self.worker.check()
