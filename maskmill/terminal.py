@@ -90,8 +90,8 @@ class Program(typer.Typer):
         self.rich_markup_mode = None
         groups = [each.typer_instance for each in self.registered_groups if each.typer_instance]
         of_groups = [one for group in groups for one in group.registered_commands]
-        infos: list[Any] = [self.info, *self.registered_commands, *of_groups]
-        for each in infos:
+        infos: list[Any] = [self.info, self.registered_callback, *self.registered_commands, *of_groups]
+        for each in filter(None, infos):
             each.epilog = each.epilog and each.epilog.replace("**", "")
 
 

@@ -69,6 +69,15 @@ def test_a_server_that_is_away_hides_nothing_of_the_other(environment: dict[str,
     assert "hunter2" not in said
 
 
+def test_a_store_that_nobody_asked_is_not_called_reachable(environment: dict[str, str], tmp_path: Path) -> None:
+    nobody = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "")
+    elsewhere = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    code, said = doctor(environment | nobody | elsewhere)
+    assert code == exit_codes.USAGE
+    assert "WRONG store: put" in said
+    assert "store: reachable" not in said
+
+
 # One worker alone
 
 

@@ -20,6 +20,7 @@ from maskmill_producer import embedded
 from maskmill_producer.cli.main import app
 from maskmill_producer.local.sole_run import sole_run
 from tests.acceptance.images import write_good
+from tests.conftest import environment_of, settings_of
 from tests.integration.finished_jobs import finished_job
 
 MASKMILL = str(Path(sys.executable).parent / "maskmill")
@@ -142,16 +143,20 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maskmill.broker.connection.PATIENCE_SECONDS", 0.1)
 
 
+def made_below(folder: Path) -> dict[str, str]:
+    """What the mistakes name."""
+    write_good(folder / "photos", 2)
+    write_good(folder / "mixed", 1)
+    (folder / "mixed" / "notes.md").write_text("no image")
+    (folder / "empty").mkdir()
+    (folder / "notes.txt").write_text("no folder")
+    (folder / "table.csv").write_text("label,size\ncat,3\n")
+    return {"tmp": str(folder)} | {name: str(folder / name) for name in ("photos", "mixed", "empty")}
+
+
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """What the mistakes name."""
-    write_good(tmp_path / "photos", 2)
-    write_good(tmp_path / "mixed", 1)
-    (tmp_path / "mixed" / "notes.md").write_text("no image")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("no folder")
-    (tmp_path / "table.csv").write_text("label,size\ncat,3\n")
-    return {"tmp": str(tmp_path)} | {name: str(tmp_path / name) for name in ("photos", "mixed", "empty")}
+    return made_below(tmp_path)
 
 
 @pytest.fixture
@@ -160,15 +165,26 @@ def state(tmp_path: Path) -> dict[str, str]:
     return {"MASKMILL_STATE_DIR": str(tmp_path / "state")}
 
 
-@pytest.fixture
-def jobs(client: Client, servers: embedded.Servers, places: dict[str, str]) -> dict[str, str]:
-    """A job that has ended, one that nobody has begun, and addresses with a mistake in them."""
-    return places | {
+@dataclass(frozen=True)
+class Served:
+    """Servers, a job that has ended, one that nobody has begun, and addresses with a mistake in them."""
+
+    environment: dict[str, str]
+    names: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def served(servers: embedded.Servers, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """One for all: mistakes change nothing."""
+    settings, places = settings_of(servers), made_below(tmp_path_factory.mktemp("mistakes"))
+    client = Client(settings)
+    jobs = {
         "job": finished_job(client, ["a", "b"], failed=["b"]).id,
         "running": client.submit(places["photos"], model="demo").id,
         "wrong": re.sub(r":[^:@]*@", ":hunter2@", servers.broker_url),
         "store": servers.s3_endpoint_url.replace("http", "redis"),
     }
+    return Served(environment_of(settings, servers), places | jobs)
 
 
 def refusal(typed: str, variables: dict[str, str], code: str) -> str:
@@ -199,16 +215,14 @@ def test_a_mistake_is_one_line_with_the_cure(
 
 
 @pytest.mark.parametrize("mistake", SERVED, ids=str)
-def test_a_mistake_with_a_job_or_a_server_is_one_line_with_the_cure(
-    mistake: Mistake, environment: dict[str, str], jobs: dict[str, str]
-) -> None:
-    variables = {name: text.format(**jobs) for name, text in mistake.variables.items()}
-    words = tuple(word.format(**jobs) for word in mistake.words)
-    check(replace(mistake, words=words), jobs, environment | variables)
+def test_a_mistake_with_a_job_or_a_server_is_one_line_with_the_cure(mistake: Mistake, served: Served) -> None:
+    variables = {name: text.format(**served.names) for name, text in mistake.variables.items()}
+    words = tuple(word.format(**served.names) for word in mistake.words)
+    check(replace(mistake, words=words), served.names, served.environment | variables)
 
 
-def test_results_of_a_job_that_runs_are_those_so_far(environment: dict[str, str], jobs: dict[str, str]) -> None:
-    result = CliRunner().invoke(app, ["results", jobs["running"]], env=environment)
+def test_results_of_a_job_that_runs_are_those_so_far(served: Served) -> None:
+    result = CliRunner().invoke(app, ["results", served.names["running"]], env=served.environment)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "the job still runs: 0 of 2 images have ended so far\n"
 

@@ -171,7 +171,9 @@ def test_a_submission_can_be_waited_for(environment: dict[str, str], tmp_path: P
     assert waited.returncode == EXIT_FAILURES, waited.stderr
     job, *account = waited.stdout.splitlines()
     assert any("3 submitted = 2 stored + 1 failed" in line for line in account), waited.stdout
-    assert maskmill("status", job, environment=environment).returncode == EXIT_FAILURES
+    assert waited.stderr.endswith(f"all that failed: maskmill failures {job}\n")
+    status = maskmill("status", job, environment=environment)
+    assert (status.returncode, f"maskmill failures {job}" in status.stderr) == (EXIT_FAILURES, True)
 
 
 def test_a_dry_run_counts_and_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from maskmill import exit_codes
 from maskmill.errors import ObjectForbidden, UsageError
 from maskmill.settings import S3Settings
 from maskmill.storage.store import Store
-from maskmill_producer.embedded import EmbeddedServersFailed, Servers, running, start, status, stop
+from maskmill_producer.embedded import EmbeddedServersFailed, Servers, require, running, start, status, stop
 from maskmill_producer.embedded.lifecycle import Rising
 from tests.conftest import hear_ctrl_c
 
@@ -227,6 +227,16 @@ def test_a_started_pair_outlives_its_users_and_stop_leaves_no_process(state_dir:
     assert stop(state_dir) is True
     assert not any(alive(server) for server in servers)
     assert stop(state_dir) is False
+
+
+def test_a_server_that_has_ended_is_named_with_its_log(state_dir: Path) -> None:
+    start(state_dir)
+    require(state_dir)
+    _, store = status(state_dir).servers
+    psutil.Process(store.pid).kill()
+    with pytest.raises(EmbeddedServersFailed, match=rf"the embedded {store.name} has ended: .*\n") as failed:
+        require(state_dir)
+    assert str(store.log) in str(failed.value)
 
 
 def test_data_and_credentials_survive_the_death_of_both_servers(state_dir: Path) -> None:

@@ -20,13 +20,14 @@ from maskmill import exit_codes
 from maskmill.errors import BrokerUnavailable, ModelRefused, UsageError
 from maskmill.schema import Counts, FailureExample, JobState, JobStatus
 from maskmill.settings import Settings
-from maskmill_producer.cli import display
+from maskmill_producer.cli import display, folders
 from maskmill_producer.cli.exits import exit_code
 from maskmill_producer.cli.lifecycle import age
 from maskmill_producer.cli.main import app
 from maskmill_producer.cli.progress import job_bar
 from maskmill_producer.embedded import EmbeddedServersFailed
 from maskmill_producer.entry import main
+from maskmill_producer.local.mirror import Mirrored
 from maskmill_worker import cli as worker_cli
 
 HEAVY = {
@@ -193,6 +194,14 @@ def test_an_error_s_class_decides_the_exit_code(error: UsageError, code: int) ->
 )
 def test_sizes_are_in_the_unit_that_reads_best(number: int, text: str) -> None:
     assert display.size(number) == text
+
+
+@pytest.mark.parametrize(("number", "words"), [(1, "1 was there"), (2, "2 were there")])
+def test_masks_that_were_there_are_counted_in_words(
+    number: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.print_masks(Mirrored(masks=2, there=number), Path("out"))
+    assert capsys.readouterr().out == f"2 masks in out ({words} already)\n"
 
 
 def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:

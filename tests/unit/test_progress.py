@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from maskmill import terminal
+from maskmill.jobs.waiting import of_own_worker
 from maskmill.pace import Pace
 from maskmill.schema import Counts, JobState, JobStatus, Waiting, WaitingFor
 from maskmill.words import duration, rate
@@ -119,6 +120,19 @@ def test_a_command_with_a_worker_of_its_own_asks_nobody_to_start_one(
     assert pipe.text.splitlines() == ["waiting: the worker starts"]
 
 
+def test_a_worker_of_one_s_own_loads_its_code_before_it_begins() -> None:
+    idle = Waiting(code=WaitingFor.CLAIM, reason="1 worker is there, and has not begun yet")
+    assert of_own_worker(status(0, waiting=idle)).waiting == Waiting(code=idle.code, reason="the worker loads its code")
+
+
+def test_the_end_of_a_job_is_said_before_what_comes_after_it(pipe: Screen) -> None:
+    with job_bar("segmenting") as show:
+        show(status(0, submitted=5))
+        show(status(5, submitted=5, state=JobState.COMPLETED))
+        display.remark("copying the masks…")
+    assert [line.split()[0] for line in pipe.text.splitlines()] == ["5", "copying"]
+
+
 def test_who_comes_late_hears_of_what_was_done_meanwhile(pipe: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
@@ -182,6 +196,16 @@ def test_a_pipe_has_a_line_for_each_job_however_long(monkeypatch: pytest.MonkeyP
     out = "s3://bucket/" + "long/" * 40
     display.print_jobs([status(1, out=out), status(2, out=out)])
     assert [out in line for line in screen.text.splitlines()] == [False, True, True]
+    assert all(line == line.rstrip() for line in screen.text.splitlines())
+
+
+@pytest.mark.parametrize(("terminal", "between"), [(True, "  "), (False, "\t")])
+def test_fields_are_set_apart_by_what_shows_there(
+    terminal: bool, between: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(display, "console", Screen(80, force_terminal=terminal).console)
+    display.print_line("a.jpg", "not_found")
+    assert capsys.readouterr().out == f"a.jpg{between}not_found\n"
 
 
 # Streams
@@ -227,4 +251,15 @@ def test_the_help_cuts_no_name_of_an_option(program: str, columns: str) -> None:
     environment = {**os.environ, "COLUMNS": columns, "LANG": "C.UTF-8"}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert re.search(r"--[a-z-]+…", shown.stdout) is None
+    assert "**" not in shown.stdout
     assert ("--overlap-mask-area-threshold" in shown.stdout) or ("--workers-per-device" in shown.stdout)
+
+
+@pytest.mark.parametrize("arguments", [[], ["servers"]])
+def test_narrow_help_cuts_no_description_of_a_command(arguments: list[str]) -> None:
+    code = f"import sys, maskmill_producer.entry as m; sys.argv[1:] = {[*arguments, '-h']}; m.main()"
+    environment = {**os.environ, "COLUMNS": "60", "LANG": "C.UTF-8"}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "..." not in shown.stdout.partition("Commands:")[2]
+    assert shown.stdout.partition("Commands:")[2]
+    assert "**" not in shown.stdout
