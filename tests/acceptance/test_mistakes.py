@@ -116,7 +116,9 @@ TYPED = [
 
 SERVED = [
     of(f"status {JOB}", JOB, "`maskmill status`", "output prefix", code="job_not_found"),
-    of("results {job}", "{job}", "output prefix", code="job_not_found", MASKMILL_PREFIX="other", MASKMILL_QUEUE="other"),
+    of(
+        "results {job}", "{job}", "output prefix", code="job_not_found", MASKMILL_PREFIX="other", MASKMILL_QUEUE="other"
+    ),
     of("results {job} --download {tmp}/notes.txt", "notes.txt is a file", "name another"),
     of("results {job} --overlays", "--download DIR"),
     of("retry {job} --code timeuot", "did you mean 'timeout'?"),

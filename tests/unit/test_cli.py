@@ -200,8 +200,8 @@ def test_sizes_are_in_the_unit_that_reads_best(number: int, text: str) -> None:
 def test_masks_that_were_there_are_counted_in_words(
     number: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders.print_masks(Mirrored(masks=2, there=number), Path("out"))
-    assert capsys.readouterr().out == f"2 masks in out ({words} already)\n"
+    folders.print_masks(Mirrored(copied=2, there=number), Path("out"))
+    assert capsys.readouterr().out == f"{number + 2} masks in out ({words} already)\n"
 
 
 def test_what_holds_a_job_up_is_said_once_and_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:
