@@ -96,7 +96,7 @@ def notebook(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_run_that_is_interrupted_stops_all_that_it_started_and_the_next_cell_works(
     notebook: Notebook, tmp_path: Path
 ) -> None:
-    """In the body of the loop, where IPython keeps the error and with it the loop, and while it waits for a result."""
+    """In the body of its loop, and while it waits for a result."""
     for forever in (True, False):
         notebook.begin(RUN.format(forever=forever))
         wait_for(lambda: "has a result" in notebook.hear(), lambda: notebook.printed)

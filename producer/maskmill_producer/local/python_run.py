@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
@@ -90,17 +89,11 @@ class Run(Iterator[Result]):
         self._results = self._session.results()
         # Also at the interpreter's end.
         self._finalizer = weakref.finalize(self, _close, self._results, os.getpid())
-        _end_with_its_cell(self)
 
     @property
     def job(self) -> Job | None:
         """The job, from the first result on; it can be asked inside the loop: `run.job.record().left_out`."""
         return self._session.job
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it has not been closed."""
-        return self._finalizer.alive
 
     def close(self) -> None:
         """Stop servers and worker; images that have no result yet get none."""
@@ -208,27 +201,6 @@ def _close(results: Generator[Result], pid: int) -> None:
         results.close()
     else:
         OTHERS.append(results)
-
-
-def _end_with_its_cell(run: Run) -> None:
-    """In a notebook, end a run whose cell ended with an error or Ctrl-C.
-
-    IPython keeps the error, which holds the frame of the loop, which holds the run. A run that has a name goes on.
-    """
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if not shell:
-        return
-    found = weakref.ref(run)
-
-    def after_cell(cell: Any) -> None:
-        run = found()
-        named = any(value is run for value in shell.user_ns.values())
-        if run and cell.error_in_exec and not named:
-            run.close()
-        if not (run and run.goes_on):
-            shell.events.unregister("post_run_cell", after_cell)
-
-    shell.events.register("post_run_cell", after_cell)
 
 
 OTHERS: list[Generator[Result]] = []
