@@ -27,6 +27,7 @@ from maskmill.schema.outcome import (
     reference_line,
 )
 from maskmill.schema.record import VERSION, Count, Excerpt, Fraction, JobId, MaskKey, Record, utc_now
+from maskmill.schema.rows import FailureRow, MaskRow, Row, SegmentRow
 from maskmill.schema.spec import LOADED, Execution, ModelClasses, ModelIdentity, Spec
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Excerpt",
     "Execution",
     "FailureExample",
+    "FailureRow",
     "Fraction",
     "ImageWarning",
     "JobId",
@@ -51,13 +53,16 @@ __all__ = [
     "JobStatus",
     "Manifest",
     "MaskKey",
+    "MaskRow",
     "ModelClasses",
     "ModelIdentity",
     "Outcome",
     "Record",
     "Reference",
     "RetryRound",
+    "Row",
     "Segment",
+    "SegmentRow",
     "ShardReport",
     "Spec",
     "Status",
