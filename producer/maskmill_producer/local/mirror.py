@@ -40,7 +40,9 @@ from maskmill_producer.local.replacement import drop_masks_aside, set_masks_asid
 from maskmill_producer.local.typed_lines import TypedLines
 from maskmill_producer.report.colours import colour_of, in_hex
 
-THREADS = 8
+THREADS = 16
+"""Masks that are fetched at once: near a store more are no faster, far from one 16 bring 500 a second through 30 ms."""
+
 OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
 """Errors that cost one mask; any other ends the copying, which can be gone on with."""
 
