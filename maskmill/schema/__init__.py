@@ -27,7 +27,7 @@ from maskmill.schema.outcome import (
     reference_line,
 )
 from maskmill.schema.record import VERSION, Count, Excerpt, Fraction, JobId, MaskKey, Record, utc_now
-from maskmill.schema.rows import FailureRow, MaskRow, Row, SegmentRow
+from maskmill.schema.rows import FailureRow, MaskRow, SegmentRow, outcome_in
 from maskmill.schema.spec import LOADED, Execution, ModelClasses, ModelIdentity, Spec
 
 __all__ = [
@@ -60,7 +60,6 @@ __all__ = [
     "Record",
     "Reference",
     "RetryRound",
-    "Row",
     "Segment",
     "SegmentRow",
     "ShardReport",
@@ -69,6 +68,7 @@ __all__ = [
     "Subtask",
     "Waiting",
     "WaitingFor",
+    "outcome_in",
     "reference_line",
     "utc_now",
 ]

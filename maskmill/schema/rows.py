@@ -6,16 +6,20 @@ images have not is an empty text here, never null in one line and a list in the 
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
 from pydantic import ConfigDict
 
 from maskmill.addresses import Address
-from maskmill.schema.outcome import Outcome, Segment, Status
+from maskmill.errors import InvalidRecord, one_line
+from maskmill.schema.outcome import ImageWarning, Outcome, Segment, Status
 from maskmill.schema.record import Count, MaskKey, Record
 
 ROWS: Literal[1] = 1
 """The version of the columns; lines of before, which were outcomes, have none."""
+
+NEXT_WARNING = re.compile(r"; (?=[a-z0-9_]+: )")
 
 LINE_BREAKS = str.maketrans({each: f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"})
 """What JSON leaves as it is, and `str.splitlines` takes for the end of a line."""
@@ -75,6 +79,23 @@ class MaskRow(Row):
             fingerprint=outcome.fingerprint or "",
         )
 
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the image; its labels are texts."""
+        low, _, high = self.scale.partition(":")
+        found = (text.partition(": ") for text in NEXT_WARNING.split(self.warnings) if text)
+        return Outcome(
+            uri=self.uri,
+            status=self.status,
+            mask_key=self.mask_key,
+            fingerprint=self.fingerprint,
+            width=self.width,
+            height=self.height,
+            segments=tuple(Segment(**dict(each)) for each in self.segments),
+            scale=(float(low), float(high)) if self.scale else None,
+            warnings=tuple(ImageWarning(code=code, reason=reason) for code, _, reason in found) or None,
+        )
+
 
 class FailureRow(Row):
     """`failures.jsonl` in a folder of results: an image that failed a line, with its code and reason."""
@@ -94,6 +115,20 @@ class FailureRow(Row):
     def outcome(self) -> Outcome:
         """What became of the image."""
         return Outcome(uri=self.uri, status=self.status, code=self.code, reason=self.reason)
+
+
+def outcome_in(line: bytes) -> Outcome:
+    """What a line of either file tells; those of earlier versions were outcomes themselves.
+
+    Raises `InvalidRecord` for any other line. A quote inside of a text is escaped, so none can pass for a name.
+    """
+    if b'"schema_version":' not in line:
+        return Outcome.from_json(line)
+    row = MaskRow.from_json(line) if b'"mask_key":' in line else FailureRow.from_json(line)
+    try:
+        return row.outcome
+    except ValueError as error:
+        raise InvalidRecord(f"not a {type(row).__name__}: {one_line(error)}", line.decode()) from error
 
 
 def _with_text(segment: Segment) -> SegmentRow:

@@ -1,4 +1,4 @@
-"""A folder of results is read by `datasets`, pandas, Polars and DuckDB as it is, whatever images and labels are called."""
+"""A folder of results is read by `datasets`, pandas, Polars and DuckDB as it is, whatever the names and labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,23 @@ import pytest
 from PIL import Image
 
 from maskmill import Client, Job
+from maskmill.errors import InvalidRecord
 from maskmill.jobs.account import close_job, commit_shard, read_references
-from maskmill.masks.segment_map import MaskHeader, encode, narrowest
-from maskmill.schema import FailureRow, ImageWarning, MaskRow, Outcome, Segment, SegmentRow, ShardReport, Status
-from maskmill.schema import Subtask, utc_now
+from maskmill.masks.segment_map import MaskHeader, encode, narrowest, read_header
+from maskmill.masks.stored import check_mask_of
+from maskmill.schema import (
+    FailureRow,
+    ImageWarning,
+    MaskRow,
+    Outcome,
+    Segment,
+    SegmentRow,
+    ShardReport,
+    Status,
+    Subtask,
+    outcome_in,
+    utc_now,
+)
 from maskmill_producer import embedded
 from maskmill_producer.local.mirror import mirror
 from tests.conftest import settings_of
@@ -74,7 +87,7 @@ EMPTY = 120
 
 SEGMENT_TYPES = {"id": pl.Int64, "label": pl.String, "label_id": pl.Int64, "score": pl.Float64, "area": pl.Int64,
                  "box": pl.List(pl.Int64)}  # fmt: skip
-MASK_TYPES = {name: pl.String for name in MASK_COLUMNS} | {
+MASK_TYPES = dict.fromkeys(MASK_COLUMNS, pl.String) | {
     "width": pl.Int64, "height": pl.Int64, "schema_version": pl.Int64, "segments": pl.List(pl.Struct(SEGMENT_TYPES)),
 }  # fmt: skip
 
@@ -107,8 +120,17 @@ def job_of(
         )
         job.store.put(reference.mask_key, encode(narrowest(ids), header))
         odd = {"scale": (0.0, 65535.0), "warnings": (ImageWarning(code="first_frame", reason="the first\nof 30"),)}
-        outcomes.append(Outcome(uri=reference.uri, status=Status.STORED, mask_key=reference.mask_key, fingerprint=fingerprint,
-                                width=ids.shape[1], height=4, segments=segments, **(odd if name == names[-1] else {})))  # fmt: skip
+        outcome = Outcome(
+            uri=reference.uri,
+            status=Status.STORED,
+            mask_key=reference.mask_key,
+            fingerprint=fingerprint,
+            width=ids.shape[1],
+            height=4,
+            segments=segments,
+            **(odd if name == names[-1] else {}),
+        )
+        outcomes.append(outcome)
     report = ShardReport(job=job.id, shard=0, attempt=1, worker="w", finished=utc_now(), outcomes=tuple(outcomes))
     commit_shard(client.services, job.out, report)
     close_job(client.services, job.id)
@@ -152,6 +174,20 @@ def test_every_line_has_every_column_in_the_same_order_and_of_one_type(out: Path
     assert {row["schema_version"] for row in rows + failures} == {1}
 
 
+def test_a_line_tells_what_the_job_does(out: Path) -> None:
+    """To whom a mask is checked by it, too."""
+    lines = (out / "metadata.jsonl").read_bytes().splitlines()
+    told = [outcome_in(line) for line in lines]
+    for outcome in told:
+        file = out.parent / (outcome.mask_key or "") if out.name == "masks" else out / (outcome.mask_key or "")
+        check_mask_of(read_header(file.read_bytes()), outcome)
+    assert told[-1].warnings == (ImageWarning(code="first_frame", reason="the first\nof 30"),)
+    assert (told[-1].scale, told[0].scale, told[0].warnings) == ((0.0, 65535.0), None, None)
+    broken = lines[-1].replace(b"0.0:65535.0", b"dark:bright")
+    with pytest.raises(InvalidRecord, match="not a MaskRow"):
+        outcome_in(broken)
+
+
 def test_labels_are_texts_and_file_names_lead_to_the_masks(out: Path) -> None:
     rows = lines_of(out / "metadata.jsonl")
     assert [
@@ -185,7 +221,7 @@ def test_polars(out: Path) -> None:
 def test_duckdb(out: Path, function: str) -> None:
     table = duckdb.sql(f"SELECT * FROM {function}('{out}/metadata.jsonl')")
     types = dict(zip(table.columns, map(str, table.types), strict=True))
-    assert types == {name: "VARCHAR" for name in MASK_COLUMNS} | {
+    assert types == dict.fromkeys(MASK_COLUMNS, "VARCHAR") | {
         "width": "BIGINT", "height": "BIGINT", "schema_version": "BIGINT",
         "segments": 'STRUCT(id BIGINT, "label" VARCHAR, label_id BIGINT, score DOUBLE, area BIGINT, box BIGINT[])[]',
     }  # fmt: skip

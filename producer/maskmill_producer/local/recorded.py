@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskmill.errors import JobNotFound, UsageError
-from maskmill.schema import FailureRow, JobRecord, JobStatus, Manifest, Outcome
+from maskmill.schema import JobRecord, JobStatus, Manifest, Outcome, outcome_in
 from maskmill.storage import keys
 from maskmill_producer.local.folder import FAILURES, MANIFEST, owner
 
@@ -54,9 +54,9 @@ class Recorded:
         try:
             with (self.path / FAILURES).open("rb") as lines:
                 for line in lines:
-                    failed = FailureRow.from_json(line)
-                    if codes is None or failed.code in codes:
-                        yield failed.outcome
+                    outcome = outcome_in(line)
+                    if codes is None or outcome.code in codes:
+                        yield outcome
         except FileNotFoundError:
             self.status()
             raise UsageError(f"{self.path / FAILURES} is gone: run the same command again") from None

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from maskmill.errors import InvalidRecord
-from maskmill.schema import MaskKey, Row
+from maskmill.schema import outcome_in
 from maskmill_producer.local.folder import MASKS, METADATA, PARTS, REPLACED, Folder, header_of
 
 
@@ -54,18 +54,13 @@ def drop_masks_aside(folder: Folder) -> int:
     return gone
 
 
-class _Accounted(Row):
-    """What a line of `metadata.jsonl` had in all versions."""
-
-    mask_key: MaskKey
-
-
 def accounted(metadata: Path) -> Iterator[str]:
     """The mask keys that a `metadata.jsonl` names; a line that is none of ours names none."""
     with metadata.open("rb") as lines:
         for line in lines:
             with suppress(InvalidRecord):
-                yield _Accounted.from_json(line).mask_key
+                if key := outcome_in(line).mask_key:
+                    yield key
 
 
 def drop_empty(folder: Path, root: Path) -> None:
