@@ -102,8 +102,8 @@ class FailureRow(Row):
 
     uri: Address
     status: Status
-    code: str = "error"
-    reason: str = ""
+    code: str
+    reason: str
     schema_version: Literal[1] = ROWS
 
     @classmethod
