@@ -269,6 +269,7 @@ def test_segments_without_scores_are_read_too(module_client: Client, tmp_path: P
     mirror(job, tmp_path / "labels")
     path = tmp_path / "labels" / "metadata.jsonl"
     rows = lines_of(path)
+    assert {tuple(each) for row in rows for each in row["segments"]} == {tuple(SegmentRow.model_fields)}
     assert pl.read_ndjson(path).to_dicts() == pd.read_json(path, lines=True).to_dict("records") == rows
     table = duckdb.sql(f"SELECT * FROM read_json('{path}')")
     assert [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()] == rows
