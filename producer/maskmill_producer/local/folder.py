@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -83,7 +84,7 @@ class Folder:
             finally:
                 folder._drop_parts()
 
-    @property
+    @cached_property
     def masks(self) -> Path:
         """Where the masks lie: `maskmill run photos/ --out masks/` leaves no `masks/masks/`."""
         return self.root if self.root.name == MASKS else self.root / MASKS
@@ -128,12 +129,18 @@ class Folder:
         if found := header_of(target):
             _refuse_other(target, found, outcome)
             return True
+        if not self._has_earlier_masks:
+            return False
         before = self.root / REPLACED / PurePosixPath(key).relative_to(MASKS)
         found = header_of(before)
         if found is None or not is_mask_of(found, outcome) or not before.parent.resolve().is_relative_to(self.root):
             return False
         before.replace(target)
         return True
+
+    @cached_property
+    def _has_earlier_masks(self) -> bool:
+        return (self.root / REPLACED).is_dir()
 
     def put_mask(self, key: str, png: bytes, outcome: Outcome) -> None:
         """Write a mask; raises `Unplaceable` if another one took the name meanwhile."""
