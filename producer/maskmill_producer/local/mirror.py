@@ -41,7 +41,7 @@ from maskmill_producer.local.typed_lines import TypedLines
 from maskmill_producer.report.colours import colour_of, in_hex
 
 THREADS = 16
-"""Masks that are fetched at once: near a store more are no faster, far from one 16 bring 500 a second through 30 ms."""
+"""Masks that are fetched at once. Beside a store 8 are as fast; 100 ms away 16 are 1.6 to 1.9 times as fast as 8."""
 
 OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
 """Errors that cost one mask; any other ends the copying, which can be gone on with."""
