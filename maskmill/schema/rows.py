@@ -6,7 +6,6 @@ images have not is an empty text here, never null in one line and a list in the 
 
 from __future__ import annotations
 
-import re
 from typing import Literal, Self
 
 from pydantic import ConfigDict
@@ -19,7 +18,7 @@ from maskmill.schema.record import Count, MaskKey, Record
 ROWS: Literal[1] = 1
 """The version of the columns; lines of before, which were outcomes, have none."""
 
-NEXT_WARNING = re.compile(r"; (?=[a-z0-9_]+: )")
+NEXT_WARNING = "; "
 
 LINE_BREAKS = str.maketrans({each: f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"})
 """What JSON leaves as it is, and `str.splitlines` takes for the end of a line."""
@@ -75,7 +74,7 @@ class MaskRow(Row):
             height=outcome.height,
             segments=tuple(_with_text(each) for each in outcome.segments or ()),
             scale=":".join(map(str, outcome.scale or ())),
-            warnings="; ".join(f"{each.code}: {each.reason}" for each in outcome.warnings or ()),
+            warnings=NEXT_WARNING.join(_in_words(each) for each in outcome.warnings or ()),
             fingerprint=outcome.fingerprint or "",
         )
 
@@ -83,7 +82,7 @@ class MaskRow(Row):
     def outcome(self) -> Outcome:
         """What became of the image; its labels are texts."""
         low, _, high = self.scale.partition(":")
-        found = (text.partition(": ") for text in NEXT_WARNING.split(self.warnings) if text)
+        found = (text.partition(": ") for text in self.warnings.split(NEXT_WARNING) if text)
         return Outcome(
             uri=self.uri,
             status=self.status,
@@ -129,6 +128,10 @@ def outcome_in(line: bytes) -> Outcome:
         return row.outcome
     except ValueError as error:
         raise InvalidRecord(f"not a {type(row).__name__}: {one_line(error)}", line.decode()) from error
+
+
+def _in_words(warning: ImageWarning) -> str:
+    return f"{warning.code}: {warning.reason.replace(NEXT_WARNING, ', ')}"
 
 
 def _with_text(segment: Segment) -> SegmentRow:
