@@ -19,6 +19,7 @@ ROWS: Literal[1] = 1
 """The version of the columns; lines of before, which were outcomes, have none."""
 
 NEXT_WARNING = "; "
+"""Stands between two warnings, and in none."""
 
 LINE_BREAKS = str.maketrans({each: f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"})
 """What JSON leaves as it is, and `str.splitlines` takes for the end of a line."""
@@ -36,6 +37,8 @@ class Row(Record):
 
 class SegmentRow(Segment):
     """A segment whose label is always a text: `cat`, `17`, and `label 3` where the model has none for it."""
+
+    model_config = ConfigDict(extra="ignore")
 
     label: str
 

@@ -11,7 +11,7 @@ import pytest
 from maskmill import Client, Job
 from maskmill.errors import JobNotFound, NewerRecord, UsageError
 from maskmill.jobs.account import put_classes
-from maskmill.schema import ModelClasses
+from maskmill.schema import ModelClasses, outcome_in
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.recorded import Recorded
 from maskmill_producer.report.colours import colour_of, in_hex
@@ -128,10 +128,14 @@ def test_a_run_replaces_the_masks_that_its_account_names(client: Client, out: Pa
 
 
 def test_failures_of_a_later_version_ask_for_it(client: Client, out: Path) -> None:
-    mirror(finished_job(client, NAMES, failed=NAMES[:2]), out)
+    job = finished_job(client, NAMES, failed=NAMES[:2])
+    mirror(job, out)
     rows = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
     (out / "failures.jsonl").write_text("".join(json.dumps(row | {"more": 1}) + "\n" for row in rows))
     assert len([*Recorded(out).failures()]) == 2, "a column more is passed over"
+    first = json.loads((out / "metadata.jsonl").read_text().splitlines()[0])
+    more = first | {"more": 1, "segments": [each | {"more": 1} for each in first["segments"]]}
+    assert outcome_in(json.dumps(more, separators=(",", ":")).encode()) == next(job.results()).outcome
     (out / "failures.jsonl").write_text("".join(json.dumps(row | {"schema_version": 2}) + "\n" for row in rows))
     with pytest.raises(NewerRecord, match="needs a newer Maskmill"):
         [*Recorded(out).failures()]
