@@ -19,7 +19,7 @@ with columns that are [always there](#in-a-folder-of-results).
 WHOLE = {
     "Jobs": (schema.JobRecord, schema.ModelIdentity, schema.ModelClasses, schema.Manifest),
     "Images": (schema.Reference, schema.ShardReport, schema.Outcome, MaskHeader),
-    "In a folder of results": (schema.MaskRow, schema.SegmentRow, schema.FailureRow),
+    "In a folder of results": (schema.MaskRow, schema.FailureRow),
     "Marks": (schema.Cancellation, schema.RetryRound, schema.Deletion),
     "Status": (schema.JobStatus,),
     "Parts": (

@@ -27,7 +27,7 @@ from maskmill.schema.outcome import (
     reference_line,
 )
 from maskmill.schema.record import VERSION, Count, Excerpt, Fraction, JobId, MaskKey, Record, utc_now
-from maskmill.schema.rows import FailureRow, MaskRow, SegmentRow, outcome_in
+from maskmill.schema.rows import FailureRow, MaskRow, outcome_in
 from maskmill.schema.spec import LOADED, Execution, ModelClasses, ModelIdentity, Spec
 
 __all__ = [
@@ -61,7 +61,6 @@ __all__ = [
     "Reference",
     "RetryRound",
     "Segment",
-    "SegmentRow",
     "ShardReport",
     "Spec",
     "Status",

@@ -35,22 +35,15 @@ class Row(Record):
         return self.model_dump_json().translate(LINE_BREAKS).encode() + b"\n"
 
 
-class SegmentRow(Segment):
-    """A segment whose label is always a text: `cat`, `17`, and `label 3` where the model has none for it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    label: str
-
-
 class MaskRow(Row):
     """`metadata.jsonl` in a folder of results: an image with a mask a line. Every line has every column.
 
-    `file_name` is the mask, as a path from the folder; `mask_key` its key in the bucket. `segments` are the outcome's,
-    their `label` always a text; all scores of a job are numbers, or all are null (semantic segmentation). `scale` are
-    the values that became black and white, as `--scale` takes them: `0.0:65535.0`. `warnings` are codes with reasons:
-    `first_frame: the first of 30 frames; …`. Both are empty for most images. Lines are in the order of submission,
-    except that the first one with segments comes first where the 100 before it have none.
+    `file_name` is the mask, as a path from the folder; `mask_key` its key in the bucket. `segments` are the outcome's
+    with all their fields. Their `label` is always a text: `cat`, `17`, and `label 3` where the model has none for it.
+    All scores of a job are numbers, or all are null (semantic segmentation). `scale` are the values that became black
+    and white, as `--scale` takes them: `0.0:65535.0`. `warnings` are codes with reasons: `first_frame: the first of 30
+    frames; …`. Both are empty for most images. Lines are in the order of submission, except that the first one with
+    segments comes first where the 100 before it have none.
     """
 
     file_name: str
@@ -59,7 +52,7 @@ class MaskRow(Row):
     status: Status
     width: Count | None
     height: Count | None
-    segments: tuple[SegmentRow, ...]
+    segments: tuple[Segment, ...]
     scale: str
     warnings: str
     fingerprint: str
@@ -93,7 +86,7 @@ class MaskRow(Row):
             fingerprint=self.fingerprint,
             width=self.width,
             height=self.height,
-            segments=tuple(Segment(**dict(each)) for each in self.segments),
+            segments=self.segments,
             scale=(float(low), float(high)) if self.scale else None,
             warnings=tuple(ImageWarning(code=code, reason=reason) for code, _, reason in found) or None,
         )
@@ -137,12 +130,5 @@ def _in_words(warning: ImageWarning) -> str:
     return f"{warning.code}: {warning.reason.replace(NEXT_WARNING, ', ')}"
 
 
-def _with_text(segment: Segment) -> SegmentRow:
-    return SegmentRow(
-        id=segment.id,
-        label=segment.title,
-        label_id=segment.label_id,
-        score=segment.score,
-        area=segment.area,
-        box=segment.box,
-    )
+def _with_text(segment: Segment) -> Segment:
+    return segment if isinstance(segment.label, str) else segment.model_copy(update={"label": segment.title})

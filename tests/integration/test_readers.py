@@ -26,7 +26,6 @@ from maskmill.schema import (
     MaskRow,
     Outcome,
     Segment,
-    SegmentRow,
     ShardReport,
     Status,
     Subtask,
@@ -167,7 +166,7 @@ def test_every_line_has_every_column_in_the_same_order_and_of_one_type(out: Path
     rows, failures = lines_of(out / "metadata.jsonl"), lines_of(out / "failures.jsonl")
     assert len(rows) == EMPTY + len(ODD) + 2
     assert {tuple(row) for row in rows} == {tuple(MASK_COLUMNS)}
-    assert {tuple(segment) for row in rows for segment in row["segments"]} == {tuple(SegmentRow.model_fields)}
+    assert {tuple(segment) for row in rows for segment in row["segments"]} == {tuple(Segment.model_fields)}
     for name in MASK_COLUMNS:
         assert len({type(row[name]) for row in rows}) == 1, name
     assert [tuple(row) for row in failures] == [tuple(FAILURE_COLUMNS)]
@@ -269,7 +268,7 @@ def test_segments_without_scores_are_read_too(module_client: Client, tmp_path: P
     mirror(job, tmp_path / "labels")
     path = tmp_path / "labels" / "metadata.jsonl"
     rows = lines_of(path)
-    assert {tuple(each) for row in rows for each in row["segments"]} == {tuple(SegmentRow.model_fields)}
+    assert {tuple(each) for row in rows for each in row["segments"]} == {tuple(Segment.model_fields)}
     assert pl.read_ndjson(path).to_dicts() == pd.read_json(path, lines=True).to_dict("records") == rows
     table = duckdb.sql(f"SELECT * FROM read_json('{path}')")
     assert [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()] == rows

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from maskmill.schema import MaskRow, Segment, SegmentRow, Status
+from maskmill.schema import MaskRow, Segment, Status
 from maskmill_producer.local import typed_lines
 from maskmill_producer.local.typed_lines import HEAD, TypedLines, move_to_front
 
-SEGMENT = SegmentRow(**Segment(id=1, label="ship", label_id=3, area=1, box=(0, 0, 1, 1)).model_dump())
+SEGMENT = Segment(id=1, label="ship", label_id=3, area=1, box=(0, 0, 1, 1))
 
 
 def written(segments: Sequence[int]) -> list[str]:
