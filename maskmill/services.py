@@ -13,6 +13,9 @@ from maskmill.settings import Settings
 from maskmill.storage.sole_writer import SoleWriterStore
 from maskmill.storage.store import ATTEMPTS, Store
 
+READING_THREADS = 24
+"""Connections beside those that upload, for threads that read: 16 that copy masks, and 4 that read their account."""
+
 
 @dataclass
 class Services:
@@ -37,7 +40,7 @@ class Services:
         """The store below the output prefix `out`."""
         with self._lock:
             if out not in self._stores:
-                connections = self.settings.upload_threads + 8
+                connections = self.settings.upload_threads + READING_THREADS
                 kind = SoleWriterStore if self.settings.store_without_conditions else Store
                 self._stores[out] = kind(out, self.settings.s3, connections, self.store_attempts)
             return self._stores[out]

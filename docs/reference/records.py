@@ -13,12 +13,13 @@ from maskmill.schema import Record
 INTRODUCTION = """\
 Each is one JSON object in UTF-8. Fields that are unset are left out; `--json` prints them as null. A field is never
 renamed; new ones may come, and records of earlier versions can be read. Where each lies in the bucket:
-[In the bucket](architecture.md#in-the-bucket). In a folder of results, `metadata.jsonl` and `failures.jsonl` hold an
-[Outcome](#outcome) a line, of the images with a mask and of those that failed.
+[In the bucket](architecture.md#in-the-bucket). `metadata.jsonl` and `failures.jsonl` of a folder of results are tables,
+with columns that are [always there](#in-a-folder-of-results).
 """
 WHOLE = {
     "Jobs": (schema.JobRecord, schema.ModelIdentity, schema.ModelClasses, schema.Manifest),
     "Images": (schema.Reference, schema.ShardReport, schema.Outcome, MaskHeader),
+    "In a folder of results": (schema.MaskRow, schema.FailureRow),
     "Marks": (schema.Cancellation, schema.RetryRound, schema.Deletion),
     "Status": (schema.JobStatus,),
     "Parts": (

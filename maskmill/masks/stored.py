@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from maskmill.errors import MaskReplaced
 from maskmill.masks.segment_map import MaskHeader
-from maskmill.schema import Outcome
+from maskmill.schema import Outcome, Segment
 
 
 def is_mask_of(header: MaskHeader, outcome: Outcome) -> bool:
     """Whether the mask with this header is the one that the outcome accounts for.
 
     Image, spec and segments must agree. A later job that made the same image's mask with another threshold,
-    or from a changed file, has put another mask under the same key.
+    or from a changed file, has put another mask under the same key. The account in a folder has labels as texts.
     """
-    return (header.uri, header.fingerprint, header.segments) == (
-        outcome.uri,
-        outcome.fingerprint,
-        outcome.segments or (),
-    )
+    if (header.uri, header.fingerprint) != (outcome.uri, outcome.fingerprint):
+        return False
+    segments = outcome.segments or ()
+    return header.segments == segments or _as_texts(header.segments) == _as_texts(segments)
+
+
+def _as_texts(segments: Iterable[Segment]) -> list[Segment]:
+    return [segment.model_copy(update={"label": segment.title}) for segment in segments]
 
 
 def check_mask_of(header: MaskHeader, outcome: Outcome) -> None:

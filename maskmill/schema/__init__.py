@@ -27,6 +27,7 @@ from maskmill.schema.outcome import (
     reference_line,
 )
 from maskmill.schema.record import VERSION, Count, Excerpt, Fraction, JobId, MaskKey, Record, utc_now
+from maskmill.schema.rows import FailureRow, MaskRow, outcome_in
 from maskmill.schema.spec import LOADED, Execution, ModelClasses, ModelIdentity, Spec
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Excerpt",
     "Execution",
     "FailureExample",
+    "FailureRow",
     "Fraction",
     "ImageWarning",
     "JobId",
@@ -51,6 +53,7 @@ __all__ = [
     "JobStatus",
     "Manifest",
     "MaskKey",
+    "MaskRow",
     "ModelClasses",
     "ModelIdentity",
     "Outcome",
@@ -64,6 +67,7 @@ __all__ = [
     "Subtask",
     "Waiting",
     "WaitingFor",
+    "outcome_in",
     "reference_line",
     "utc_now",
 ]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from json.encoder import encode_basestring
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_serializer
+from pydantic import AfterValidator, Field, field_serializer
 
 from maskmill.addresses import Address
 from maskmill.schema.record import VERSION, Count, Excerpt, JobId, MaskKey, Record
@@ -42,6 +42,10 @@ def reference_line(uri: str, mask_key: str, problem: str | None = None, input_nu
     return f'{{"uri":{encode_basestring(uri)},"mask_key":{encode_basestring(mask_key)}{more}}}'
 
 
+Text = Annotated[str, AfterValidator(lambda text: text.encode(errors="replace").decode())]
+"""A foreign text as UTF-8 can hold it: half of a surrogate pair, which JSON can escape, becomes `?`."""
+
+
 class Segment(Record):
     """One region of one image.
 
@@ -51,7 +55,7 @@ class Segment(Record):
     """
 
     id: Annotated[int, Field(ge=1)]
-    label: str | int | float | None = None
+    label: Text | int | float | None = None
     label_id: Count
     score: float | None = None
     area: Count

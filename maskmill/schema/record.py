@@ -64,7 +64,7 @@ def _is_newer(text: str, error: ValidationError) -> bool:
         found = json.loads(text)
     except ValueError:
         return False
-    version = found.get("version") if isinstance(found, dict) else None
+    version = found.get("version", found.get("schema_version")) if isinstance(found, dict) else None
     return isinstance(version, int) and version > VERSION
 
 

@@ -55,3 +55,11 @@ def test_the_same_results_again_are_taken_over(client: Client, out: Path) -> Non
 def test_nothing_is_written_beside_the_folder(out: Path, key: str) -> None:
     with Folder.open(out) as folder, pytest.raises(Unplaceable):
         folder.path_of(key)
+
+
+def test_the_places_of_many_folders_are_not_all_kept(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskmill_producer.local.folder.FOLDERS_KEPT", 3)
+    with Folder.open(out) as folder:
+        for n in range(20):
+            assert folder.path_of(f"masks/{n % 7}/a.png") == out.resolve() / str(n % 7) / "a.png"
+            assert len(folder._made) <= 3

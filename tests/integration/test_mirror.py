@@ -13,11 +13,12 @@ import pytest
 
 from maskmill import Client, Job, Settings
 from maskmill.errors import InvalidRecord, UsageError
+from maskmill.job import READERS
 from maskmill.masks.segment_map import decode
 from maskmill.schema import Manifest, Outcome, Status
 from maskmill.storage import keys
 from maskmill_producer.local.folder import Folder, Unplaceable
-from maskmill_producer.local.mirror import check_replaceable, mirror
+from maskmill_producer.local.mirror import THREADS, check_replaceable, mirror
 from tests.integration.finished_jobs import SEGMENTS, finished_job, key_of, mask_png, submitted_job
 
 NAMES = [f"{n:02d}" for n in range(11)]
@@ -118,6 +119,11 @@ def test_a_job_that_runs_is_downloaded_as_far_as_it_is(client: Client, out: Path
     job = submitted_job(client, NAMES)
     assert mirror(job, out).masks == 0
     assert not (out / "manifest.json").exists()
+
+
+def test_no_connection_is_thrown_away_for_want_of_room(client: Client) -> None:
+    store = client.services.store(client.settings.out)
+    assert store.client.meta.config.max_pool_connections >= THREADS + READERS
 
 
 def test_only_one_at_a_time_writes_to_a_folder(client: Client, out: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from maskmill import Client
-from maskmill.errors import JobNotFound, UsageError
+from maskmill import Client, Job
+from maskmill.errors import JobNotFound, NewerRecord, UsageError
 from maskmill.jobs.account import put_classes
-from maskmill.schema import ModelClasses
+from maskmill.schema import ModelClasses, outcome_in
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.recorded import Recorded
 from maskmill_producer.report.colours import colour_of, in_hex
@@ -90,6 +90,54 @@ def test_somebody_else_s_manifest_is_not_read(out: Path) -> None:
     (out / "manifest.json").write_text('{"manifest_version": 3}')
     with pytest.raises(UsageError, match="not one of Maskmill's files"):
         Recorded(out).status()
+
+
+# Folders of earlier versions
+
+
+def as_it_was(job: Job, out: Path) -> None:
+    """Write both lists as versions without columns of their own did: outcomes, without what is unset."""
+    for name, outcomes in (("metadata", (each.outcome for each in job.results())), ("failures", job.failures())):
+        (out / f"{name}.jsonl").write_bytes(b"".join(outcome.to_json() + b"\n" for outcome in outcomes))
+
+
+def test_a_folder_of_an_earlier_version_says_the_same(client: Client, out: Path) -> None:
+    job = finished_job(client, NAMES, failed=NAMES[:2])
+    mirror(job, out)
+    now = [*Recorded(out).failures()]
+    as_it_was(job, out)
+    assert [*Recorded(out).failures(["not_found"])] == now == [*job.failures()]
+    assert Recorded(out).status().counts == job.status().counts
+
+
+def test_a_second_download_brings_it_up_to_date_and_fetches_no_mask(client: Client, out: Path) -> None:
+    job = finished_job(client, NAMES, failed=NAMES[:2])
+    mirror(job, out)
+    now = {name: (out / name).read_bytes() for name in ("metadata.jsonl", "failures.jsonl")}
+    as_it_was(job, out)
+    assert mirror(job, out).there == len(NAMES) - 2
+    assert {name: (out / name).read_bytes() for name in now} == now
+
+
+def test_a_run_replaces_the_masks_that_its_account_names(client: Client, out: Path) -> None:
+    before = finished_job(client, NAMES)
+    mirror(before, out, replace=True)
+    as_it_was(before, out)
+    found = mirror(finished_job(client, NAMES[2:], threshold=0.3), out, replace=True)
+    assert (found.copied, found.not_copied, found.removed) == (3, 0, 2)
+
+
+def test_failures_of_a_later_version_ask_for_it(client: Client, out: Path) -> None:
+    job = finished_job(client, NAMES, failed=NAMES[:2])
+    mirror(job, out)
+    rows = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    (out / "failures.jsonl").write_text("".join(json.dumps(row | {"more": 1}) + "\n" for row in rows))
+    assert len([*Recorded(out).failures()]) == 2, "a column more is passed over"
+    first = json.loads((out / "metadata.jsonl").read_text().splitlines()[0])
+    assert outcome_in(json.dumps(first | {"more": 1}, separators=(",", ":")).encode()) == next(job.results()).outcome
+    (out / "failures.jsonl").write_text("".join(json.dumps(row | {"schema_version": 2}) + "\n" for row in rows))
+    with pytest.raises(NewerRecord, match="needs a newer Maskmill"):
+        [*Recorded(out).failures()]
 
 
 # What is no longer part

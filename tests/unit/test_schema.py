@@ -16,11 +16,13 @@ from maskmill.schema import (
     Dtype,
     Execution,
     FailureExample,
+    FailureRow,
     ImageWarning,
     JobRecord,
     JobState,
     JobStatus,
     Manifest,
+    MaskRow,
     ModelIdentity,
     Outcome,
     Record,
@@ -30,6 +32,7 @@ from maskmill.schema import (
     Spec,
     Status,
     Subtask,
+    outcome_in,
     reference_line,
 )
 
@@ -297,3 +300,32 @@ def test_a_revision_is_the_name_of_no_file(revision: str) -> None:
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/7", "feature/x-1", "a" * 40, "release+1"])
 def test_revisions_as_the_hub_has_them(revision: str) -> None:
     assert Spec(revision=revision).revision == revision
+
+
+@pytest.mark.parametrize(
+    "warnings", [None, WARNED, (*WARNED, ImageWarning(code="alpha_dropped", reason="an alpha: it is dropped"))]
+)
+def test_a_line_of_a_folder_tells_the_outcome(warnings: tuple[ImageWarning, ...] | None) -> None:
+    outcome = STORED.model_copy(update={"warnings": warnings, "seconds": None})
+    assert outcome_in(MaskRow.of(outcome, "masks/a.jpg.png").to_line()) == outcome
+    assert outcome_in(FailureRow.of(FAILED).to_line()) == FAILED
+    for each in (outcome, FAILED):
+        assert outcome_in(each.to_json()) == each, "as earlier versions wrote it"
+
+
+def test_a_warning_cannot_pass_for_two() -> None:
+    odd = STORED.model_copy(update={"warnings": (ImageWarning(code="first_frame", reason="30; no_range: x"),)})
+    [told] = outcome_in(MaskRow.of(odd, "masks/a.jpg.png").to_line()).warnings or ()
+    assert (told.code, told.reason) == ("first_frame", "30, no_range: x")
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"{", b'{"schema_version":1}', b'{"schema_version":1,"mask_key":7}'])
+def test_any_other_line_tells_none(line: bytes) -> None:
+    with pytest.raises(InvalidRecord):
+        outcome_in(line)
+
+
+def test_half_a_surrogate_pair_in_a_label_is_replaced() -> None:
+    assert (
+        Segment.from_json(Segment(id=1, label="a\ud800", label_id=1, area=1, box=(0, 0, 1, 1)).to_json()).label == "a?"
+    )

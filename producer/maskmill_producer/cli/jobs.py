@@ -130,9 +130,11 @@ def results(
 ) -> None:
     """List the images of a job with their masks and labels, or download them.
 
-    A second download fetches only the masks that are missing. A folder holds the results of one job. A mask that
-    another job has replaced in the store is not copied: it is named, and the exit code is 4. The same goes for an
-    overlay whose image cannot be read from this machine, or has changed.
+    A second download fetches only the masks that are missing. A folder holds the results of one job; its
+    `metadata.jsonl` and `failures.jsonl` are tables for DuckDB, Polars, pandas and `datasets` (docs/tables.md).
+
+    A mask that another job has replaced in the store is not copied: it is named, and the exit code is 4. The same goes
+    for an overlay whose image cannot be read from this machine, or has changed.
     """
     with failing_plainly(json):
         found = client().job(job, out)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -33,6 +34,8 @@ MASKS, OVERLAYS, REPLACED, PARTS = "masks", "overlays", "masks.replaced", ".part
 ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 """What a file system says about one name; a full disk or a read-only folder concerns them all."""
 
+
+FOLDERS_KEPT = 1000
 
 PROBLEMS_KEPT = 10
 """Images that a result names; files and numbers have them all."""
@@ -64,6 +67,8 @@ class Folder:
     root: Path
     _numbers: Iterator[int] = field(default_factory=count)
     _placing: Lock = field(default_factory=Lock)
+    _made: dict[Path, Path] = field(default_factory=dict)
+    """Real places of the folders that files went to last, since looking a place up takes as long as writing a mask."""
 
     @classmethod
     @contextmanager
@@ -79,10 +84,14 @@ class Folder:
             finally:
                 folder._drop_parts()
 
-    @property
+    @cached_property
     def masks(self) -> Path:
         """Where the masks lie: `maskmill run photos/ --out masks/` leaves no `masks/masks/`."""
         return self.root if self.root.name == MASKS else self.root / MASKS
+
+    def name_of(self, key: str) -> str:
+        """A mask's path from the folder: `masks/a/b.png`, and `a/b.png` in a folder that is called `masks` itself."""
+        return str(PurePosixPath(key).relative_to(MASKS)) if self.masks == self.root else key
 
     def path_of(self, key: str) -> Path:
         """The file of a mask key, its parent made; raises `Unplaceable` for one that would be outside.
@@ -97,11 +106,19 @@ class Folder:
         return self._place(self.root / OVERLAYS / PurePosixPath(key).relative_to(MASKS).with_suffix(".jpg"), key)
 
     def _place(self, target: Path, key: str) -> Path:
-        parent = target.parent.resolve()
-        if target.name in ("", "..") or not parent.is_relative_to(self.root):
+        if target.name in ("", ".."):
             raise Unplaceable(f"{key} would lie outside of {self.root}")
-        parent.mkdir(parents=True, exist_ok=True)
-        return parent / target.name
+        return (self._made.get(target.parent) or self._make(target.parent, key)) / target.name
+
+    def _make(self, parent: Path, key: str) -> Path:
+        real = parent.resolve()
+        if not real.is_relative_to(self.root):
+            raise Unplaceable(f"{key} would lie outside of {self.root}")
+        real.mkdir(parents=True, exist_ok=True)
+        if len(self._made) >= FOLDERS_KEPT:
+            self._made.clear()
+        self._made[parent] = real
+        return real
 
     def holds(self, key: str, outcome: Outcome) -> bool:
         """Whether the outcome's mask is there, or was in the results before these; never told by its name alone.
@@ -112,12 +129,18 @@ class Folder:
         if found := header_of(target):
             _refuse_other(target, found, outcome)
             return True
+        if not self._has_earlier_masks:
+            return False
         before = self.root / REPLACED / PurePosixPath(key).relative_to(MASKS)
-        found = header_of(before) if before.parent.resolve().is_relative_to(self.root) else None
-        if found is None or not is_mask_of(found, outcome):
+        found = header_of(before)
+        if found is None or not is_mask_of(found, outcome) or not before.parent.resolve().is_relative_to(self.root):
             return False
         before.replace(target)
         return True
+
+    @cached_property
+    def _has_earlier_masks(self) -> bool:
+        return (self.root / REPLACED).is_dir()
 
     def put_mask(self, key: str, png: bytes, outcome: Outcome) -> None:
         """Write a mask; raises `Unplaceable` if another one took the name meanwhile."""
@@ -139,7 +162,7 @@ class Folder:
     def growing(self, name: str) -> Iterator[BinaryIO]:
         """A file that grows aside and gets its name when the block ends well."""
         part = self.root / PARTS / str(next(self._numbers))
-        with part.open("xb") as file:
+        with part.open("x+b") as file:
             yield file
         part.replace(self.root / name)
 

@@ -18,7 +18,7 @@ from maskmill.jobs.account import read_classes
 from maskmill.masks.segment_map import read_header
 from maskmill.masks.stored import check_mask_of
 from maskmill.result import Result
-from maskmill.schema import JobRecord, Outcome
+from maskmill.schema import FailureRow, JobRecord, MaskRow, Outcome
 from maskmill.storage.ahead import map_ahead
 from maskmill_producer.local.folder import (
     ACCOUNT,
@@ -37,9 +37,12 @@ from maskmill_producer.local.folder import (
 )
 from maskmill_producer.local.overlays import drop_stale_overlays
 from maskmill_producer.local.replacement import drop_masks_aside, set_masks_aside
+from maskmill_producer.local.typed_lines import TypedLines
 from maskmill_producer.report.colours import colour_of, in_hex
 
-THREADS = 8
+THREADS = 16
+"""Masks that are fetched at once. Beside a store 8 are as fast; 100 ms away 16 are 1.6 to 1.9 times as fast as 8."""
+
 OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
 """Errors that cost one mask; any other ends the copying, which can be gone on with."""
 
@@ -127,6 +130,7 @@ def _copy_masks(job: Job, folder: Folder) -> Mirrored:
     classes = dict(of_model.id2label) if of_model else {}
     with ExitStack() as stack:
         metadata, missing = (stack.enter_context(folder.growing(name)) for name in (METADATA, NOT_COPIED))
+        lines = TypedLines(metadata)
         for each in map_ahead(lambda found: _copy(folder, found), job.results(), THREADS):
             if each.error:
                 problem = Problem(each.outcome.uri, each.error.code, str(each.error))
@@ -134,10 +138,11 @@ def _copy_masks(job: Job, folder: Folder) -> Mirrored:
                 result.not_copied += 1
                 result.problems += [problem][: PROBLEMS_KEPT - len(result.problems)]
             else:
-                metadata.write(each.outcome.to_json() + b"\n")
+                lines.add(MaskRow.of(each.outcome, folder.name_of(each.outcome.mask_key or "")))
                 classes |= {segment.label_id: segment.title for segment in each.outcome.segments or ()}
                 result.there += each.was_there
                 result.copied += not each.was_there
+        lines.end()
     if not result.not_copied:
         folder.remove([NOT_COPIED])
     folder.write(CLASSES, _classes_json(classes))
@@ -175,4 +180,4 @@ def _copy(folder: Folder, found: Result) -> _Copied:
 def _write_failures(job: Job, folder: Folder) -> None:
     with folder.growing(FAILURES) as file:
         for outcome in job.failures():
-            file.write(outcome.to_json() + b"\n")
+            file.write(FailureRow.of(outcome).to_line())

@@ -15,7 +15,7 @@ from maskmill.jobs.account import read_references
 from maskmill.locks import held_lock
 from maskmill.masks.segment_map import decode
 from maskmill.masks.stored import check_mask_of
-from maskmill.schema import JobRecord, Manifest, Outcome
+from maskmill.schema import JobRecord, Manifest, Outcome, outcome_in
 from maskmill.settings import load_settings
 from maskmill.storage.ahead import map_ahead
 from maskmill_producer.local.folder import FAILURES, MANIFEST, METADATA, Folder, owner
@@ -77,7 +77,7 @@ class OfFolder:
             if not path.is_file():
                 raise UsageError(f"{path} is gone: run the same command again")
             with path.open("rb") as lines:
-                while outcomes := [Outcome.from_json(line) for line in islice(lines, LINES)]:
+                while outcomes := [outcome_in(line) for line in islice(lines, LINES)]:
                     yield Part(outcomes)
 
     def mask(self, outcome: Outcome) -> StoredMask:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskmill.errors import JobNotFound, UsageError
-from maskmill.schema import JobRecord, JobStatus, Manifest, Outcome
+from maskmill.schema import JobRecord, JobStatus, Manifest, Outcome, outcome_in
 from maskmill.storage import keys
 from maskmill_producer.local.folder import FAILURES, MANIFEST, owner
 
@@ -54,7 +54,7 @@ class Recorded:
         try:
             with (self.path / FAILURES).open("rb") as lines:
                 for line in lines:
-                    outcome = Outcome.from_json(line)
+                    outcome = outcome_in(line)
                     if codes is None or outcome.code in codes:
                         yield outcome
         except FileNotFoundError:

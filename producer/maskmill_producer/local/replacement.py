@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from maskmill.errors import InvalidRecord
-from maskmill.schema import Outcome
+from maskmill.schema import outcome_in
 from maskmill_producer.local.folder import MASKS, METADATA, PARTS, REPLACED, Folder, header_of
 
 
@@ -59,7 +59,7 @@ def accounted(metadata: Path) -> Iterator[str]:
     with metadata.open("rb") as lines:
         for line in lines:
             with suppress(InvalidRecord):
-                if key := Outcome.from_json(line).mask_key:
+                if key := outcome_in(line).mask_key:
                     yield key
 
 
