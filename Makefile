@@ -16,7 +16,7 @@ PARALLEL ?= -n 2 --dist worksteal
 # A link or an anchor that leads nowhere, and a page that no list of contents has, end the build.
 SPHINX := --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
-.PHONY: help run test quick lint format docs bench chaos stores mutate pixels compat train clean
+.PHONY: help run test quick lint format docs bench chaos stores mutate pixels compat interop train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ pixels: $(DEV_STAMP) ## A job over Pillow's own test images and a grid of TIFFs:
 
 compat: $(DEV_STAMP) ## The model tests with the lowest and the newest transformers that are supported
 	$(BIN)/python -m tests.compat $(PARALLEL)
+
+interop: $(DEV_STAMP) ## Exports read by heavy tools, each in an environment of its own in build/interop (2 GB)
+	$(BIN)/python -m tests.interop
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)
 	$(BIN)/python -m demo.train

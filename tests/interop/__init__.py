@@ -1,0 +1,1 @@
+"""Exports are read by tools that are too heavy for everybody's environment: `make interop`."""

@@ -1,0 +1,3 @@
+"""placeholder"""
+
+REQUIRES = ("label-studio-sdk>=2.1,<3",)

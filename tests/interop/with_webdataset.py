@@ -1,0 +1,3 @@
+"""placeholder"""
+
+REQUIRES = ("webdataset>=1.0,<2",)
