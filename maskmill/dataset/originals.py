@@ -84,6 +84,11 @@ def copy_of(original: Original, name: str) -> Copy:
     return Copy(buffer.getvalue(), ".png", turned)
 
 
+def is_turned(original: Original) -> bool:
+    """Whether the file is not upright as it is, and its EXIF block says so."""
+    return _facts(original.data)[2]
+
+
 def _facts(data: bytes) -> tuple[str, str, bool]:
     """Format, mode and whether the EXIF block turns it; only of formats that may be kept, the others are decoded."""
     try:

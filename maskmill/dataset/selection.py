@@ -51,7 +51,10 @@ class Selection(Record):
         return name if name is not None and (not self.labels or name in self.labels) else None
 
     def chosen(self, segments: Iterable[Segment]) -> tuple[tuple[Segment, ...], Counter[str]]:
-        """The segments that count, with their new names, and how many do not, by reason: label, score, area."""
+        """The segments that count, with their new names, and how many do not, by reason: label, score, area, no_pixels.
+
+        Pipelines list instances, too, that others cover wholly.
+        """
         kept: list[Segment] = []
         left_out: Counter[str] = Counter()
         for segment in segments:
@@ -63,6 +66,8 @@ class Selection(Record):
         return tuple(kept), left_out
 
     def _against(self, name: str | None, segment: Segment) -> str | None:
+        if not segment.area:
+            return "no_pixels"
         if name is None:
             return "label"
         if self.min_score is not None and (segment.score is None or segment.score < self.min_score):

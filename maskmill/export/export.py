@@ -10,7 +10,7 @@ from functools import partial
 from maskmill.addresses import on_one_line
 from maskmill.dataset.images import Dataset, LabelledImage, ShardPlace, ahead
 from maskmill.dataset.in_processes import Pool, cores
-from maskmill.dataset.originals import Copy, Originals, copy_of
+from maskmill.dataset.originals import Copy, Originals
 from maskmill.dataset.source import SourceMaker
 from maskmill.dataset.survey import Survey
 from maskmill.errors import InvalidRecord, MaskmillError, UsageError
@@ -124,11 +124,12 @@ def _export_shard(
     plan: ExportPlan, target_for: Callable[[], Target], dataset: Dataset, place: ShardPlace
 ) -> PartCounts:
     """One shard's share, in one of the processes."""
-    form, copies = format_of(plan), plan.options.copy_images
-    read = partial(_read, dataset.originals if copies else None)
+    form = format_of(plan)
+    of_images = plan.options.copy_images or form.reads_images
+    read = partial(_read, form, dataset.originals if of_images else None)
     with Part(place.shard, target_for()) as part:
         form.begin(place.first_segment)
-        for image, found in ahead(dataset.images_at(replace(place, whole_addresses=copies)), read):
+        for image, found in ahead(dataset.images_at(replace(place, whole_addresses=of_images)), read):
             error = found if isinstance(found, Exception) else _add(form, image, part, found)
             if error:
                 part.problems.append(_problem(image, error))
@@ -138,14 +139,14 @@ def _export_shard(
     return PartCounts(images=part.images, segments=part.segments, notes=dict(part.notes), problems=tuple(part.problems))
 
 
-def _read(originals: Originals | None, image: LabelledImage) -> Copy | None:
+def _read(form: Format, originals: Originals | None, image: LabelledImage) -> Copy | None:
     """Fetch and decode the mask, and with it the image if it is wanted, in a thread."""
     _, header = image.mask
     _ = image.ids
     if originals is None:
         return None
     size = image.width, image.height
-    return copy_of(originals.read(image.whole_address, size, header.image_version), image.name)
+    return form.read(image, originals.read(image.whole_address, size, header.image_version))
 
 
 def _add(form: Format, image: LabelledImage, part: Part, copy: Copy | None) -> Unwritable | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from maskmill.dataset.classes import Category
 from maskmill.dataset.images import LabelledImage, plain_stem
-from maskmill.dataset.originals import Copy
+from maskmill.dataset.originals import Copy, Original, copy_of
 from maskmill.errors import UsageError
 from maskmill.export.account import ExportPlan
 from maskmill.export.options import OPTIONS, ExportOptions, FormatName
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
+from maskmill.schema import Segment
 
 
 class Format(ABC):
@@ -26,6 +28,8 @@ class Format(ABC):
     takes: ClassVar[frozenset[str]] = frozenset()
     by_stem: ClassVar[bool] = False
     """Whether its files are paired with images by their stems."""
+    reads_images: ClassVar[bool] = False
+    """Whether it is made of the images' own pixels, whether copies are asked for or not."""
 
     def __init__(self, plan: ExportPlan) -> None:
         self.plan, self.options = plan, plan.options
@@ -34,9 +38,13 @@ class Format(ABC):
     def begin(self, first_segment: int) -> None:  # noqa: B027 - most formats need nothing
         """Before a shard's first image; `first_segment` counts the segments of the shards before it."""
 
+    def read(self, image: LabelledImage, original: Original) -> Copy:
+        """What `add` gets of an image that is read; called in a thread, beside others."""
+        return copy_of(original, image.name)
+
     @abstractmethod
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
-        """Add one image, whose mask has been read (`image.ids`); `copy` is its file, where copies are asked for.
+        """Add one image, whose mask has been read (`image.ids`); `copy` is what `read` gave, where images are read.
 
         Whatever may fail for this image alone comes before anything is written.
         """
@@ -55,6 +63,18 @@ class Format(ABC):
         root = self.options.image_root
         return f"{root.rstrip('/')}/{image.name}" if root else image.name
 
+    def row_of(self, segment: Segment) -> dict[str, Any]:
+        """A segment in tables of our own: as it is stored, with its category; `bbox` is (x, y, width, height)."""
+        return {
+            "id": segment.id,
+            "label": segment.title,
+            "label_id": segment.label_id,
+            "category_id": self.category[segment.title].id,
+            "score": segment.score,
+            "area": segment.area,
+            "bbox": segment.box,
+        }
+
     def put_copy(self, image: LabelledImage, copy: Copy | None, folder: str, part: Part) -> None:
         """Write the copy, if there is one, below a folder such as `images`."""
         if copy:
@@ -67,6 +87,8 @@ def _copy_name(image: LabelledImage, copy: Copy, *, by_stem: bool) -> str:
     own = image.name.endswith(copy.suffix) and (not by_stem or image.stem == plain_stem(image.name))
     return image.name if own else f"{image.stem}{copy.suffix}"
 
+
+LINE_BREAKS = str.maketrans({each: f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"})
 
 MODULES = {each: each.value.replace("-", "_") for each in FormatName}
 
@@ -104,6 +126,15 @@ def write(target: Target, name: str, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
             file.write(chunk)
     target.place(name, path)
+
+
+def as_json(value: object) -> bytes:
+    """One line of JSON in UTF-8, whatever texts are in it: half of a surrogate pair becomes `?`.
+
+    What Python takes for the end of a line, and JSON does not, is escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.translate(LINE_BREAKS).encode(errors="replace")
 
 
 def json_list(parts: Parts, name: str) -> Iterator[bytes]:

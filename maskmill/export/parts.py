@@ -80,6 +80,12 @@ class Part:
             file.write(between)
         file.write(data)
 
+    def line(self, name: str, data: bytes) -> None:
+        """Add one line to a file of lines that all shards make together: `parts.joined(name, b"")`."""
+        file = self.open(name)
+        file.write(data)
+        file.write(b"\n")
+
 
 class Parts:
     """The shares of all shards, in order."""
@@ -99,6 +105,12 @@ class Parts:
         """The shares' files of this name, of those that have one."""
         found = (self._work / _name(shard) / name for shard in self._shards)
         return [path for path in found if path.exists()]
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """All lines that `Part.line` added, one at a time."""
+        for path in self.files(name):
+            with path.open("rb") as file:
+                yield from file
 
     def joined(self, name: str, between: bytes = BETWEEN) -> Iterator[bytes]:
         """All items of a list, a block at a time."""

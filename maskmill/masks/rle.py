@@ -21,16 +21,25 @@ def coco_rle(ids: SegmentMap) -> dict[int, str]:
 
     `coco_rle(np.array([[0, 1], [1, 1]], np.uint8))` is `{1: "13"}`: one pixel outside, then three inside.
     """
-    values, starts, ends = _runs_down(ids)
-    if not len(values):
-        return {}
-    first = np.append(True, values[1:] != values[:-1])
-    counts, begins = _counts(first, starts, ends, ids.size)
+    values, counts, begins = _all_lengths(ids)
     stops = np.append(begins[1:], len(counts))
     text, at = _text(_differences(counts, begins, stops))
     return {
         int(value): text[at[begin] : at[stop]]
-        for value, begin, stop in zip(values[first].tolist(), begins.tolist(), stops.tolist(), strict=True)
+        for value, begin, stop in zip(values.tolist(), begins.tolist(), stops.tolist(), strict=True)
+    }
+
+
+def run_lengths(ids: SegmentMap) -> dict[int, Ints]:
+    """The lengths of each segment's runs down the columns, by its id; the first run is outside, and may be 0 long.
+
+    `run_lengths(np.array([[0, 1], [1, 1]], np.uint8))` is `{1: [1, 3]}`. Give `ids.T` for runs along the rows.
+    """
+    values, counts, begins = _all_lengths(ids)
+    stops = np.append(begins[1:], len(counts))
+    return {
+        int(value): counts[begin:stop]
+        for value, begin, stop in zip(values.tolist(), begins.tolist(), stops.tolist(), strict=True)
     }
 
 
@@ -60,6 +69,15 @@ def _lengths(counts: str) -> list[int]:
         lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
         value = shift = 0
     return lengths
+
+
+def _all_lengths(ids: SegmentMap) -> tuple[Ints, Ints, Ints]:
+    """The ids that have pixels, the run lengths of all of them one after the other, and where each one's begin."""
+    values, starts, ends = _runs_down(ids)
+    if not len(values):
+        return values, values, values
+    first = np.append(True, values[1:] != values[:-1])
+    return values[first], *_counts(first, starts, ends, ids.size)
 
 
 def _runs_down(ids: SegmentMap) -> tuple[Ints, Ints, Ints]:

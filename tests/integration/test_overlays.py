@@ -10,13 +10,13 @@ import pytest
 from PIL import ExifTags, Image
 
 from maskmill import Client, Job
+from maskmill.colours import colour_of
 from maskmill.masks.segment_map import MaskHeader, encode
 from maskmill.schema import Subtask
 from maskmill_producer.local import overlays
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.overlays import draw_overlays
 from maskmill_producer.local.sheet import draw_sheet
-from maskmill_producer.report.colours import colour_of
 from tests.integration.finished_jobs import SEGMENTS, SIZE, finish, finished_job
 
 NAMES = ["a", "b", "c"]

@@ -14,7 +14,6 @@ from maskmill.jobs.account import put_classes
 from maskmill.schema import ModelClasses, outcome_in
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.recorded import Recorded
-from maskmill_producer.report.colours import colour_of, in_hex
 from tests.integration.finished_jobs import finished_job, submitted_job
 
 NAMES = [f"{n:02d}" for n in range(5)]

@@ -1,7 +1,7 @@
 """`make interop`: exports are read by tools that each have an environment of their own in build/interop.
 
-A module `with_TOOL.py` here holds the tests of one tool, and says in `REQUIRES` what is installed for it. All else comes
-from the environment that runs this. `python -m tests.interop fiftyone` asks one tool alone.
+A module `with_TOOL.py` here holds the tests of one tool, and says in `REQUIRES` what is installed for it. All else
+comes from the environment that runs this. `python -m tests.interop fiftyone` asks one tool alone.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskmill_producer.report.colours import PALETTE, Colour, colour_of, in_hex, ink_on
+from maskmill.colours import PALETTE, Colour, colour_of, in_hex, ink_on
 
 DEMO = "disc square triangle star ring cross sky grass water sand"
 CITYSCAPES = (
@@ -50,7 +50,7 @@ def least_distance(colours: Sequence[Colour], eye: str = "usual") -> float:
 
 
 def test_a_class_has_its_colour_in_other_processes_too() -> None:
-    ask = "from maskmill_producer.report.colours import *; print([in_hex(colour_of(n)) for n in ('cat', 'кот', '')])"
+    ask = "from maskmill.colours import *; print([in_hex(colour_of(n)) for n in ('cat', 'кот', '')])"
     answers = {
         subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, env={
             "PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskmill.colours import colour_of
 from maskmill.errors import UsageError
 from maskmill.schema import Counts, JobState, JobStatus, Segment
 from maskmill_producer.local.sheet import shown_of
-from maskmill_producer.report.colours import colour_of
 from maskmill_producer.report.contact_sheet import CELL, RED, Failed, Panel, contact_sheet, write_contact_sheet
 
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskmill.colours import colour_of
 from maskmill.masks.segment_map import areas_and_boxes
 from maskmill.schema import Segment
-from maskmill_producer.report.colours import colour_of
 from maskmill_producer.report.labels import Box, Labels, Named
 from maskmill_producer.report.lettering import Lettering
 from maskmill_producer.report.overlay import LEAST, MOST, overlay

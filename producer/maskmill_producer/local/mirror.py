@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskmill.addresses import Address
+from maskmill.colours import colour_of, in_hex
 from maskmill.errors import InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused, UsageError
 from maskmill.job import Job
 from maskmill.jobs.account import read_classes
@@ -38,7 +39,7 @@ from maskmill_producer.local.folder import (
 from maskmill_producer.local.overlays import drop_stale_overlays
 from maskmill_producer.local.replacement import drop_masks_aside, set_masks_aside
 from maskmill_producer.local.typed_lines import TypedLines
-from maskmill_producer.report.colours import colour_of, in_hex
+from maskmill.colours import colour_of, in_hex
 
 THREADS = 16
 """Masks that are fetched at once. Beside a store 8 are as fast; 100 ms away 16 are 1.6 to 1.9 times as fast as 8."""

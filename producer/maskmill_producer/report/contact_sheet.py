@@ -10,10 +10,10 @@ from typing import Self
 
 from PIL import Image, ImageDraw
 
+from maskmill.colours import Colour
 from maskmill.errors import UsageError
 from maskmill.masks.segment_map import SegmentMap
 from maskmill.schema import Segment
-from maskmill_producer.report.colours import Colour
 from maskmill_producer.report.lettering import Lettering, shortened
 from maskmill_producer.report.overlay import drawn, shrunk
 

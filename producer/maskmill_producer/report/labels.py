@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageDraw
 
-from maskmill_producer.report.colours import Colour, ink_on
+from maskmill.colours import Colour, ink_on
 from maskmill_producer.report.lettering import Lettering
 
 GRID = 320

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont, features
 
-from maskmill_producer.report.colours import Colour
+from maskmill.colours import Colour
 
 Font = ImageFont.FreeTypeFont
 

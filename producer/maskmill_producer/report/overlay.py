@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from maskmill.colours import UNNAMED, Colour, colour_of
 from maskmill.masks.segment_map import MAX_SEGMENTS, SegmentMap
 from maskmill.schema import Segment
-from maskmill_producer.report.colours import UNNAMED, Colour, colour_of
 from maskmill_producer.report.labels import Box, Labels, Named
 from maskmill_producer.report.lettering import Lettering
 
