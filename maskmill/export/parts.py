@@ -134,7 +134,7 @@ def total(counts: Sequence[PartCounts]) -> PartCounts:
     return PartCounts(
         images=sum(each.images for each in counts),
         segments=sum(each.segments for each in counts),
-        notes=dict(sorted(notes.items())),
+        notes=dict(sorted((+notes).items())),
         problems=tuple(problem for each in counts for problem in each.problems),
     )
 

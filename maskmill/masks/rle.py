@@ -22,6 +22,8 @@ def coco_rle(ids: SegmentMap) -> dict[int, str]:
     `coco_rle(np.array([[0, 1], [1, 1]], np.uint8))` is `{1: "13"}`: one pixel outside, then three inside.
     """
     values, counts, begins = _all_lengths(ids)
+    if not len(values):
+        return {}
     stops = np.append(begins[1:], len(counts))
     text, at = _text(_differences(counts, begins, stops))
     return {
@@ -36,11 +38,7 @@ def run_lengths(ids: SegmentMap) -> dict[int, Ints]:
     `run_lengths(np.array([[0, 1], [1, 1]], np.uint8))` is `{1: [1, 3]}`. Give `ids.T` for runs along the rows.
     """
     values, counts, begins = _all_lengths(ids)
-    stops = np.append(begins[1:], len(counts))
-    return {
-        int(value): counts[begin:stop]
-        for value, begin, stop in zip(values.tolist(), begins.tolist(), stops.tolist(), strict=True)
-    }
+    return dict(zip(values.tolist(), np.split(counts, begins[1:]), strict=False))
 
 
 def decoded(counts: str, height: int, width: int) -> NDArray[np.bool_]:

@@ -6,8 +6,9 @@ at a corner, sky in two segments, 400 segments, an empty image, a photograph on 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,6 +37,7 @@ class Scene:
 
     ids: Map
     of: Mapping[int, tuple[int, float | None]]
+    labels: Mapping[int, str] = field(default_factory=lambda: LABELS)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -44,8 +46,8 @@ class Scene:
         measured = dict(enumerate(areas_and_boxes(ids, max(self.of, default=0)), 1))
         return tuple(
             Segment(
-                id=each, label=LABELS[label_id], label_id=label_id, score=score, area=measured[each][0],
-                box=measured[each][1],
+                id=each, label=self.labels[label_id], label_id=label_id, score=score,
+                area=measured[each][0], box=measured[each][1],
             )
             for each, (label_id, score) in self.of.items()
         )  # fmt: skip
@@ -135,7 +137,8 @@ def made_job(client: Client, root: Path, scenes: Mapping[str, Scene] = SCENES, *
     (root / "z").mkdir(exist_ok=True)
     (root / "z" / "broken.jpg").write_bytes(b"no image")
     job = client.submit(root, root=root, model="demo", **parameters)  # type: ignore[arg-type]
-    job.store.put(keys.classes(job.id), ModelClasses(id2label=LABELS).to_json())
+    labels = dict(ChainMap(*(dict(scene.labels) for scene in scenes.values())))
+    job.store.put(keys.classes(job.id), ModelClasses(id2label=labels).to_json())
     fingerprint = job.record().spec.fingerprint()
     for shard in range(job.record().shards):
         outcomes = []
