@@ -4,7 +4,8 @@ The format has no text of its own; this is what `label_studio_sdk.converter.brus
 32 for how many values there are (four for each pixel, RGBA), 5 for the bits of a value less one, four times 4 for the
 bits of a length less one; then for each run a 1 (a 0 for a run of one), 2 bits that choose the length's bits, the
 length less one, and the value. The SDK would bring a hundred packages, and goes through
-each segment's pixels by itself, which takes seven times as long. Equal byte by byte: `tests/interop/with_label_studio.py`.
+each segment's pixels by itself, which takes seven times as long. Equal byte by byte:
+`tests/interop/with_label_studio.py`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def test_the_interface_takes_the_tasks_and_their_predictions(out: Path, tasks: l
     interface = LabelInterface((out / "label_config.xml").read_text(encoding="utf-8"))
     interface.validate()
     for task in tasks:
-        assert interface.validate_task(task)
+        assert interface.validate_task({"data": task["data"]})
         for prediction in task["predictions"]:
             assert interface.validate_prediction(prediction)
     [prediction] = tasks[0]["predictions"]
