@@ -41,6 +41,10 @@ class Source(Protocol):
         """The job's last retry: after another one its results differ."""
 
     @property
+    def contents(self) -> str | None:
+        """What tells a folder's results from others of the same job and retry; None of a job in a store."""
+
+    @property
     def labels(self) -> Mapping[int, str]:
         """The names that the model has for its labels; empty where nobody has written them down."""
 
@@ -67,6 +71,7 @@ class StoredJob:
     record: JobRecord
     manifest: Manifest
     retry_round: int
+    contents: None = None
 
     @classmethod
     def open(cls, settings: Settings, out: str, job: str) -> StoredJob:

@@ -20,6 +20,7 @@ from maskmill.dataset.images import (
     stem_with_extension,
 )
 from maskmill.dataset.in_processes import Pool
+from maskmill.schema import Counts
 
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
 
@@ -31,7 +32,6 @@ class ShardSurvey:
     outcomes: int
     numbers: tuple[int, ...]
     segments: tuple[int, ...]
-    not_masked: Counter[str]
     left_out: Counter[str]
     labels: dict[int, str]
     names: bytes
@@ -50,7 +50,6 @@ class ShardSurvey:
             outcomes=len(outcomes),
             numbers=tuple(image.number for image in images),
             segments=tuple(len(image.segments) for image in images),
-            not_masked=Counter(each.status.value for each in outcomes if not each.has_mask),
             left_out=sum((image.left_out for image in images), Counter()),
             labels=labels,
             names=_digests(images, str),
@@ -95,10 +94,16 @@ class Survey:
             segments=int(segments.sum()),
             repeated=int(repeated.sum()),
             same_stem=int((extended | hashed).sum()),
-            not_masked=sum((each.not_masked for each in shards), Counter()),
+            not_masked=_not_masked(dataset.source.manifest.counts, sum(len(each.numbers) for each in shards)),
             left_out=sum((each.left_out for each in shards), Counter()),
             classes=Classes.of(labels, dataset.selection, subtask),
         )
+
+
+def _not_masked(counts: Counts, listed: int) -> Counter[str]:
+    """Images of the job that are not in the dataset: by status, and those whose mask a folder lacks."""
+    lacking = counts.stored + counts.reused - listed
+    return +Counter(failed=counts.failed, cancelled=counts.cancelled, not_downloaded=lacking)
 
 
 def _places(

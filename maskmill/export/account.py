@@ -21,6 +21,7 @@ class ExportPlan(Record):
 
     job: JobId
     retry_round: Count
+    contents: str | None = None
     options: ExportOptions
     categories: tuple[Category, ...]
     things_told_by: str

@@ -52,6 +52,7 @@ def export(
         plan = ExportPlan(
             job=dataset.source.record.job,
             retry_round=dataset.source.retry_round,
+            contents=dataset.source.contents,
             options=options,
             categories=survey.classes.categories,
             things_told_by=survey.classes.told_by,

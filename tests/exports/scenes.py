@@ -37,7 +37,7 @@ class Scene:
 
     ids: Map
     of: Mapping[int, tuple[int, float | None]]
-    labels: Mapping[int, str] = field(default_factory=lambda: LABELS)
+    labels: Mapping[int, str | int | None] = field(default_factory=lambda: LABELS)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -138,7 +138,10 @@ def made_job(client: Client, root: Path, scenes: Mapping[str, Scene] = SCENES, *
     (root / "z" / "broken.jpg").write_bytes(b"no image")
     job = client.submit(root, root=root, model="demo", **parameters)  # type: ignore[arg-type]
     labels = dict(ChainMap(*(dict(scene.labels) for scene in scenes.values())))
-    job.store.put(keys.classes(job.id), ModelClasses(id2label=labels).to_json())
+    job.store.put(
+        keys.classes(job.id),
+        ModelClasses(id2label={each: str(title) for each, title in labels.items() if title}).to_json(),
+    )
     fingerprint = job.record().spec.fingerprint()
     for shard in range(job.record().shards):
         outcomes = []

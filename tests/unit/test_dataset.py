@@ -148,7 +148,7 @@ def surveyed(*names: str) -> ShardSurvey:
 
     count = len(names)
     return ShardSurvey(
-        count, tuple(range(count)), (1,) * count, Counter(), Counter(), {}, digests(str), digests(plain_stem),
+        count, tuple(range(count)), (1,) * count, Counter(), {}, digests(str), digests(plain_stem),
         digests(stem_with_extension),
     )  # fmt: skip
 
@@ -221,3 +221,8 @@ def hear() -> None:
 def test_json_maps_of_labels_are_read_whatever_their_letters(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps({"ÄÖ\u2028": "x"}, ensure_ascii=False), encoding="utf-8")
     assert read_label_map(tmp_path / "m.json") == {"ÄÖ\u2028": NewName(name="x")}
+
+
+def test_a_segment_that_others_cover_wholly_is_left_out_and_counted() -> None:
+    found, left_out = Selection().chosen([segment(1, "cat", area=0), segment(2, "cat")])
+    assert ([each.id for each in found], left_out) == ([2], Counter(no_pixels=1))

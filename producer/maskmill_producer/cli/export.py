@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskmill import exit_codes
+from maskmill.errors import UsageError
 from maskmill.words import counted
 from maskmill_producer.cli import display, exits, options
 from maskmill_producer.cli.exits import failing_plainly
@@ -41,10 +42,10 @@ def _split(text: str | None) -> tuple[str, ...]:
 @commands.command(
     epilog="**Examples**: `maskmill export 20261122-205301-9f86d081 --format coco-instances --out coco/`\n\n"
     "`maskmill export JOB --format yolo-seg --out yolo/ --labels person,car --min-score 0.8 --copy-images`\n\n"
-    "`maskmill export JOB --format parquet --out s3://bucket/tables`\n\n" + exits.HELP
+    "`maskmill export labels/ --format parquet --out tables/`\n\n" + exits.HELP
 )
 def export(
-    job: options.JobId,
+    job: options.JobOrFolder,
     form: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help=FORMATS)],
     out: Annotated[str, typer.Option(metavar="DIR|s3://…", help="An empty or new folder, or a prefix in the store.")],
     labels: Annotated[
@@ -127,12 +128,14 @@ def export(
 ) -> None:
     """Write the masks of a job that has ended as another tool reads them; the model is not needed again.
 
+    Of a folder that `run` or `results --download` has written no server is needed: `maskmill export masks/ …`.
     Images keep their paths below the job's root. What is left out or changed on the way is counted in `export.json`.
     Interrupted, the same command goes on; run again, it gives the same bytes. An image whose mask cannot be read is
     named in `not-exported.jsonl`, and the exit code is 4.
     """
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
         from maskmill.dataset.selection import of_options
+        from maskmill_producer.local.recorded import Recorded
 
         selection = of_options(
             labels=_split(labels),
@@ -152,8 +155,12 @@ def export(
             "unlabelled": unlabelled,
             "images_per_file": images_per_file,
         }
+        folder = Recorded.named(job)
+        if folder and source:
+            raise UsageError("--from is for a job's id: a folder of results needs no store")
         with _bar(json) as show:
-            account = client().job(job, source).export(form, out, on_progress=show, selection=selection, **asked)
+            results = folder or client().job(job, source)
+            account = results.export(form, out, on_progress=show, selection=selection, **asked)
         _print(account, out, json)
     if account.not_exported:
         raise typer.Exit(exit_codes.FAILURES)

@@ -1,14 +1,19 @@
-"""What a folder of results says of its job, without a server: `maskmill status DIR`, `maskmill failures DIR`."""
+"""What a folder of results says of its job, without a server: `maskmill status DIR`, `failures DIR`, `export DIR`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 from maskmill.errors import JobNotFound, UsageError
+from maskmill.export.account import ExportAccount
+from maskmill.export.options import FormatName, parse_options
 from maskmill.schema import JobRecord, JobStatus, Manifest, Outcome, outcome_in
+from maskmill.settings import load_settings
 from maskmill.storage import keys
 from maskmill_producer.local.folder import FAILURES, MANIFEST, owner
 
@@ -32,10 +37,16 @@ class Recorded:
         return cls(Path(job))
 
     def status(self) -> JobStatus:
-        """Where the job stood when its results were written; raises `UsageError` for a folder without results."""
+        """Where the job stood when its results were written; raises as `manifest` does."""
+        record = owner(self.path)
+        shards = record.shards if isinstance(record, JobRecord) else 0
+        return JobStatus.at_the_end(self.manifest(), str(self.path), shards)
+
+    def manifest(self) -> Manifest:
+        """The closing account; raises `UsageError` for a folder without results."""
         record = owner(self.path)
         try:
-            manifest = Manifest.from_json((self.path / MANIFEST).read_bytes())
+            return Manifest.from_json((self.path / MANIFEST).read_bytes())
         except FileNotFoundError:
             if not isinstance(record, JobRecord):
                 raise UsageError(
@@ -45,8 +56,23 @@ class Recorded:
                 f"the results in {self.path} are not complete: run the same command again, or see "
                 f"`maskmill status {record.job}`"
             ) from None
-        shards = record.shards if isinstance(record, JobRecord) else 0
-        return JobStatus.at_the_end(manifest, str(self.path), shards)
+
+    def export(
+        self,
+        form: FormatName | str,
+        out: str | PathLike[str],
+        *,
+        processes: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        **options: Any,
+    ) -> ExportAccount:
+        """The results in another format, as `maskmill.job.Job.export` writes it; raises as that does."""
+        from maskmill.export.export import export
+        from maskmill_producer.local.folder_source import FolderSource
+
+        asked, settings = parse_options(form, options), load_settings()
+        source = FolderSource.open(settings, self.path)
+        return export(source.again, settings, asked, fspath(out), processes=processes, on_progress=on_progress)
 
     def failures(self, codes: Sequence[str] | None = None) -> Iterator[Outcome]:
         """The images that failed (with one of these codes); raises `UsageError` for a folder without results."""

@@ -1,0 +1,128 @@
+"""A folder of results as a dataset, without a server: what `maskmill export DIR` and others read.
+
+Shards here are runs of lines of `metadata.jsonl`, and of `failures.jsonl` behind them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from maskmill.errors import InvalidRecord, NewerRecord, ObjectNotFound, StoreRefused, UsageError, one_line
+from maskmill.jobs.outcomes import Paired
+from maskmill.schema import JobRecord, Manifest, Outcome
+from maskmill.settings import Settings
+from maskmill_producer.local.folder import CLASSES, FAILURES, METADATA, Folder, owner
+from maskmill_producer.local.recorded import Recorded
+
+LINES = 512
+"""Of a shard."""
+
+COLUMNS = ("uri", "status", "code", "reason", "mask_key", "fingerprint", "width", "height", "segments")
+"""What an outcome takes from a line; others are for programs that are not ours."""
+
+NEWEST = 1
+"""The `schema_version` of lines that are understood."""
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """What `maskmill run` or `results --download` has written. It can be pickled: lines are counted once."""
+
+    settings: Settings
+    root: Path
+    record: JobRecord
+    manifest: Manifest
+    labels: Mapping[int, str]
+    contents: str
+    runs: tuple[tuple[str, int, int], ...]
+    """Of each shard the file, where it begins there, and how many bytes it has."""
+
+    retry_round: int = 0
+
+    @classmethod
+    def open(cls, settings: Settings, path: Path) -> FolderSource:
+        """The results in a folder; raises `UsageError` for one that has none, or not all of them."""
+        manifest, record = Recorded(path).manifest(), owner(path)
+        if not isinstance(record, JobRecord):
+            raise UsageError(f"{path} has no job.json: run the same command again, or `maskmill results --download`")
+        digest, runs = hashlib.sha256(), list[tuple[str, int, int]]()
+        for name in (METADATA, FAILURES):
+            runs += [(name, *run) for run in _runs(path / name, digest.update)]
+        return cls(settings, path.resolve(), record, manifest, _labels(path), digest.hexdigest()[:32], tuple(runs))
+
+    def again(self) -> FolderSource:
+        """What opens it in another process."""
+        return self
+
+    @property
+    def shards(self) -> int:
+        """Runs of lines."""
+        return len(self.runs)
+
+    def outcomes(self, shard: int) -> Sequence[Outcome]:
+        """Those of one run of lines."""
+        name, at, size = self.runs[shard]
+        with (self.root / name).open("rb") as file:
+            file.seek(at)
+            return [outcome_of(line) for line in file.read(size).split(b"\n") if line]
+
+    def paired(self, shard: int) -> Sequence[Paired]:
+        """The same: a folder holds no secrets of addresses."""
+        return [(outcome, None) for outcome in self.outcomes(shard)]
+
+    def mask(self, key: str) -> bytes:
+        """The file."""
+        path = (Folder(self.root).masks.parent / PurePosixPath(key)).resolve()
+        if not path.is_relative_to(self.root):
+            raise ObjectNotFound(f"{key} leads out of {self.root}")
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ObjectNotFound(f"{path} is gone: run the same command again, or `results --download`") from None
+        except OSError as error:
+            raise StoreRefused(f"{path} cannot be read: {error.strerror}") from error
+
+
+def outcome_of(line: bytes) -> Outcome:
+    """What a line of the folder says of an image; raises `InvalidRecord` for a line that is none of ours."""
+    try:
+        row = json.loads(line)
+        version = row.get("schema_version", NEWEST)
+        if isinstance(version, int) and version > NEWEST:
+            raise NewerRecord("this folder was written by a newer Maskmill: upgrade this one", line.decode())
+        return Outcome.model_validate_json(json.dumps({name: row[name] for name in COLUMNS if name in row}))
+    except (ValueError, AttributeError, ValidationError) as error:
+        reason = one_line(error)
+        raise InvalidRecord(f"not a line of Maskmill's results: {reason}", line.decode(errors="replace")) from error
+
+
+def _runs(path: Path, see: Callable[[bytes], object]) -> Sequence[tuple[int, int]]:
+    """Where each run of lines begins and how many bytes it has, which are shown to `see`."""
+    found, at = list[tuple[int, int]](), 0
+    try:
+        with path.open("rb") as file:
+            while some := b"".join(islice(file, LINES)):
+                see(some)
+                found.append((at, len(some)))
+                at += len(some)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): run the same command again") from error
+    return found
+
+
+def _labels(path: Path) -> dict[int, str]:
+    """The model's classes, where the folder says them."""
+    try:
+        listed = json.loads((path / CLASSES).read_bytes())["id2label"]
+        return {int(label_id): str(title) for label_id, title in listed.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError(f"{path / CLASSES} is not one of Maskmill's files: run the same command again") from error
