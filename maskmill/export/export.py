@@ -47,7 +47,8 @@ def export(
     check_options(options)
     target, dataset = target_of(out, settings), Dataset(make(), options.selection)
     _check_place(target)
-    with plain_disk_errors(target), Pool(Dataset.opener(make, options.selection), processes or cores()) as pool:
+    many = processes or min(cores(), max(1, dataset.source.shards))
+    with plain_disk_errors(target), Pool(Dataset.opener(make, options.selection), many) as pool:
         survey = Survey.of(dataset, pool)
         plan = ExportPlan(
             job=dataset.source.record.job,
