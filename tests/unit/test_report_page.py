@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks import made_jobs
 from maskmill.addresses import Address
+from maskmill.colours import colour_of
 from maskmill.schema import Counts, Outcome, Segment, Status
-from maskmill_producer.report.colours import colour_of
 from maskmill_producer.report.page.extra import (
     ClassChange,
     ClassScore,

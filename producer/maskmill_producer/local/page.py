@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from PIL import Image
 
 from maskmill.dataset.source import StoredJob
-from maskmill.errors import ObjectNotFound, UsageError
+from maskmill.errors import UsageError
 from maskmill.job import READERS, Job
 from maskmill.jobs.account import read_references
 from maskmill.locks import held_lock
 from maskmill.masks.segment_map import decode
 from maskmill.masks.stored import check_mask_of
-from maskmill.schema import JobRecord, Manifest, Outcome, outcome_in
+from maskmill.schema import Outcome
 from maskmill.settings import load_settings
 from maskmill.storage.ahead import map_ahead
-from maskmill_producer.local.folder import FAILURES, MANIFEST, METADATA, Folder, owner
+from maskmill_producer.local.folder_source import FolderSource
 from maskmill_producer.local.pictures import Mask, Pictures
-from maskmill_producer.local.recorded import Recorded
 from maskmill_producer.report.page.report import GALLERY, OnProgress, Written, write_report
 from maskmill_producer.report.page.source import Part, Source, StoredMask
 
 REPORT = "report"
-LINES = 1000
-"""Lines of a folder's account that are held at a time."""
 
 
 class OfJob:
@@ -61,32 +57,19 @@ class OfFolder:
     """A folder that `maskmill run` or `results --download` has written: no throughput, no cancelled images."""
 
     def __init__(self, path: Path) -> None:
-        Recorded(path).status()  # says what is missing
-        record = owner(path)
-        if not isinstance(record, JobRecord):
-            raise UsageError(f"{path} has no job.json: run the same command again")
-        self.record, self.manifest = record, Manifest.from_json((path / MANIFEST).read_bytes())
+        self._results = FolderSource.open(load_settings(), path)
+        self.record, self.manifest = self._results.record, self._results.manifest
         self.command = ("run", str(path))
-        self._folder, self._pictures = Folder(path.resolve()), Pictures(load_settings(), record)
+        self._pictures = Pictures(self._results.settings, self.record)
         self.name_of = self._pictures.name_of
 
     def parts(self) -> Iterator[Part]:
         """The images that have a mask, then those that failed."""
-        for name in (METADATA, FAILURES):
-            path = self._folder.root / name
-            if not path.is_file():
-                raise UsageError(f"{path} is gone: run the same command again")
-            with path.open("rb") as lines:
-                while outcomes := [outcome_in(line) for line in islice(lines, LINES)]:
-                    yield Part(outcomes)
+        return (Part(self._results.outcomes(shard)) for shard in range(self._results.shards))
 
     def mask(self, outcome: Outcome) -> StoredMask:
         """From the folder."""
-        path = self._folder.path_of(outcome.mask_key or "")
-        try:
-            return _checked(path.read_bytes(), outcome)
-        except OSError as error:
-            raise ObjectNotFound(f"{path}: {error.strerror}") from error
+        return _checked(self._results.mask(outcome.mask_key or ""), outcome)
 
     def image(self, outcome: Outcome, mask: StoredMask) -> Image.Image:
         """From where the job's workers had it, as far as it can be reached from here without a password."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskmill.colours import colour_of, in_hex, ink_on
 from maskmill.schema import Outcome, Segment
-from maskmill_producer.report.colours import colour_of, in_hex, ink_on
 
 SCORES = 1000
 """Steps of a score: what is told of scores is right to a thousandth."""
