@@ -127,7 +127,7 @@ def test_labels_that_are_no_texts_are_told_from_no_other(servers: embedded.Serve
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("metadata.jsonl", "metadata.jsonl cannot be read"), ("failures.jsonl", "failures.jsonl cannot be read"),
+        ("metadata.jsonl", "metadata.jsonl is gone"), ("failures.jsonl", "failures.jsonl is gone"),
         ("manifest.json", "are not complete"), ("job.json", "has no job.json"),
     ],
 )  # fmt: skip

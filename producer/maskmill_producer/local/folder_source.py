@@ -112,6 +112,8 @@ def _runs(path: Path, see: Callable[[bytes], object]) -> Sequence[tuple[int, int
                 see(some)
                 found.append((at, len(some)))
                 at += len(some)
+    except FileNotFoundError:
+        raise UsageError(f"{path} is gone: run the same command again") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): run the same command again") from error
     return found
