@@ -47,8 +47,8 @@ def export(
     check_options(options)
     target, dataset = target_of(out, settings), Dataset(make(), options.selection)
     _check_place(target)
-    many = processes or min(cores(), max(1, dataset.source.shards))
-    with plain_disk_errors(target), Pool(Dataset.opener(make, options.selection), many) as pool:
+    wanted = processes or min(cores(), dataset.source.shards)
+    with plain_disk_errors(target), Pool(Dataset.opener(make, options.selection), wanted) as pool:
         survey = Survey.of(dataset, pool)
         plan = ExportPlan(
             job=dataset.source.record.job,
@@ -151,10 +151,10 @@ def _read(form: Format, originals: Originals | None, image: LabelledImage) -> Co
     return form.read(image, originals.read(image.whole_address, size, header.image_version))
 
 
-def _add(form: Format, image: LabelledImage, part: Part, copy: Copy | None) -> Unwritable | None:
+def _add(form: Format, image: LabelledImage, part: Part, copy: Copy | None) -> MaskmillError | None:
     try:
         form.add(image, copy, part)
-    except Unwritable as error:
+    except (Unwritable, InvalidRecord) as error:
         return error
     part.images += 1
     part.segments += len(image.segments)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from importlib import import_module
 from typing import Any, ClassVar
 
 from maskmill.dataset.classes import Category
 from maskmill.dataset.images import LabelledImage, plain_stem
 from maskmill.dataset.originals import Copy, Original, copy_of
-from maskmill.errors import UsageError
+from maskmill.errors import InvalidRecord, UsageError
 from maskmill.export.account import ExportPlan
 from maskmill.export.options import OPTIONS, ExportOptions, FormatName
 from maskmill.export.parts import Part, Parts
@@ -126,6 +126,13 @@ def write(target: Target, name: str, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
             file.write(chunk)
     target.place(name, path)
+
+
+def check_pixels(image: LabelledImage, found: Container[int]) -> None:
+    """Raise `InvalidRecord` for a mask in which a segment of its own list has no pixel: readers fail for such ids."""
+    for segment in image.segments:
+        if segment.id not in found:
+            raise InvalidRecord(f"{image.outcome.mask_key} has no pixel of its segment {segment.id}", "")
 
 
 def as_json(value: object) -> bytes:

@@ -16,7 +16,7 @@ from maskmill.dataset.images import LabelledImage
 from maskmill.dataset.originals import Copy
 from maskmill.export.account import ExportPlan
 from maskmill.export.brush import brush_rle
-from maskmill.export.format import Format, as_json, write
+from maskmill.export.format import Format, as_json, check_pixels, write
 from maskmill.export.parts import Part, Parts
 from maskmill.export.split import in_files
 from maskmill.export.target import Target
@@ -44,6 +44,7 @@ class LabelStudio(Format):
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
         """A task with one prediction."""
         runs = run_lengths(image.ids.T)
+        check_pixels(image, runs)
         regions = [self._region(image, segment, brush_rle(runs[segment.id].tolist())) for segment in image.segments]
         prediction: dict[str, Any] = {"model_version": _model_version(image), "result": regions}
         if scores := [segment.score for segment in image.segments if segment.score is not None]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from maskmill.dataset.images import LabelledImage
 from maskmill.dataset.originals import Copy
 from maskmill.export.account import ExportPlan
-from maskmill.export.format import Format
+from maskmill.export.format import Format, check_pixels
 from maskmill.export.parts import Part, Parts
 from maskmill.export.tables import Rows, image_schema, segment_schema, write_table
 from maskmill.export.target import Target
@@ -60,6 +60,7 @@ class Parquet(Format):
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
         """A row for the image, and one for each segment."""
         size, counts = [image.height, image.width], coco_rle(image.ids)
+        check_pixels(image, counts)
         segments = [self.row_of(each) | {"rle": {"size": size, "counts": counts[each.id]}} for each in image.segments]
         of_image: dict[str, Any] = {
             "image_id": image.number,

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from maskmill import Client, Job, exit_codes
 from maskmill.dataset.images import Dataset
 from maskmill.errors import NewerRecord, UsageError
+from maskmill.masks.segment_map import decode, encode
 from maskmill.settings import Settings
 from maskmill_producer import embedded
 from maskmill_producer.cli.main import app
@@ -101,6 +103,16 @@ def test_masks_that_are_gone_or_others_cost_themselves_alone(results: Path, tmp_
     ]  # fmt: skip
     assert account.images == len(SCENES) - 4
     assert root
+
+
+@pytest.mark.parametrize("form", ["parquet", "label-studio"])
+def test_a_mask_without_a_pixel_of_its_segment_costs_itself_alone(form: str, results: Path, tmp_path: Path) -> None:
+    [small] = (results / "masks").rglob("small.png.png")
+    ids, header = decode(small.read_bytes())
+    small.write_bytes(encode(np.where(ids == 1, 0, ids).astype(np.uint8), header))
+    account = Recorded(results).export(form, tmp_path / "out", processes=1)
+    assert [(Path(each.uri).name, each.code) for each in account.problems] == [("small.png", "invalid_record")]
+    assert account.images == len(SCENES) - 1
 
 
 def test_images_whose_mask_was_not_downloaded_are_counted(results: Path, tmp_path: Path) -> None:
