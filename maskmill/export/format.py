@@ -17,6 +17,7 @@ from maskmill.export.options import OPTIONS, ExportOptions, FormatName
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
 from maskmill.schema import Segment
+from maskmill.schema.rows import LINE_BREAKS
 
 
 class Format(ABC):
@@ -87,8 +88,6 @@ def _copy_name(image: LabelledImage, copy: Copy, *, by_stem: bool) -> str:
     own = image.name.endswith(copy.suffix) and (not by_stem or image.stem == plain_stem(image.name))
     return image.name if own else f"{image.stem}{copy.suffix}"
 
-
-LINE_BREAKS = str.maketrans({each: f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"})
 
 MODULES = {each: each.value.replace("-", "_") for each in FormatName}
 

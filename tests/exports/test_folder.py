@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from maskmill import Client, Job, exit_codes
 from maskmill.dataset.images import Dataset
-from maskmill.errors import NewerRecord, UsageError
+from maskmill.errors import UsageError
 from maskmill.masks.segment_map import decode, encode
 from maskmill.settings import Settings
 from maskmill_producer import embedded
@@ -147,13 +147,6 @@ def test_what_is_missing_is_said(name: str, says: str, results: Path, tmp_path: 
     (results / name).unlink()
     with pytest.raises(UsageError, match=says):
         Recorded(results).export("masks", tmp_path / "out")
-
-
-def test_lines_of_a_newer_maskmill_ask_for_it(results: Path) -> None:
-    line = json.loads((results / "metadata.jsonl").read_bytes().splitlines()[0])
-    with pytest.raises(NewerRecord, match="newer Maskmill"):
-        folder_source.outcome_of(json.dumps(line | {"schema_version": 2}).encode())
-    assert folder_source.outcome_of(json.dumps(line | {"schema_version": 1, "more": [1]}).encode()).has_mask
 
 
 def test_classes_are_optional(results: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from maskmill import Client, Job
+from maskmill.colours import colour_of, in_hex
 from maskmill.errors import JobNotFound, NewerRecord, UsageError
 from maskmill.jobs.account import put_classes
 from maskmill.schema import ModelClasses, outcome_in

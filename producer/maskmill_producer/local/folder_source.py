@@ -12,23 +12,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError
-
-from maskmill.errors import InvalidRecord, NewerRecord, ObjectNotFound, StoreRefused, UsageError, one_line
+from maskmill.errors import ObjectNotFound, StoreRefused, UsageError
 from maskmill.jobs.outcomes import Paired
-from maskmill.schema import JobRecord, Manifest, Outcome
+from maskmill.schema import JobRecord, Manifest, Outcome, outcome_in
 from maskmill.settings import Settings
 from maskmill_producer.local.folder import CLASSES, FAILURES, METADATA, Folder, owner
 from maskmill_producer.local.recorded import Recorded
 
 LINES = 512
 """Of a shard."""
-
-COLUMNS = ("uri", "status", "code", "reason", "mask_key", "fingerprint", "width", "height", "segments")
-"""What an outcome takes from a line; others are for programs that are not ours."""
-
-NEWEST = 1
-"""The `schema_version` of lines that are understood."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ class FolderSource:
         name, at, size = self.runs[shard]
         with (self.root / name).open("rb") as file:
             file.seek(at)
-            return [outcome_of(line) for line in file.read(size).split(b"\n") if line]
+            return [outcome_in(line) for line in file.read(size).split(b"\n") if line]
 
     def paired(self, shard: int) -> Sequence[Paired]:
         """The same: a folder holds no secrets of addresses."""
@@ -88,19 +80,6 @@ class FolderSource:
             raise ObjectNotFound(f"{path} is gone: run the same command again, or `results --download`") from None
         except OSError as error:
             raise StoreRefused(f"{path} cannot be read: {error.strerror}") from error
-
-
-def outcome_of(line: bytes) -> Outcome:
-    """What a line of the folder says of an image; raises `InvalidRecord` for a line that is none of ours."""
-    try:
-        row = json.loads(line)
-        version = row.get("schema_version", NEWEST)
-        if isinstance(version, int) and version > NEWEST:
-            raise NewerRecord("this folder was written by a newer Maskmill: upgrade this one", line.decode())
-        return Outcome.model_validate_json(json.dumps({name: row[name] for name in COLUMNS if name in row}))
-    except (ValueError, AttributeError, ValidationError) as error:
-        reason = one_line(error)
-        raise InvalidRecord(f"not a line of Maskmill's results: {reason}", line.decode(errors="replace")) from error
 
 
 def _runs(path: Path, see: Callable[[bytes], object]) -> Sequence[tuple[int, int]]:

@@ -39,7 +39,6 @@ from maskmill_producer.local.folder import (
 from maskmill_producer.local.overlays import drop_stale_overlays
 from maskmill_producer.local.replacement import drop_masks_aside, set_masks_aside
 from maskmill_producer.local.typed_lines import TypedLines
-from maskmill.colours import colour_of, in_hex
 
 THREADS = 16
 """Masks that are fetched at once. Beside a store 8 are as fast; 100 ms away 16 are 1.6 to 1.9 times as fast as 8."""
