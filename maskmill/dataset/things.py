@@ -1,7 +1,8 @@
 """Which classes are things (counted one by one: cats) and which stuff (sky), by their names in known datasets.
 
 No configuration on the hub says so. The lists: COCO panoptic (panopticapi, panoptic_coco_categories.json), ADE20k's 150
-classes (Mask2Former, register_ade20k_panoptic.py), Cityscapes' 19 (cityscapesScripts, helpers/labels.py).
+classes (Mask2Former, register_ade20k_panoptic.py), Cityscapes' 19 (cityscapesScripts, helpers/labels.py), and
+the demo model's own.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ CITYSCAPES_THINGS = "person|rider|car|truck|bus|train|motorcycle|bicycle"
 
 CITYSCAPES_STUFF = "road|sidewalk|building|wall|fence|pole|traffic light|traffic sign|vegetation|terrain|sky"
 
+DEMO_THINGS = "disc|square|triangle|star|ring|cross"
+
+DEMO_STUFF = "sky|grass|water|sand"
+
 COCO_FIRST_STUFF = 92
 """Categories of COCO from here on are stuff. DETR's panoptic checkpoints name some by their number: `LABEL_184`."""
 
@@ -64,6 +69,7 @@ KNOWN = {
     "Cityscapes": _table(CITYSCAPES_THINGS, CITYSCAPES_STUFF),
     "COCO panoptic": _table(COCO_THINGS, COCO_STUFF),
     "ADE20k": _table(ADE20K_THINGS, ADE20K_STUFF),
+    "the demo model": _table(DEMO_THINGS, DEMO_STUFF),
 }
 
 

@@ -47,6 +47,7 @@ def test_the_lists_are_as_long_as_their_datasets() -> None:
         (["cat", "sky-other-merged", "LABEL_184", "N/A"], None, {"cat"}, "COCO panoptic"),
         (["wall", "bed ", "road, route", "flag"], None, {"bed ", "flag"}, "ADE20k"),
         (["rider", "vegetation"], None, {"rider"}, "Cityscapes"),
+        (["disc", "sky", "ring"], None, {"disc", "ring"}, "the demo model"),
         (["hut", "pond"], Subtask.INSTANCE, {"hut", "pond"}, "instance"),
         (["hut", "pond"], Subtask.SEMANTIC, set(), "semantic"),
         (["hut", "cat"], None, {"hut", "cat"}, "panoptic classes are things"),
