@@ -5,43 +5,99 @@ Fields as pycocotools wants them (cocodataset.org, format of the results and ann
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from maskmill.dataset.images import LabelledImage
 from maskmill.dataset.originals import Copy
 from maskmill.export.format import Format, json_list, write
+from maskmill.export.options import Layout
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
+from maskmill.masks.outline import Outline, outlines
 from maskmill.masks.rle import coco_rle
 
 
+class Places(NamedTuple):
+    """Where a layout has its file and its images, and where each of several files, `{}` being its number."""
+
+    file: str
+    images: str
+    numbered_file: str
+    numbered_images: str
+
+
+LAYOUTS = {
+    Layout.PLAIN: Places("annotations.json", "images", "annotations_{}.json", "images"),
+    Layout.CVAT: Places(
+        "annotations/instances_default.json", "images/default", "annotations/instances_{}.json", "images/{}"
+    ),
+    Layout.ROBOFLOW: Places("_annotations.coco.json", "", "{}/_annotations.coco.json", "{}"),
+    Layout.FIFTYONE: Places("labels.json", "data", "{}/labels.json", "{}/data"),
+}
+
+
 class CocoInstances(Format):
-    """`annotations.json`, and the images in `images/` where copies are asked for."""
+    """One file for all images or for so many, and the images where the layout wants them if copies are asked for."""
 
     takes = frozenset({"copy_images", "image_root", "polygons", "layout", "images_per_file"})
 
     def begin(self, first_segment: int) -> None:
         """Annotations are numbered from 1 over the whole job."""
-        self._next_id = first_segment + 1
+        self._next_id, self._file = first_segment + 1, 0
 
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
         """A row for the image, and one for each of its segments."""
+        file = self._file_of(image, part)
+        shapes = self._shapes(image, part)
+        self.put_copy(image, copy, self._places(file).images, part)
         row = {
             "id": image.number + 1,
             "file_name": self.file_name(image, copy),
             "width": image.width,
             "height": image.height,
         }
-        counts = coco_rle(image.ids)
-        self.put_copy(image, copy, "images", part)
-        part.item("images", _line(row))
+        part.item(f"images-{file}", to_json(row))
+        if rows := list(self._annotations(image, shapes, part)):
+            part.item(f"annotations-{file}", to_json(rows)[1:-1])
+
+    def _file_of(self, image: LabelledImage, part: Part) -> int:
+        """Which file the image is in, from its place in the job: so a shard knows without the others."""
+        file = image.number // self.options.images_per_file if self.options.images_per_file else 0
+        if file != self._file:
+            part.close(f"images-{self._file}")
+            part.close(f"annotations-{self._file}")
+        self._file = file
+        return file
+
+    def _places(self, file: int) -> Places:
+        places = LAYOUTS[self.options.layout]
+        if not self.options.images_per_file:
+            return places
+        number = f"{file + 1:04d}"
+        return places._replace(file=places.numbered_file.format(number), images=places.numbered_images.format(number))
+
+    def _shapes(self, image: LabelledImage, part: Part) -> Mapping[int, object]:
+        """Each segment's `segmentation`, by its id."""
+        if not self.options.polygons:
+            size = [image.height, image.width]
+            return {each: {"size": size, "counts": counts} for each, counts in coco_rle(image.ids).items()}
+        found = outlines(image.ids)
+        part.notes["holes_filled"] += sum(len(outline.holes) for outline in found.values())
+        return {each: _polygons(outline) for each, outline in found.items()}
+
+    def _annotations(self, image: LabelledImage, shapes: Mapping[int, object], part: Part) -> Iterator[dict[str, Any]]:
         for segment in image.segments:
+            if segment.id not in shapes:
+                part.notes["without_pixels"] += 1
+                continue
             annotation: dict[str, Any] = {
                 "id": self._next_id,
                 "image_id": image.number + 1,
                 "category_id": self.category[segment.title].id,
-                "segmentation": {"size": [image.height, image.width], "counts": counts[segment.id]},
+                "segmentation": shapes[segment.id],
                 "area": segment.area,
                 "bbox": segment.box,
                 "iscrowd": 0,
@@ -49,24 +105,26 @@ class CocoInstances(Format):
             if segment.score is not None:
                 annotation["score"] = segment.score
             self._next_id += 1
-            part.item("annotations", _line(annotation))
+            yield annotation
 
     def finish(self, parts: Parts, target: Target) -> None:
-        """One file of everything."""
-        write(target, "annotations.json", self._chunks(parts))
+        """One file of everything, or one for each run of images."""
+        for file in parts.numbers("images-"):
+            write(target, self._places(file).file, self._chunks(parts, file))
 
-    def _chunks(self, parts: Parts) -> Any:
+    def _chunks(self, parts: Parts, file: int) -> Iterator[bytes]:
+        info = {"description": f"maskmill job {self.plan.job}"}
         categories = [{"id": each.id, "name": each.name, "supercategory": ""} for each in self.plan.categories]
-        yield b'{"info":' + _line({"description": f"maskmill job {self.plan.job}"}) + b',"licenses":[],"categories":'
-        yield _line(categories) + b',"images":'
-        yield from json_list(parts, "images")
+        yield b'{"info":' + to_json(info) + b',"licenses":[],"categories":' + to_json(categories) + b',"images":'
+        yield from json_list(parts, f"images-{file}")
         yield b',"annotations":'
-        yield from json_list(parts, "annotations")
+        yield from json_list(parts, f"annotations-{file}")
         yield b"}\n"
 
 
-def _line(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+def _polygons(outline: Outline) -> list[list[int]]:
+    """The parts' outer rings: a list of polygons has no word for holes (cocodataset/cocoapi#153)."""
+    return [ring.reshape(-1).tolist() for ring in outline.outer]
 
 
 FORMAT = CocoInstances

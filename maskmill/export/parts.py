@@ -69,6 +69,11 @@ class Part:
             self._files[name] = self.path(name).open("wb")
         return self._files[name]
 
+    def close(self, name: str) -> None:
+        """Nothing more is added to the file of this name: a process has a bounded number of open ones."""
+        if file := self._files.pop(name, None):
+            file.close()
+
     def path(self, name: str) -> Path:
         """Where that file is, for who writes it otherwise."""
         return self._folder / name
@@ -111,6 +116,11 @@ class Parts:
         for path in self.files(name):
             with path.open("rb") as file:
                 yield from file
+
+    def numbers(self, prefix: str) -> list[int]:
+        """The numbers of the files `images-0`, `images-1`… that any share has: `numbers("images-")`."""
+        found = (path.name.removeprefix(prefix) for path in self._work.glob(f"*/{prefix}*"))
+        return sorted({int(number) for number in found})
 
     def joined(self, name: str, between: bytes = BETWEEN) -> Iterator[bytes]:
         """All items of a list, a block at a time."""

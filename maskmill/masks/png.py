@@ -1,4 +1,4 @@
-"""Greyscale PNGs of integer maps, written several times faster than Pillow does, which tries five filters on each row.
+"""PNGs of integer maps, grey or in colours, several times faster than Pillow, which tries five filters a row.
 
 Measured on segment maps of 640 × 480 (docs/benchmarks.md, G): neighbouring rows are nearly equal, so what the filter
 'up' leaves is runs of zeros, and deflate that looks for nothing but runs is both the fastest and the smallest.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import putchunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GREYSCALE = 0
+GREYSCALE, COLOURS = 0, 2
 UP = 2
 """Filter type: each byte less the one above it (PNG, 3rd edition, 9.2)."""
 
@@ -24,11 +24,12 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def write_png(pixels: Pixels, chunks: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-    """H × W pixels of 8 or 16 bits as a PNG, with more chunks (type, data) before the image's own."""
-    height, width = pixels.shape
+    """H × W or H × W × 3 pixels of 8 or 16 bits as a PNG, with more chunks (type, data) before the image's own."""
+    height, width = pixels.shape[:2]
+    kind_of_pixel = COLOURS if pixels.ndim == 3 else GREYSCALE
     buffer = io.BytesIO()
     buffer.write(SIGNATURE)
-    putchunk(buffer, b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, GREYSCALE, 0, 0, 0))
+    putchunk(buffer, b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, kind_of_pixel, 0, 0, 0))
     for kind, data in chunks:
         putchunk(buffer, kind, data)
     putchunk(buffer, b"IDAT", _deflated(_filtered(pixels)))
@@ -38,7 +39,7 @@ def write_png(pixels: Pixels, chunks: Iterable[tuple[bytes, bytes]] = ()) -> byt
 
 def _filtered(pixels: Pixels) -> NDArray[np.uint8]:
     """The rows as bytes, the high one first, each less the row above it and with its filter type in front."""
-    above = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8)
+    above = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(len(pixels), -1)
     rows = np.empty((above.shape[0], above.shape[1] + 1), np.uint8)
     rows[:, 0] = UP
     rows[0, 1:] = above[0]

@@ -1,0 +1,114 @@
+"""COCO panoptic: a PNG an image whose colours are segment ids, stuff in one segment a category.
+
+As panopticapi, hotcoco, Datumaro and CVAT read it (cocodataset.org, format of panoptic annotations): id = red + 256 ×
+green + 65,536 × blue, 0 is no segment, and the ids of the file's list are those of its PNG, no more and no fewer. Where
+an export has no thing at all, or no stuff, panopticapi divides by zero: `images_without_things` counts images then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from maskmill.dataset.classes import Category
+from maskmill.dataset.fuse import fused
+from maskmill.dataset.images import LabelledImage
+from maskmill.dataset.originals import Copy
+from maskmill.export.format import Format, json_list, write
+from maskmill.export.parts import Part, Parts
+from maskmill.export.target import Target
+from maskmill.masks.png import write_png
+from maskmill.masks.segment_map import SegmentMap
+
+FOLDER = "annotations/panoptic_default"
+"""Datumaro, and so CVAT, finds the subset `default` there; other readers are told."""
+
+
+class CocoPanoptic(Format):
+    """`annotations/panoptic_default.json`, PNGs in the folder of that name, copies of images in `images/default/`.
+
+    A PNG has its image's stem, as Mask2Former and mmdetection suppose.
+    """
+
+    takes = frozenset({"copy_images", "image_root"})
+    by_stem = True
+
+    def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
+        """A PNG, a row for the image, and one with its segments, of which there may be none."""
+        ids, segments = fused(image.ids, image.segments, self.category)
+        part.notes["stuff_fused"] += len(image.segments) - len(segments)
+        there = set(np.flatnonzero(np.bincount(ids.reshape(-1))).tolist())
+        listed = [segment for segment in segments if segment.id in there]
+        part.notes["without_pixels"] += len(segments) - len(listed)
+        things = [self.category[segment.title].thing for segment in listed]
+        part.notes["images_without_things"] += not any(things)
+        part.notes["images_without_stuff"] += all(things)
+        name = f"{image.stem}.png"
+        part.target.put(f"{FOLDER}/{name}", write_png(_colours(ids)))
+        self.put_copy(image, copy, "images/default", part)
+        row = {
+            "id": image.number + 1,
+            "file_name": self.file_name(image, copy),
+            "width": image.width,
+            "height": image.height,
+        }
+        infos = []
+        for segment in listed:
+            info: dict[str, Any] = {
+                "id": segment.id,
+                "category_id": self.category[segment.title].id,
+                "area": segment.area,
+                "bbox": segment.box,
+                "iscrowd": 0,
+            }
+            if segment.score is not None:
+                info["score"] = segment.score
+            infos.append(info)
+        part.item("images", to_json(row))
+        part.item("annotations", to_json({"image_id": image.number + 1, "file_name": name, "segments_info": infos}))
+
+    def finish(self, parts: Parts, target: Target) -> None:
+        """One file of everything."""
+        write(target, f"{FOLDER}.json", self._chunks(parts))
+
+    def _chunks(self, parts: Parts) -> Iterator[bytes]:
+        info = {"description": f"maskmill job {self.plan.job}"}
+        yield b'{"info":' + to_json(info) + b',"licenses":[],"categories":'
+        yield to_json([_row(each) for each in self.plan.categories]) + b',"images":'
+        yield from json_list(parts, "images")
+        yield b',"annotations":'
+        yield from json_list(parts, "annotations")
+        yield b"}\n"
+
+
+def _colours(ids: SegmentMap) -> NDArray[np.uint8]:
+    colours = np.zeros((*ids.shape, 3), np.uint8)
+    colours[..., 0] = ids & 0xFF
+    if ids.itemsize > 1:
+        colours[..., 1] = ids >> 8
+    return colours
+
+
+def _row(category: Category) -> dict[str, object]:
+    return {
+        "id": category.id,
+        "name": category.name,
+        "supercategory": "",
+        "isthing": int(category.thing),
+        "color": _colour(category.index + 1),
+    }
+
+
+def _colour(number: int) -> list[int]:
+    """PASCAL VOC's colour of a class: its bits dealt out to red, green and blue, the lowest to the highest places."""
+    channels = [0, 0, 0]
+    for bit in range(24):
+        channels[bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
+    return channels
+
+
+FORMAT = CocoPanoptic
