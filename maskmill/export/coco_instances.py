@@ -34,7 +34,7 @@ LAYOUTS = {
     Layout.CVAT: Places(
         "annotations/instances_default.json", "images/default", "annotations/instances_{}.json", "images/{}"
     ),
-    Layout.ROBOFLOW: Places("_annotations.coco.json", "", "{}/_annotations.coco.json", "{}"),
+    Layout.ROBOFLOW: Places("train/_annotations.coco.json", "train", "{}/_annotations.coco.json", "{}"),
     Layout.FIFTYONE: Places("labels.json", "data", "{}/labels.json", "{}/data"),
 }
 

@@ -25,7 +25,7 @@ from maskmill.masks.seams import joined, part_rings
 LEAST_PIXELS = 10
 """Ultralytics takes images that are narrower or lower for broken ones (ultralytics/data/utils.py: verify_image)."""
 
-_UNFIT_FOR_YAML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd]")
+_UNFIT_FOR_YAML = re.compile("[^ -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd]")
 
 
 class YoloSeg(Format):

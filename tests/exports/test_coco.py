@@ -1,0 +1,124 @@
+"""COCO instances, read back by the tools that they are for."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hotcoco
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from skimage.measure import label
+from skimage.morphology import flood
+
+from maskmill import Client, Job
+from maskmill_producer import embedded
+from tests.conftest import settings_of
+from tests.exports.scenes import SCENES, Map, Scene, made_job
+
+
+def annotations(coco: Any) -> Iterator[tuple[dict[str, Any], Map, Any]]:
+    """Each annotation with its image's map and its segment."""
+    for image_id in coco.getImgIds():
+        scene = SCENES[coco.loadImgs([image_id])[0]["file_name"]]
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[image_id]))
+        assert len(found) == len(scene.segments)
+        for annotation, segment in zip(found, scene.segments, strict=True):
+            yield annotation, scene.ids, segment
+
+
+@pytest.mark.parametrize("reader", [COCO, hotcoco.COCO])
+def test_readers_find_each_segment_with_its_pixels(reader: Callable[[str], Any], job: Job, tmp_path: Path) -> None:
+    job.export("coco-instances", tmp_path, processes=1)
+    coco = reader(str(tmp_path / "annotations.json"))
+    seen = 0
+    for annotation, ids, segment in annotations(coco):
+        seen += 1
+        own = ids == segment.id
+        assert np.array_equal(coco.annToMask(annotation), own)
+        assert coco_mask.area(annotation["segmentation"]) == annotation["area"] == own.sum()
+        assert coco_mask.toBbox(annotation["segmentation"]).tolist() == list(annotation["bbox"])
+        assert annotation.get("score") == segment.score
+        assert coco.loadCats([annotation["category_id"]])[0]["name"] == segment.label
+    assert seen == sum(len(scene.of) for scene in SCENES.values())
+
+
+def test_polygons_are_the_segments_with_their_holes_filled(job: Job, tmp_path: Path) -> None:
+    account = job.export("coco-instances", tmp_path, polygons=True, processes=1)
+    coco = COCO(tmp_path / "annotations.json")
+    holes = 0
+    for annotation, ids, segment in annotations(coco):
+        own = ids == segment.id
+        outside = flood(np.pad(own, 1), (0, 0), connectivity=2)[1:-1, 1:-1]
+        holes += label(~own & ~outside, connectivity=2, return_num=True)[1]
+        assert np.array_equal(coco.annToMask(annotation), ~outside)
+        assert len(annotation["segmentation"]) == label(own, connectivity=1, return_num=True)[1]
+        assert annotation["area"] == own.sum()
+    assert account.notes == {"holes_filled": holes}
+    assert holes == 1
+
+
+LAYOUTS = {
+    "plain": ("annotations.json", "images"),
+    "cvat": ("annotations/instances_default.json", "images/default"),
+    "roboflow": ("train/_annotations.coco.json", "train"),
+    "fiftyone": ("labels.json", "data"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_have_the_same_in_other_places(layout: str, job: Job, tmp_path: Path) -> None:
+    job.export("coco-instances", tmp_path, layout=layout, copy_images=True, processes=1)
+    file, folder = LAYOUTS[layout]
+    found = json.loads((tmp_path / file).read_bytes())
+    assert len(found["images"]) == len(SCENES)
+    for image in found["images"]:
+        with Image.open(tmp_path / folder / image["file_name"]) as copy:
+            assert copy.size == (image["width"], image["height"])
+    others = {path.name for path in tmp_path.rglob("*.json")} - {Path(file).name}
+    assert others == {"export.json"}
+
+
+@pytest.mark.parametrize(("layout", "processes"), list(zip(LAYOUTS, (1, 2, 1, 1), strict=True)))
+def test_several_files_have_together_what_one_has(layout: str, processes: int, job: Job, tmp_path: Path) -> None:
+    """Three images a file, and five a shard: two shards add to the second file."""
+    job.export("coco-instances", tmp_path / "one", layout=layout, processes=1)
+    job.export("coco-instances", tmp_path / "several", layout=layout, images_per_file=3, processes=processes)
+    whole = json.loads((tmp_path / "one" / LAYOUTS[layout][0]).read_bytes())
+    paths = sorted(path for path in (tmp_path / "several").rglob("*.json") if path.name != "export.json")
+    assert len(paths) == 3
+    assert all("0002" in str(path) for path in paths[1:2])
+    files = [json.loads(path.read_bytes()) for path in paths]
+    assert [len(each["images"]) for each in files] == [3, 3, 3]
+    for each in files:
+        images = {image["id"] for image in each["images"]}
+        assert {annotation["image_id"] for annotation in each["annotations"]} <= images
+        assert each["categories"] == whole["categories"]
+    for name in ("images", "annotations"):
+        assert [row for each in files for row in each[name]] == whole[name]
+
+
+def test_copies_lie_in_the_folder_of_their_file(job: Job, tmp_path: Path) -> None:
+    job.export("coco-instances", tmp_path, layout="roboflow", images_per_file=4, copy_images=True, processes=1)
+    for path in tmp_path.rglob("_annotations.coco.json"):
+        for image in json.loads(path.read_bytes())["images"]:
+            assert (path.parent / image["file_name"]).is_file()
+
+
+@pytest.mark.parametrize("form", ["coco-instances", "coco-panoptic", "yolo-seg"])
+def test_segments_without_a_pixel_are_left_out_and_counted(
+    form: str, servers: embedded.Servers, tmp_path: Path
+) -> None:
+    """A panoptic reader fails for an id that its PNG does not have; an annotation of nothing is no use to anyone."""
+    scenes = {"a.png": Scene(np.ones((12, 12), np.uint8), {1: (2, 0.9), 2: (1, 0.5)})}
+    (tmp_path / "images").mkdir()
+    job = made_job(Client(settings_of(servers)), tmp_path / "images", scenes)
+    account = job.export(form, tmp_path / "out", processes=1)
+    assert account.notes["without_pixels"] == 1
+    file = {"coco-instances": "annotations.json", "coco-panoptic": "annotations/panoptic_default.json"}.get(form)
+    text = (tmp_path / "out" / (file or "labels/a.txt")).read_text()
+    assert '"area":0' not in text
+    assert len(text.splitlines()) == 1
