@@ -23,54 +23,55 @@ DISTANCES = 2**18
 
 @dataclass(frozen=True)
 class _Rings:
-    """Points in rings, each with the one that follows; the first point of each ring is in `begins`."""
+    """Nodes in rings: which of the points each is at, and which node follows; each ring's first is in `begins`."""
 
-    points: list[tuple[int, int]]
+    points: Ring
+    at: list[int]
     after: list[int]
     begins: list[int]
 
     @classmethod
-    def of(cls, rings: Sequence[Ring]) -> _Rings:
+    def of(cls, rings: Sequence[Ring], more: Sequence[tuple[int, int]] = ()) -> _Rings:
+        """`more` points are there for nodes to come."""
         ends = np.cumsum([len(ring) for ring in rings])
-        begins = ends - [len(ring) for ring in rings]
+        begins = np.append(0, ends[:-1])
         after = np.arange(1, ends[-1] + 1)
         after[ends - 1] = begins
-        return cls([(x, y) for x, y in np.concatenate(rings).tolist()], after.tolist(), begins.tolist())
+        points = np.concatenate([*rings, np.array(more, np.int64).reshape(-1, 2)])
+        return cls(points, list(range(ends[-1])), after.tolist(), begins.tolist())
 
-    def insert(self, node: int, point: tuple[int, int]) -> int:
-        """A new point behind another one."""
-        self.points.append(point)
+    def insert(self, node: int, point: int) -> int:
+        """A new node behind another one, at this point."""
+        self.at.append(point)
         self.after.append(self.after[node])
-        self.after[node] = len(self.points) - 1
+        self.after[node] = len(self.at) - 1
         return self.after[node]
 
     def join(self, node: int, there: int) -> None:
         """Make one ring of two: `a → b` and `q → r → … → q` become `a → q → r → … → q → a → b`."""
-        back = self.insert(node, self.points[node])
-        arrival = self.insert(there, self.points[there])
+        back, arrival = self.insert(node, self.at[node]), self.insert(there, self.at[there])
         self.after[node], self.after[there] = arrival, back
 
     def ring(self, begin: int) -> Ring:
-        """The whole ring that this point is in, from there."""
-        found = [self.points[begin]]
-        node = self.after[begin]
+        """The whole ring that this node is in, from there."""
+        found, node = [self.at[begin]], self.after[begin]
         while node != begin:
-            found.append(self.points[node])
+            found.append(self.at[node])
             node = self.after[node]
-        return np.array(found, np.int64)
+        return self.points[found]
 
 
 def part_rings(ids: SegmentMap, segment: int, outline: Outline) -> list[Ring]:
     """One ring a part of the segment: N × 2 pixels (column, row), the part's holes joined to it."""
+    inner = [_through_centres(ring) for ring in outline.outer + outline.holes]
     if not outline.holes:
-        return [_through_centres(ring) for ring in outline.outer]
-    corners = outline.outer + outline.holes
-    rings = _Rings.of([_through_centres(ring) for ring in corners])
-    seams = [
-        (rings.insert(edge, point), hole)
-        for point, edge, hole in sorted(_to_the_left(ids, segment, rings, np.concatenate(corners), len(outline.outer)))
-    ]
-    for node, hole in seams:
+        return inner
+    seams = sorted(_to_the_left(ids, segment, outline, inner))
+    rings = _Rings.of(inner, [point for point, _, _ in seams])
+    number = len(rings.at)
+    # On one edge, which goes up, the lowest point comes first: it is the last to be put behind the edge's beginning.
+    met = [rings.insert(edge, number + place) for place, (_, edge, _) in enumerate(seams)]
+    for node, (_, _, hole) in zip(met, seams, strict=True):
         rings.join(node, hole)
     return [rings.ring(begin) for begin in rings.begins[: len(outline.outer)]]
 
@@ -93,41 +94,46 @@ def _through_centres(ring: Ring) -> Ring:
 
 
 def _to_the_left(
-    ids: SegmentMap, segment: int, rings: _Rings, corners: Ring, parts: int
+    ids: SegmentMap, segment: int, outline: Outline, inner: Sequence[Ring]
 ) -> Iterator[tuple[tuple[int, int], int, int]]:
     """For each hole the way from its leftmost point to the left, in own pixels, until another ring is met.
 
-    That ring begins further left, so that no two holes lead to each other: where, on which of its edges, from where.
+    That ring reaches further to the left, so that no two holes lead to each other. Of each way come the pixel where it
+    is met, the node where the met edge begins, and the hole's node.
     """
-    follows = corners[rings.after]
-    ends = [*rings.begins[1:], len(corners)]
-    for begin, end in list(zip(rings.begins, ends, strict=True))[parts:]:
-        hole = min(range(begin, end), key=lambda node: rings.points[node])
-        x, y = rings.points[hole]
+    corners = np.concatenate(outline.outer + outline.holes)
+    follows = np.concatenate([np.roll(ring, -1, axis=0) for ring in outline.outer + outline.holes])
+    begin = sum(map(len, outline.outer))
+    for ring in inner[len(outline.outer) :]:
+        leftmost = int(ring[:, 0].argmin())
+        x, y = ring[leftmost].tolist()
         foreign = np.flatnonzero(ids[y, :x] != segment)
         left = int(foreign[-1]) + 1 if len(foreign) else 0
         up = (corners[:, 0] == left) & (follows[:, 0] == left) & (follows[:, 1] <= y) & (y < corners[:, 1])
-        yield (left, y), int(np.flatnonzero(up)[0]), hole
+        yield (left, y), int(up.argmax()), begin + leftmost
+        begin += len(ring)
 
 
 def _shortest(parts: Sequence[Ring], begins: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Seams that join all parts, nearest first (Prim): a point that is joined already, and one of the next part."""
+    """Seams that join all parts, nearest first (Prim): a node that is joined already, and one of the next part."""
     step = -(-sum(map(len, parts)) // CANDIDATES)
-    points = np.concatenate([part[::step] for part in parts])
-    nodes = np.concatenate([begin + np.arange(len(part))[::step] for begin, part in zip(begins, parts, strict=True)])
+    nodes = np.concatenate([begin + np.arange(0, len(part), step) for begin, part in zip(begins, parts, strict=True)])
     owner = np.repeat(np.arange(len(parts)), [-(-len(part) // step) for part in parts])
-    distance, nearest = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
-    latest = 0
-    for _ in parts[1:]:
-        distance[owner == latest] = np.nan
-        for new in _blocks(np.flatnonzero(owner == latest), max(1, DISTANCES // len(points))):
-            away = ((points[:, None] - points[new]) ** 2).sum(axis=2)
-            least = away.min(axis=1)
-            closer = least < distance  # never where it is NaN: those are joined
-            distance[closer], nearest[closer] = least[closer], new[away.argmin(axis=1)[closer]]
-        there = int(np.nanargmin(distance))
-        yield int(nodes[nearest[there]]), int(nodes[there])
-        latest = int(owner[there])
+    x, y = np.concatenate([part[::step] for part in parts]).T.astype(np.float32)
+    open_, latest = np.flatnonzero(owner != 0), np.flatnonzero(owner == 0)
+    distance, nearest = np.full(len(open_), np.inf, np.float32), np.zeros(len(open_), np.int64)
+    while len(open_):
+        for new in _blocks(latest, max(1, DISTANCES // len(open_))):
+            away = (x[open_, None] - x[new]) ** 2 + (y[open_, None] - y[new]) ** 2
+            least = away.argmin(axis=1)
+            found = away[np.arange(len(open_)), least]
+            closer = found < distance
+            distance[closer], nearest[closer] = found[closer], new[least[closer]]
+        there = int(distance.argmin())
+        yield int(nodes[nearest[there]]), int(nodes[open_[there]])
+        latest = np.flatnonzero(owner == owner[open_[there]])
+        left = owner[open_] != owner[open_[there]]
+        open_, distance, nearest = open_[left], distance[left], nearest[left]
 
 
 def _blocks(numbers: Ints, size: int) -> Iterator[Ints]:
