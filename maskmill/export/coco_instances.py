@@ -6,12 +6,14 @@ Fields as pycocotools wants them (cocodataset.org, format of the results and ann
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from maskmill.dataset.images import LabelledImage
+from maskmill.dataset.images import LabelledImage, plain_stem
 from maskmill.dataset.originals import Copy
+from maskmill.export.account import ExportPlan
 from maskmill.export.format import Format, json_list, write
 from maskmill.export.options import Layout
 from maskmill.export.parts import Part, Parts
@@ -44,6 +46,10 @@ class CocoInstances(Format):
 
     takes = frozenset({"copy_images", "image_root", "polygons", "layout", "images_per_file"})
 
+    def __init__(self, plan: ExportPlan) -> None:
+        super().__init__(plan)
+        self.by_stem = self.options.layout is Layout.CVAT
+
     def begin(self, first_segment: int) -> None:
         """Annotations are numbered from 1 over the whole job."""
         self._next_id, self._file = first_segment + 1, 0
@@ -62,6 +68,13 @@ class CocoInstances(Format):
         part.item(f"images-{file}", to_json(row))
         if rows := list(self._annotations(image, shapes, part)):
             part.item(f"annotations-{file}", to_json(rows)[1:-1])
+
+    def file_name(self, image: LabelledImage, copy: Copy | None) -> str:
+        """CVAT reads through Datumaro, which refuses a file in which two images have one stem (RepeatedItemError)."""
+        name = super().file_name(image, copy)
+        if copy or not self.by_stem or image.stem == plain_stem(image.name):
+            return name
+        return f"{name.removesuffix(image.name)}{image.stem}{PurePosixPath(image.name).suffix}"
 
     def _file_of(self, image: LabelledImage, part: Part) -> int:
         """Which file the image is in, from its place in the job: so a shard knows without the others."""

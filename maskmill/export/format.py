@@ -27,7 +27,7 @@ class Format(ABC):
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
-    by_stem: ClassVar[bool] = False
+    by_stem: bool = False
     """Whether its files are paired with images by their stems."""
     reads_images: ClassVar[bool] = False
     """Whether it is made of the images' own pixels, whether copies are asked for or not."""

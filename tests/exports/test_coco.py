@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faster_coco_eval
 import hotcoco
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def annotations(coco: Any) -> Iterator[tuple[dict[str, Any], Map, Any]]:
             yield annotation, scene.ids, segment
 
 
-@pytest.mark.parametrize("reader", [COCO, hotcoco.COCO])
+@pytest.mark.parametrize("reader", [COCO, hotcoco.COCO, faster_coco_eval.COCO])
 def test_readers_find_each_segment_with_its_pixels(reader: Callable[[str], Any], job: Job, tmp_path: Path) -> None:
     job.export("coco-instances", tmp_path, processes=1)
     coco = reader(str(tmp_path / "annotations.json"))
