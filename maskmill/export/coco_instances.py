@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
-
 from maskmill.dataset.images import LabelledImage, plain_stem
 from maskmill.dataset.originals import Copy
 from maskmill.export.account import ExportPlan
-from maskmill.export.format import Format, json_list, write
+from maskmill.export.format import Format, as_json, check_pixels, json_list, write
 from maskmill.export.options import Layout
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
@@ -58,6 +56,7 @@ class CocoInstances(Format):
         """A row for the image, and one for each of its segments."""
         file = self._file_of(image, part)
         shapes = self._shapes(image, part)
+        check_pixels(image, shapes)
         self.put_copy(image, copy, self._places(file).images, part)
         row = {
             "id": image.number + 1,
@@ -65,9 +64,9 @@ class CocoInstances(Format):
             "width": image.width,
             "height": image.height,
         }
-        part.item(f"images-{file}", to_json(row))
-        if rows := list(self._annotations(image, shapes, part)):
-            part.item(f"annotations-{file}", to_json(rows)[1:-1])
+        part.item(f"images-{file}", as_json(row))
+        if rows := list(self._annotations(image, shapes)):
+            part.item(f"annotations-{file}", as_json(rows)[1:-1])
 
     def file_name(self, image: LabelledImage, copy: Copy | None) -> str:
         """CVAT reads through Datumaro, which refuses a file in which two images have one stem (RepeatedItemError)."""
@@ -101,11 +100,8 @@ class CocoInstances(Format):
         part.notes["holes_filled"] += sum(len(outline.holes) for outline in found.values())
         return {each: _polygons(outline) for each, outline in found.items()}
 
-    def _annotations(self, image: LabelledImage, shapes: Mapping[int, object], part: Part) -> Iterator[dict[str, Any]]:
+    def _annotations(self, image: LabelledImage, shapes: Mapping[int, object]) -> Iterator[dict[str, Any]]:
         for segment in image.segments:
-            if segment.id not in shapes:
-                part.notes["without_pixels"] += 1
-                continue
             annotation: dict[str, Any] = {
                 "id": self._next_id,
                 "image_id": image.number + 1,
@@ -122,13 +118,13 @@ class CocoInstances(Format):
 
     def finish(self, parts: Parts, target: Target) -> None:
         """One file of everything, or one for each run of images."""
-        for file in parts.numbers("images-"):
+        for file in parts.numbers("images-") or [0]:
             write(target, self._places(file).file, self._chunks(parts, file))
 
     def _chunks(self, parts: Parts, file: int) -> Iterator[bytes]:
         info = {"description": f"maskmill job {self.plan.job}"}
         categories = [{"id": each.id, "name": each.name, "supercategory": ""} for each in self.plan.categories]
-        yield b'{"info":' + to_json(info) + b',"licenses":[],"categories":' + to_json(categories) + b',"images":'
+        yield b'{"info":' + as_json(info) + b',"licenses":[],"categories":' + as_json(categories) + b',"images":'
         yield from json_list(parts, f"images-{file}")
         yield b',"annotations":'
         yield from json_list(parts, f"annotations-{file}")

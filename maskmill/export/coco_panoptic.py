@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import to_json
 
 from maskmill.dataset.classes import Category
 from maskmill.dataset.fuse import fused
 from maskmill.dataset.images import LabelledImage
 from maskmill.dataset.originals import Copy
-from maskmill.export.format import Format, json_list, write
+from maskmill.export.format import Format, as_json, check_pixels, json_list, write
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
 from maskmill.masks.png import write_png
@@ -39,12 +38,10 @@ class CocoPanoptic(Format):
 
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
         """A PNG, a row for the image, and one with its segments, of which there may be none."""
+        check_pixels(image, set(np.flatnonzero(np.bincount(image.ids.reshape(-1))).tolist()))
         ids, segments = fused(image.ids, image.segments, self.category)
         part.notes["stuff_fused"] += len(image.segments) - len(segments)
-        there = set(np.flatnonzero(np.bincount(ids.reshape(-1))).tolist())
-        listed = [segment for segment in segments if segment.id in there]
-        part.notes["without_pixels"] += len(segments) - len(listed)
-        things = [self.category[segment.title].thing for segment in listed]
+        things = [self.category[segment.title].thing for segment in segments]
         part.notes["images_without_things"] += not any(things)
         part.notes["images_without_stuff"] += all(things)
         name = f"{image.stem}.png"
@@ -57,7 +54,7 @@ class CocoPanoptic(Format):
             "height": image.height,
         }
         infos = []
-        for segment in listed:
+        for segment in segments:
             info: dict[str, Any] = {
                 "id": segment.id,
                 "category_id": self.category[segment.title].id,
@@ -68,8 +65,8 @@ class CocoPanoptic(Format):
             if segment.score is not None:
                 info["score"] = segment.score
             infos.append(info)
-        part.item("images", to_json(row))
-        part.item("annotations", to_json({"image_id": image.number + 1, "file_name": name, "segments_info": infos}))
+        part.item("images", as_json(row))
+        part.item("annotations", as_json({"image_id": image.number + 1, "file_name": name, "segments_info": infos}))
 
     def finish(self, parts: Parts, target: Target) -> None:
         """One file of everything."""
@@ -77,8 +74,8 @@ class CocoPanoptic(Format):
 
     def _chunks(self, parts: Parts) -> Iterator[bytes]:
         info = {"description": f"maskmill job {self.plan.job}"}
-        yield b'{"info":' + to_json(info) + b',"licenses":[],"categories":'
-        yield to_json([_row(each) for each in self.plan.categories]) + b',"images":'
+        yield b'{"info":' + as_json(info) + b',"licenses":[],"categories":'
+        yield as_json([_row(each) for each in self.plan.categories]) + b',"images":'
         yield from json_list(parts, "images")
         yield b',"annotations":'
         yield from json_list(parts, "annotations")

@@ -16,7 +16,7 @@ import numpy as np
 
 from maskmill.dataset.images import LabelledImage
 from maskmill.dataset.originals import Copy
-from maskmill.export.format import Format, write
+from maskmill.export.format import Format, check_pixels, write
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
 from maskmill.masks.outline import Ring, outlines
@@ -46,11 +46,9 @@ class YoloSeg(Format):
 
     def _rows(self, image: LabelledImage, part: Part) -> Iterator[str]:
         found = outlines(image.ids)
+        check_pixels(image, found)
         across, down = _centres(image.width), _centres(image.height)
         for segment in image.segments:
-            if segment.id not in found:
-                part.notes["without_pixels"] += 1
-                continue
             rings = part_rings(image.ids, segment.id, found[segment.id])
             if len(rings) > 1:
                 part.notes["in_parts"] += 1

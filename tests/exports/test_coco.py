@@ -16,6 +16,7 @@ from skimage.measure import label
 from skimage.morphology import flood
 
 from maskmill import Client, Job
+from maskmill.schema import Segment
 from maskmill_producer import embedded
 from tests.conftest import settings_of
 from tests.exports.scenes import SCENES, Map, Scene, made_job
@@ -110,16 +111,31 @@ def test_copies_lie_in_the_folder_of_their_file(job: Job, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["coco-instances", "coco-panoptic", "yolo-seg"])
-def test_segments_without_a_pixel_are_left_out_and_counted(
+def test_a_mask_that_lacks_a_segment_of_its_list_costs_itself_alone(
     form: str, servers: embedded.Servers, tmp_path: Path
 ) -> None:
-    """A panoptic reader fails for an id that its PNG does not have; an annotation of nothing is no use to anyone."""
-    scenes = {"a.png": Scene(np.ones((12, 12), np.uint8), {1: (2, 0.9), 2: (1, 0.5)})}
+    """Readers fail for ids that have no pixel; a segment that others cover wholly (area 0) is left out before."""
+
+    class Wrong(Scene):
+        @property
+        def segments(self) -> tuple[Segment, ...]:
+            return tuple(each.model_copy(update={"area": 144}) for each in super().segments)
+
+    covered = {1: (2, 0.9), 2: (1, 0.5)}
+    ids = np.ones((12, 12), np.uint8)
     (tmp_path / "images").mkdir()
+    scenes = {"a.png": Wrong(ids, covered), "b.png": Scene(ids, covered)}
     job = made_job(Client(settings_of(servers)), tmp_path / "images", scenes)
     account = job.export(form, tmp_path / "out", processes=1)
-    assert account.notes["without_pixels"] == 1
-    file = {"coco-instances": "annotations.json", "coco-panoptic": "annotations/panoptic_default.json"}.get(form)
-    text = (tmp_path / "out" / (file or "labels/a.txt")).read_text()
-    assert '"area":0' not in text
-    assert len(text.splitlines()) == 1
+    assert (account.images, account.not_exported, account.segments_left_out) == (1, 1, {"no_pixels": 1})
+    assert account.problems[0].reason.startswith("masks/")
+    assert "has no pixel of its segment 2" in account.problems[0].reason
+    assert account.segments == 1
+
+
+def test_a_job_without_a_mask_gives_a_file_without_images(servers: embedded.Servers, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    job = made_job(Client(settings_of(servers)), tmp_path / "images", {})
+    job.export("coco-instances", tmp_path / "out", processes=1)
+    found = json.loads((tmp_path / "out" / "annotations.json").read_bytes())
+    assert (found["images"], found["annotations"]) == ([], [])

@@ -63,3 +63,28 @@ def test_class_maps_are_found_by_the_images_names(fiftyone: Any, job: Job, tmp_p
         seen += 1
     assert seen == len(SCENES)
     assert max(LABELS) < 255
+
+
+def test_instances_come_with_masks_labels_and_scores(fiftyone: Any, job: Job, tmp_path: Path) -> None:
+    """Masks are those of the segments' boxes. (`to_segmentation` rounds boxes down: some come out a pixel off.)"""
+    job.export("coco-instances", tmp_path, layout="fiftyone", copy_images=True, processes=1)
+    found = fiftyone.Dataset.from_dir(
+        dataset_dir=str(tmp_path),
+        dataset_type=fiftyone.types.COCODetectionDataset,
+        label_types="segmentations",
+        label_field="segmentations",
+        extra_attrs=True,
+    )
+    seen = 0
+    for sample in found:
+        scene = SCENES[str(Path(sample.filepath).relative_to(tmp_path / "data"))]
+        detections = sample.segmentations.detections if sample.segmentations else []
+        height, width = scene.ids.shape
+        for detection, segment in zip(detections, scene.segments, strict=True):
+            own = scene.ids == segment.id
+            x, y, *size = segment.box
+            assert np.array_equal(detection.mask, own[y:, x:][: size[1], : size[0]])
+            assert np.allclose(detection.bounding_box, np.array(segment.box) / [width, height, width, height])
+            assert (detection.label, detection.confidence) == (segment.label, segment.score)
+            seen += 1
+    assert seen == sum(len(scene.of) for scene in SCENES.values())
