@@ -16,6 +16,7 @@ from skimage.measure import label
 from skimage.morphology import flood
 
 from maskmill import Client, Job
+from maskmill.export.parts import Part
 from maskmill.schema import Segment
 from maskmill_producer import embedded
 from tests.conftest import settings_of
@@ -101,6 +102,31 @@ def test_several_files_have_together_what_one_has(layout: str, processes: int, j
         assert each["categories"] == whole["categories"]
     for name in ("images", "annotations"):
         assert [row for each in files for row in each[name]] == whole[name]
+
+
+def test_a_shard_has_a_bounded_number_of_open_files(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image a file, and shards of thousands of images in large jobs."""
+    opened: list[int] = []
+    leave = Part.__exit__
+
+    def watched(part: Part, *error: object) -> None:
+        opened.append(len(part._files))
+        leave(part, *error)
+
+    monkeypatch.setattr(Part, "__exit__", watched)
+    job.export("coco-instances", tmp_path, images_per_file=1, processes=1)
+    assert max(opened) <= 2
+
+
+@pytest.mark.parametrize("copy_images", [False, True])
+def test_no_two_images_have_one_stem_for_cvat(copy_images: bool, job: Job, tmp_path: Path) -> None:
+    """Datumaro, by which CVAT reads, refuses the whole file (RepeatedItemError)."""
+    account = job.export("coco-instances", tmp_path, layout="cvat", copy_images=copy_images, processes=1)
+    assert account.notes["stems_changed"] == 2
+    found = json.loads((tmp_path / "annotations" / "instances_default.json").read_bytes())
+    names = [image["file_name"] for image in found["images"]]
+    assert len({Path(name).with_suffix("") for name in names}) == len(SCENES)
+    assert {"b/twice_jpg.jpg", "b/twice_png.png"} <= set(names)
 
 
 def test_copies_lie_in_the_folder_of_their_file(job: Job, tmp_path: Path) -> None:

@@ -41,13 +41,23 @@ def test_a_ring_a_part_is_the_part_with_its_holes(
 
 
 def test_parts_are_joined_by_the_shortest_way_and_nothing_else_is_added() -> None:
+    """Each is nearest to another one than the last that was joined; three gaps of five pixels."""
     ids = np.zeros((40, 60), np.uint8)
-    ids[5:15, 5:15] = ids[5:15, 20:30] = ids[30:35, 22:28] = 1
+    ids[5:15, 5:15] = ids[5:15, 20:30] = ids[20:25, 22:28] = ids[20:25, 5:15] = 1
     ids[8:11, 8:11] = 0
     ring = joined(part_rings(ids, 1, outlines(ids)[1]))
     more = drawn(ring, ids.shape) ^ (ids == 1)
-    assert more.sum() == 5 + 15  # between columns 14 and 20, and between rows 14 and 30
-    assert not more[:, :14].any()
+    assert more.sum() == 5 + 5 + 5
+    assert not more[:, :5].any()
+
+
+def test_seams_to_holes_leave_an_edge_one_after_the_other() -> None:
+    """Whatever order holes have: no way along the edge is gone twice."""
+    ids = np.ones((30, 14), np.uint8)
+    ids[3:5, 4:6] = ids[3:21, 8:10] = ids[3:6, 10:12] = 0
+    [ring] = part_rings(ids, 1, outlines(ids)[1])
+    length = np.abs(np.diff(np.vstack([ring, ring[:1]]), axis=0)).sum()
+    assert length == 2 * (13 + 29) + 2 * (3 + 3) + 2 * (5 + 19) + 2 * (3 + 7)  # outside, both holes, both seams
 
 
 def test_many_parts_are_one_ring_that_goes_around_each_once() -> None:
