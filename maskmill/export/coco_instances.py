@@ -55,9 +55,10 @@ class CocoInstances(Format):
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
         """A row for the image, and one for each of its segments."""
         file = self._file_of(image, part)
-        shapes = self._shapes(image, part)
+        shapes, holes_filled = self._shapes(image)
         check_pixels(image, shapes)
         self.put_copy(image, copy, self._places(file).images, part)
+        part.notes["holes_filled"] += holes_filled
         row = {
             "id": image.number + 1,
             "file_name": self.file_name(image, copy),
@@ -91,14 +92,14 @@ class CocoInstances(Format):
         number = f"{file + 1:04d}"
         return places._replace(file=places.numbered_file.format(number), images=places.numbered_images.format(number))
 
-    def _shapes(self, image: LabelledImage, part: Part) -> Mapping[int, object]:
-        """Each segment's `segmentation`, by its id."""
+    def _shapes(self, image: LabelledImage) -> tuple[Mapping[int, object], int]:
+        """Each segment's `segmentation`, by its id, and how many holes are filled in them."""
         if not self.options.polygons:
             size = [image.height, image.width]
-            return {each: {"size": size, "counts": counts} for each, counts in coco_rle(image.ids).items()}
+            return {each: {"size": size, "counts": counts} for each, counts in coco_rle(image.ids).items()}, 0
         found = outlines(image.ids)
-        part.notes["holes_filled"] += sum(len(outline.holes) for outline in found.values())
-        return {each: _polygons(outline) for each, outline in found.items()}
+        holes = sum(len(outline.holes) for outline in found.values())
+        return {each: _polygons(outline) for each, outline in found.items()}, holes
 
     def _annotations(self, image: LabelledImage, shapes: Mapping[int, object]) -> Iterator[dict[str, Any]]:
         for segment in image.segments:

@@ -40,13 +40,13 @@ class CocoPanoptic(Format):
         """A PNG, a row for the image, and one with its segments, of which there may be none."""
         check_pixels(image, set(np.flatnonzero(np.bincount(image.ids.reshape(-1))).tolist()))
         ids, segments = fused(image.ids, image.segments, self.category)
+        name = f"{image.stem}.png"
+        part.target.put(f"{FOLDER}/{name}", write_png(_colours(ids)))
+        self.put_copy(image, copy, "images/default", part)
         part.notes["stuff_fused"] += len(image.segments) - len(segments)
         things = [self.category[segment.title].thing for segment in segments]
         part.notes["images_without_things"] += not any(things)
         part.notes["images_without_stuff"] += all(things)
-        name = f"{image.stem}.png"
-        part.target.put(f"{FOLDER}/{name}", write_png(_colours(ids)))
-        self.put_copy(image, copy, "images/default", part)
         row = {
             "id": image.number + 1,
             "file_name": self.file_name(image, copy),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -39,22 +40,23 @@ class YoloSeg(Format):
 
     def add(self, image: LabelledImage, copy: Copy | None, part: Part) -> None:
         """The image's labels; one without any is background."""
-        rows = "".join(self._rows(image, part))
-        part.notes["smaller_than_10_pixels"] += min(image.width, image.height) < LEAST_PIXELS
+        notes = Counter(smaller_than_10_pixels=int(min(image.width, image.height) < LEAST_PIXELS))
+        rows = "".join(self._rows(image, notes))
         part.target.put(f"labels/{image.stem}.txt", rows.encode())
         self.put_copy(image, copy, "images", part)
+        part.notes.update(notes)
 
-    def _rows(self, image: LabelledImage, part: Part) -> Iterator[str]:
+    def _rows(self, image: LabelledImage, notes: Counter[str]) -> Iterator[str]:
         found = outlines(image.ids)
         check_pixels(image, found)
         across, down = _centres(image.width), _centres(image.height)
         for segment in image.segments:
             rings = part_rings(image.ids, segment.id, found[segment.id])
             if len(rings) > 1:
-                part.notes["in_parts"] += 1
+                notes["in_parts"] += 1
                 rings = [joined(rings)] if self.options.parts == "join" else rings
             for ring in rings:
-                part.notes["one_pixel_wide"] += bool(min(np.ptp(ring, axis=0)) == 0)
+                notes["one_pixel_wide"] += bool(min(np.ptp(ring, axis=0)) == 0)
                 yield f"{self.category[segment.title].index}{_points(ring, across, down)}\n"
 
     def finish(self, parts: Parts, target: Target) -> None:
