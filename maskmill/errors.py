@@ -298,6 +298,15 @@ class MaskReplaced(UsageError):
     cure = "Use one output prefix for one tree of images and one spec; submit again to a prefix of its own."
 
 
+class TruthUnusable(UsageError):
+    """What scores are to be made against is none: no dataset that is known, or an image of it that cannot be read."""
+
+    code = "truth_unusable"
+    cure = (
+        "Give `--truth` a COCO file, panoptic or of instances, or a folder of class-id PNGs, as docs/scoring.md says."
+    )
+
+
 class InvalidRecord(MaskmillError):
     """A stored record or message does not parse; `record` keeps the text that was found."""
 
@@ -307,6 +316,9 @@ class InvalidRecord(MaskmillError):
     def __init__(self, message: str, record: str) -> None:
         super().__init__(message)
         self.record = record
+
+    def __reduce__(self) -> tuple[type[InvalidRecord], tuple[str, str]]:  # for pickle, from another process
+        return type(self), (str(self), self.record)
 
 
 class NewerRecord(InvalidRecord):

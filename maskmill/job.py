@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskmill.dataset.source import StoredJob
+from maskmill.dataset.source import SourceMaker, StoredJob
 from maskmill.errors import JobFailed, JobNotFound, MaskmillError, StoreUnavailable, check_codes
 from maskmill.export.account import ExportAccount
 from maskmill.export.options import FormatName, parse_options
@@ -34,6 +35,7 @@ from maskmill.jobs.waiting import away, waiting_for
 from maskmill.ledger.answers import Progress
 from maskmill.result import Result
 from maskmill.schema import JobRecord, JobState, JobStatus, Manifest, Outcome, Status, WaitingFor
+from maskmill.scoring.scores import Comparison, Scores
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
@@ -220,8 +222,49 @@ class Job:
         from maskmill.export.export import export
 
         asked, settings = parse_options(form, options), self.services.settings
-        make = partial(StoredJob.open, settings, self.out, self.id)
-        return export(make, settings, asked, fspath(out), processes=processes, on_progress=on_progress)
+        return export(self._maker(), settings, asked, fspath(out), processes=processes, on_progress=on_progress)
+
+    def score(
+        self,
+        truth: str | PathLike[str],
+        *,
+        processes: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        **options: Any,
+    ) -> Scores:
+        """How good the masks of a job that has ended are: panoptic quality, AP and IoU (docs/scoring.md).
+
+        `job.score("panoptic_val2017.json", selection=Selection(min_score=0.8)).all.pq`
+
+        `truth` is a COCO file, panoptic or of instances, or a folder of class-id PNGs. `options` are those of
+        `maskmill.scoring.score.ScoreOptions`. Raises `TruthUnusable` for what is no truth, and `UsageError` for a job
+        that runs, or where job and truth have no image or class in common.
+        """
+        from maskmill.scoring.score import ScoreOptions, score
+
+        return score(self._maker(), Path(truth), ScoreOptions(**options), processes=processes, on_progress=on_progress)
+
+    def compare(
+        self,
+        other: Job,
+        *,
+        processes: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        **options: Any,
+    ) -> Comparison:
+        """What changed from this job to another one over the same images: `old.compare(new).images.differ`.
+
+        Panoptic quality is that of the other job as if this one were true. `options` are those of
+        `maskmill.scoring.compare.CompareOptions`. Raises `UsageError` where they have no image in common, and while one
+        of them runs.
+        """
+        from maskmill.scoring.compare import CompareOptions, compare
+
+        makers = self._maker(), other._maker()
+        return compare(*makers, CompareOptions(**options), processes=processes, on_progress=on_progress)
+
+    def _maker(self) -> SourceMaker:
+        return partial(StoredJob.open, self.services.settings, self.out, self.id)
 
     def results(self, *, reveal: bool = False) -> Iterator[Result]:
         """The images that have a mask, shard by shard; masks are fetched when they are looked at.

@@ -38,6 +38,11 @@ DIGEST_BYTES = 16
 Answer = TypeVar("Answer")
 
 
+def plain_stem(name: str) -> str:
+    """`photos/cat.jpg` without its extension, `photos/cat`: what readers pair files by."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
 @dataclass(frozen=True)
 class LabelledImage:
     """One image: `number` is its place in the job from 0, failed images counted; `segments` are those that count.
@@ -138,11 +143,16 @@ class Dataset:
         """The shard's images that have a mask, but for names that came before; stems are unique in the job."""
         for number, (outcome, reference) in enumerate(self._paired(place), place.first_image):
             if outcome.has_mask and number not in place.repeats:
-                segments, left_out = self.selection.chosen(outcome.segments or ())
-                name = self.name_of(outcome)
-                stem = place.stems.get(number, plain_stem)(name)
                 whole = (reference.uri if reference else outcome.uri).reveal()
-                yield LabelledImage(number, name, outcome, segments, left_out, self.source, stem, whole)
+                yield self.image(outcome, number, place.stems.get(number, plain_stem), whole)
+
+    def image(
+        self, outcome: Outcome, number: int = 0, stem: Callable[[str], str] = plain_stem, whole: str = ""
+    ) -> LabelledImage:
+        """The image that has this outcome."""
+        segments, left_out = self.selection.chosen(outcome.segments or ())
+        name = self.name_of(outcome)
+        return LabelledImage(number, name, outcome, segments, left_out, self.source, stem(name), whole)
 
     def _paired(self, place: ShardPlace) -> Iterable[Paired]:
         if place.whole_addresses:
@@ -162,11 +172,6 @@ class Dataset:
 
 def _open(make: SourceMaker, selection: Selection) -> Dataset:
     return Dataset(make(), selection)
-
-
-def plain_stem(name: str) -> str:
-    """`photos/cat.jpg` without its extension, `photos/cat`: what readers pair files by."""
-    return str(PurePosixPath(name).with_suffix(""))
 
 
 def stem_with_extension(name: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -177,6 +178,11 @@ OTHER: dict[str, Any] = {
     "scale": "p2-p98",
     "allow_missing_weights": True,
 }
+
+
+def test_an_invalid_record_comes_from_another_process_as_it_is() -> None:
+    found = pickle.loads(pickle.dumps(InvalidRecord("not a Spec", "{}")))
+    assert (type(found), str(found), found.record) == (InvalidRecord, "not a Spec", "{}")
 
 
 def test_every_field_of_the_spec_is_tried() -> None:

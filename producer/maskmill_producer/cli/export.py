@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +9,7 @@ import typer
 from maskmill import exit_codes
 from maskmill.errors import UsageError
 from maskmill.words import counted
-from maskmill_producer.cli import display, exits, options
+from maskmill_producer.cli import display, exits, options, selecting
 from maskmill_producer.cli.exits import failing_plainly
 from maskmill_producer.cli.jobs import client
 
@@ -32,11 +29,7 @@ FORMATS = (
     "(docs/exports.md says which tool reads which)"
 )
 
-SELECT, PLACE, SHAPE = "Which segments", "Where things lie", "For some formats"
-
-
-def _split(text: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, (each.strip() for each in (text or "").split(","))))
+PLACE, SHAPE = "Where things lie", "For some formats"
 
 
 @commands.command(
@@ -48,34 +41,12 @@ def export(
     job: options.JobOrFolder,
     form: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help=FORMATS)],
     out: Annotated[str, typer.Option(metavar="DIR|s3://…", help="An empty or new folder, or a prefix in the store.")],
-    labels: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Segments of these labels alone.", rich_help_panel=SELECT)
-    ] = None,
-    map_labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help='Rename, merge or drop labels: JSON `{"car": "vehicle", "N/A": null}`, or CSV with label,name,thing.',
-            rich_help_panel=SELECT,
-        ),
-    ] = None,
-    min_score: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Segments of at least this score.", rich_help_panel=SELECT)
-    ] = None,
-    min_area: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="PIXELS", help="Segments of at least so many pixels.", rich_help_panel=SELECT),
-    ] = None,
-    things: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help="Labels whose segments are counted one by one.", rich_help_panel=SELECT),
-    ] = None,
-    stuff: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B", help="Labels whose segments are one a picture, such as sky.", rich_help_panel=SELECT
-        ),
-    ] = None,
+    labels: selecting.Labels = None,
+    map_labels: selecting.MapLabels = None,
+    min_score: selecting.MinScore = None,
+    min_area: selecting.MinArea = None,
+    things: selecting.Things = None,
+    stuff: selecting.Stuff = None,
     category_ids: Annotated[
         str,
         typer.Option(
@@ -135,15 +106,16 @@ def export(
     """
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
         from maskmill.dataset.selection import of_options
+        from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local.recorded import Recorded
 
         selection = of_options(
-            labels=_split(labels),
+            labels=selecting.split(labels),
             map_labels=map_labels,
             min_score=min_score,
             min_area=min_area,
-            things=_split(things),
-            stuff=_split(stuff),
+            things=selecting.split(things),
+            stuff=selecting.split(stuff),
             category_ids=category_ids,
         )
         asked: dict[str, Any] = {
@@ -158,23 +130,12 @@ def export(
         folder = Recorded.named(job)
         if folder and source:
             raise UsageError("--from is for a job's id: a folder of results needs no store")
-        with _bar(json) as show:
+        with counting_bar("exporting", quiet=json) as show:
             results = folder or client().job(job, source)
             account = results.export(form, out, on_progress=show, selection=selection, **asked)
         _print(account, out, json)
     if account.not_exported:
         raise typer.Exit(exit_codes.FAILURES)
-
-
-@contextmanager
-def _bar(json: bool) -> Iterator[Callable[[int, int], None]]:
-    from maskmill_producer.cli.progress import counting_bar
-
-    if json:
-        yield lambda _done, _all: None
-    else:
-        with counting_bar("exporting") as show:
-            yield show
 
 
 def _print(account: ExportAccount, out: str, json: bool) -> None:

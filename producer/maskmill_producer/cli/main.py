@@ -24,6 +24,7 @@ from maskmill_producer.cli import export as export_cli
 from maskmill_producer.cli import jobs as jobs_cli
 from maskmill_producer.cli import lifecycle as lifecycle_cli
 from maskmill_producer.cli import report as report_cli
+from maskmill_producer.cli import scoring as scoring_cli
 from maskmill_producer.cli import servers as servers_cli
 from maskmill_producer.cli.exits import failing_plainly
 
@@ -242,4 +243,5 @@ jobs_cli.add_commands(app)
 report_cli.add_commands(app)
 lifecycle_cli.add_commands(app)
 export_cli.add_commands(app)
+scoring_cli.add_commands(app)
 app.registered_commands += doctor_cli.commands.registered_commands

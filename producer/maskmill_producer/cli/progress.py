@@ -55,8 +55,11 @@ def job_bar(title: str, *, own_worker: bool = False) -> Iterator[Callable[[JobSt
 
 
 @contextmanager
-def counting_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def counting_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show how many images are done of how many, for work that is no job; call what it yields with both numbers."""
+    if quiet:
+        yield lambda _done, _all: None
+        return
     pace, started = Pace(), time.monotonic()
     numbers = (0, 0)
     with _view(title) as view:

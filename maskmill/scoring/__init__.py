@@ -1,0 +1,1 @@
+"""How good a job's masks are: against the truth, or against those of another job."""

@@ -1,0 +1,243 @@
+"""One part of a score, in a process: a shard's images, or images of the truth that the job does not have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+import numpy as np
+
+from maskmill.dataset.images import OF_ONE_IMAGE, THREADS, Dataset, LabelledImage, ShardPlace
+from maskmill.errors import ImageError, MaskmillError, TruthUnusable
+from maskmill.masks.segment_map import SegmentMap
+from maskmill.scoring.classes import ClassTable
+from maskmill.scoring.confusion import Confusion, mean_iou
+from maskmill.scoring.overlaps import Masks, Overlaps, Part, Side, overlaps, overlaps_of_masks
+from maskmill.scoring.pairs import keys_of
+from maskmill.scoring.quality import Matches, Tally, matches, mean_quality
+from maskmill.scoring.scores import ImageScore, NotScored
+from maskmill.scoring.scratch import PROBLEM, Row, Scratch, TrueImage
+from maskmill.scoring.sides import side
+from maskmill.scoring.truth.truth import Truth
+from maskmill.storage.ahead import map_ahead
+
+if TYPE_CHECKING:
+    from maskmill.scoring.precision import Detections
+
+NOT_IN_JOB = "not in the job"
+PROBLEMS_KEPT = 10
+
+
+class SizesDiffer(ImageError):
+    """Mask and truth of an image, or its masks in two jobs, are of different sizes."""
+
+    code = "sizes_differ"
+    cure = "Take the truth of the image as it was segmented: upright, and not resized."
+
+
+@dataclass
+class Portion:
+    """What some images add to a score."""
+
+    tally: Tally
+    confusion: Confusion = field(default_factory=Confusion)
+    detections: Detections | None = None
+    rows: list[Row] = field(default_factory=list)
+    problems: list[NotScored] = field(default_factory=list)
+    not_scored: int = 0
+    without_mask: Counter[str] = field(default_factory=Counter)
+    without_class: Counter[str] = field(default_factory=Counter)
+    without_score: int = 0
+    images: int = 0
+
+    def leave_out(self, asked: Asked, error: MaskmillError) -> None:
+        """Name an image that cannot be scored."""
+        problem = NotScored(uri=asked.uri, code=error.code, reason=str(error))
+        self.problems.append(problem)
+        self.not_scored += 1
+        self.rows.append(Row(PROBLEM, PROBLEM, asked.number, problem.model_dump_json()))
+
+    def add(self, other: Portion) -> None:
+        """Add up, with the first problems; rows are left to who keeps them."""
+        self.tally += other.tally
+        self.confusion += other.confusion
+        if self.detections is not None and other.detections is not None:
+            self.detections += other.detections
+        self.problems += other.problems[: PROBLEMS_KEPT - len(self.problems)]
+        self.not_scored += other.not_scored
+        self.without_mask += other.without_mask
+        self.without_class += other.without_class
+        self.without_score += other.without_score
+        self.images += other.images
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An image to score: one that has a mask, or one of which `why_empty` says why there is none."""
+
+    number: int
+    uri: str
+    true: TrueImage
+    image: LabelledImage | None = None
+    why_empty: str | None = None
+
+
+Found: TypeAlias = tuple[Side | Masks | None, SegmentMap | None]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What a process needs to score images. No AP without `max_detections`."""
+
+    dataset: Dataset
+    truth: Truth
+    table: ClassTable
+    scratch: Scratch
+    max_detections: int | None = None
+    of_two_sizes: ClassVar[str] = "the truth is {} pixels large, the image {}{}"
+
+    def shard(self, place: ShardPlace) -> Portion:
+        """The images of a shard that the truth has."""
+        outcomes = self.dataset.source.outcomes(place.shard)
+        keys = keys_of(self.scratch, place.first_image, len(outcomes))
+        true = {number: self.scratch.true_image(key) for number, key in keys.items()}
+        with_mask = (
+            Asked(image.number, str(image.uri), true[image.number], image)
+            for image in self.dataset.images_at(place)
+            if image.number in true
+        )
+        without = (
+            Asked(number, str(outcome.uri), true[number], why_empty=outcome.code or outcome.status.value)
+            for number, outcome in enumerate(outcomes, place.first_image)
+            if number in true and not outcome.has_mask
+        )
+        return self._portion(chain(with_mask, without))
+
+    def missing(self, keys: Iterable[int]) -> Portion:
+        """Images of the truth that the job does not have: nothing was predicted for them."""
+        images = map(self.scratch.true_image, keys)
+        return self._portion(Asked(image.key, image.path, image, why_empty=NOT_IN_JOB) for image in images)
+
+    def _portion(self, asked: Iterable[Asked]) -> Portion:
+        """Masks and truth are read in threads, and scored in this one."""
+        portion = Portion(Tally(len(self.table.classes)), detections=self._detections())
+        for each, found in map_ahead(self._attempt, asked, THREADS):
+            portion.images += 1
+            try:
+                if isinstance(found, MaskmillError):
+                    raise found
+                self._score(portion, each, *found)
+            except (*OF_ONE_IMAGE, TruthUnusable) as error:
+                portion.leave_out(each, error)
+        return portion
+
+    def _detections(self) -> Detections | None:
+        if self.max_detections is None:
+            return None
+        from maskmill.scoring.precision import Detections  # of an extra
+
+        return Detections(self.max_detections)
+
+    def _attempt(self, asked: Asked) -> tuple[Asked, Found | MaskmillError]:
+        try:
+            return asked, (self.truth.read(asked.true), asked.image.ids if asked.image else None)
+        except (*OF_ONE_IMAGE, TruthUnusable) as error:
+            return asked, error
+
+    def _score(self, portion: Portion, asked: Asked, truth: Side | Masks | None, ids: SegmentMap | None) -> None:
+        """Add what becomes of one image; where it has no mask, nothing was predicted."""
+        if truth is None:
+            return
+        shape = truth.shape if isinstance(truth, Masks) else truth.ids.shape
+        if ids is None:
+            ids = np.zeros(shape, np.uint8)
+        elif ids.shape != shape:
+            raise SizesDiffer(self.of_two_sizes.format(*_sizes(shape, ids.shape)))
+        parts, scores, without_class = self._parts(asked.image)
+        prediction = side(ids, parts, self.table.classes)
+        if isinstance(truth, Masks):
+            found, map_ = overlaps_of_masks(truth, prediction)
+            pixels = overlaps(map_, prediction)
+        else:
+            found = pixels = overlaps(truth, prediction)
+            map_ = truth
+        of_pixels = Confusion()
+        of_pixels.add(pixels, map_.parts, prediction.parts, void=map_.void is not None)
+        result = matches(found, truth.parts, prediction.parts)
+        portion.tally.add(result)
+        portion.confusion += of_pixels
+        portion.without_class += without_class
+        if asked.why_empty:
+            portion.without_mask[asked.why_empty] += 1
+        if portion.detections is not None:
+            portion.without_score += self._detect(portion.detections, found, truth.parts, prediction, scores)
+        if row := self._row(asked, result, of_pixels):
+            portion.rows.append(row)
+
+    def _parts(
+        self, image: LabelledImage | None
+    ) -> tuple[list[tuple[int, Part]], dict[int, float | None], Counter[str]]:
+        """The segments that are of a class, their scores, and how many of which label are of none."""
+        parts, scores, without = list[tuple[int, Part]](), dict[int, float | None](), Counter[str]()
+        for segment in image.segments if image else ():
+            number = self.table.number(segment.title)
+            if number is None:
+                without[segment.title] += 1
+            else:
+                parts.append((segment.id, Part(number)))
+                scores[segment.id] = segment.score
+        return parts, scores, without
+
+    def _detect(
+        self,
+        detections: Detections,
+        found: Overlaps,
+        true: Sequence[Part],
+        prediction: Side,
+        scores: dict[int, float | None],
+    ) -> int:
+        """Take the image's things as detections; how many of them have no score."""
+        by_place = {place: scores[each] for each, place in prediction.place.items()}
+        things = set(self.table.numbers(things=True))
+        detections.add(found, true, prediction.parts, [by_place[n] for n in range(len(prediction.parts))], things)
+        return sum(by_place[n] is None for n, part in enumerate(prediction.parts) if part.category in things)
+
+    def _row(self, asked: Asked, result: Matches, pixels: Confusion) -> Row | None:
+        """The image alone, for those who look at the worst first."""
+        pq, iou = self._alone(result, pixels)
+        score = ImageScore(
+            number=None if asked.why_empty == NOT_IN_JOB else asked.number,
+            uri=asked.uri,
+            truth=asked.true.path,
+            pq=pq,
+            iou=iou,
+            accuracy=pixels.accuracy(),
+            matched=len(result.matched),
+            missed=self._named(result.missed),
+            false=self._named(result.false),
+            without_mask=asked.why_empty,
+        )
+        first, second = (pq, iou) if self.truth.has_instances else (iou, pq)
+        return Row(rank(first), rank(second), asked.number, score.model_dump_json())
+
+    def _alone(self, result: Matches, pixels: Confusion) -> tuple[float | None, float | None]:
+        """PQ and IoU of one image: the means of the classes in it."""
+        tally = Tally(len(self.table.classes))
+        tally.add(result)
+        return mean_quality(tally).pq, mean_iou(pixels.ious(len(self.table.classes)))
+
+    def _named(self, numbers: Iterable[int]) -> dict[str, int]:
+        return dict(Counter(self.table.classes[number].name for number in numbers))
+
+
+def rank(value: float | None) -> float:
+    """Images with nothing to be right or wrong about come last."""
+    return 2.0 if value is None else value
+
+
+def _sizes(true: tuple[int, ...], predicted: tuple[int, ...]) -> tuple[str, str, str]:
+    turned = ": is one of the image before its EXIF orientation?" if true == predicted[::-1] else ""
+    return f"{true[1]} × {true[0]}", f"{predicted[1]} × {predicted[0]}", turned

@@ -1,0 +1,45 @@
+"""Another job as the truth: what its masks say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from maskmill.dataset.images import Dataset
+from maskmill.schema import Outcome
+from maskmill.scoring.overlaps import Masks, Part, Side
+from maskmill.scoring.scratch import Scratch, TrueImage
+from maskmill.scoring.sides import side
+from maskmill.scoring.survey import Survey
+from maskmill.scoring.truth.truth import Truth
+
+
+@dataclass(frozen=True)
+class JobAsTruth(Truth):
+    """The job as a dataset; its labels are the classes, and pixels of no segment are of no class."""
+
+    dataset: Dataset
+    kind: ClassVar[str] = "a job"
+
+    def read(self, image: TrueImage) -> Side | Masks | None:
+        """The image's segments; raises what reading its mask does."""
+        if not image.parts:
+            return None
+        labelled = self.dataset.image(Outcome.from_json(image.parts[0]))
+        numbers = {each.name: number for number, each in enumerate(self.classes)}
+        parts = [(segment.id, Part(numbers[segment.title])) for segment in labelled.segments]
+        return side(labelled.ids, parts, self.classes)
+
+
+def list_job(survey: Survey, scratch: Scratch) -> None:
+    """Put the job's images into the scratch file, by their addresses and mask keys."""
+    for outcomes in survey.outcomes():
+        numbered = list(enumerate(outcomes, survey.places[-1].first_image))
+        scratch.insert(
+            "INSERT OR IGNORE INTO truth (key, id, path, last) VALUES (?, ?, ?, ?)",
+            ((key, each.mask_key or str(key), each.mask_key or "", str(each.uri)) for key, each in numbered),
+        )
+        scratch.insert(
+            "INSERT INTO part (truth, content) VALUES (?, ?)",
+            ((key, each.to_json().decode()) for key, each in numbered if each.has_mask),
+        )

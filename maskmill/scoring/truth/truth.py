@@ -1,0 +1,47 @@
+"""What all kinds of truth are: classes, and a reader of single images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
+
+from maskmill.errors import TruthUnusable, one_line
+from maskmill.scoring.overlaps import Masks, Side
+from maskmill.scoring.scratch import TrueImage
+from maskmill.scoring.sides import ScoredClass
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A dataset that tells what is true; its images are listed in a scratch file.
+
+    `has_instances` says whether things are told apart, `by_stem` that its files have the images' names with another
+    extension.
+    """
+
+    classes: tuple[ScoredClass, ...]
+    kind: ClassVar[str]
+    has_instances: ClassVar[bool] = True
+    by_stem: ClassVar[bool] = False
+
+    def read(self, image: TrueImage) -> Side | Masks | None:
+        """What is true of the image; raises `TruthUnusable` for it alone, masks while they are gone through.
+
+        None is for another job as the truth, where it has no mask of the image.
+        """
+        raise NotImplementedError
+
+
+def read_png(path: Path) -> Image.Image:
+    """The PNG with its pixels read; raises `TruthUnusable`."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.load()
+            return image
+    except FileNotFoundError as error:
+        raise TruthUnusable(f"{path} is missing") from error
+    except Exception as error:  # what Pillow raises for broken files is no closed set
+        raise TruthUnusable(f"{path} is not a whole PNG: {one_line(error)}") from error

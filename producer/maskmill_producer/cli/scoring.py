@@ -1,0 +1,175 @@
+"""How good the masks of a job are, and what changed between two: `maskmill score` and `maskmill compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskmill import exit_codes
+from maskmill_producer.cli import display, options, selecting
+from maskmill_producer.cli.exits import failing_plainly
+from maskmill_producer.cli.jobs import client
+
+if TYPE_CHECKING:
+    from maskmill import Job
+
+commands = typer.Typer()
+
+EXIT_CODES = (
+    "\n\n**Exit codes**: 0 done · 2 wrong use, or a job that has not ended · 4 some images have no part in it, each "
+    "named · 5 store not there · 130 interrupted"
+)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make these commands of the `maskmill` command itself."""
+    app.registered_commands += commands.registered_commands
+
+
+Worst = Annotated[int, typer.Option("--worst", min=0, metavar="N", help="Images to show, the worst first.")]
+Rows = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write a line of JSON for each image, the worst first."),
+]
+From = Annotated[
+    list[str] | None,
+    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
+]
+
+
+@commands.command(
+    epilog="**Examples**: `maskmill score 20261122-205301-9f86d081 --truth panoptic_val2017.json`\n\n"
+    "`maskmill score JOB --truth instances.json --min-score 0.8 --out worst-first.jsonl`\n\n"
+    "`maskmill score JOB --truth class-ids/ --truth-classes classes.json --map-labels map.json`" + EXIT_CODES
+)
+def score(
+    job: options.JobId,
+    truth: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="COCO panoptic (a JSON file, beside it its PNGs), COCO instances, or a folder of class-id PNGs.",
+        ),
+    ],
+    truth_classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Names of the class ids: JSON `{"0": "road"}` or `["road"]`.',
+            show_default="classes.json in the folder",
+        ),
+    ] = None,
+    labels: selecting.Labels = None,
+    map_labels: selecting.MapLabels = None,
+    min_score: selecting.MinScore = None,
+    min_area: selecting.MinArea = None,
+    only_submitted: Annotated[
+        bool,
+        typer.Option(
+            "--only-submitted",
+            help="Leave out images of the truth that the job does not have.",
+            show_default="their segments count as missed",
+        ),
+    ] = False,
+    ap: Annotated[bool, typer.Option("--ap/--no-ap", help="Average precision of things, of `maskmill[score]`.")] = True,
+    max_detections: Annotated[
+        int, typer.Option(min=1, metavar="N", help="AP takes so many segments of a class in an image, as COCO's does.")
+    ] = 100,
+    worst: Worst = 10,
+    out: Rows = None,
+    source: From = None,
+    json: options.Json = False,
+) -> None:
+    """Say how good the masks of a job that has ended are: panoptic quality, AP and IoU, all and by class.
+
+    Classes are the same by their names, whatever the case; images by the end of their paths. What fits nothing on the
+    other side is counted and named. Stuff of one class is one segment. Images without a mask count as empty. The
+    model is not needed again: `--min-score` and `--labels` show what another choice would give.
+    """
+    with failing_plainly(json):
+        from maskmill.dataset.selection import of_options
+        from maskmill_producer.cli import score_display
+        from maskmill_producer.cli.progress import counting_bar
+
+        selection = of_options(
+            labels=selecting.split(labels), map_labels=map_labels, min_score=min_score, min_area=min_area
+        )
+        with counting_bar("scoring", quiet=json) as show:
+            found = _job(job, source).score(
+                truth,
+                on_progress=show,
+                selection=selection,
+                truth_classes=truth_classes,
+                only_submitted=only_submitted,
+                ap=ap,
+                max_detections=max_detections,
+                worst=worst,
+                rows=out,
+            )
+        if json:
+            display.print_json(found.model_dump(mode="json"))
+        else:
+            score_display.print_scores(found)
+    if found.images.not_scored or found.images.ambiguous:
+        raise typer.Exit(exit_codes.FAILURES)
+
+
+@commands.command(
+    epilog="**Examples**: `maskmill compare 20261122-205301-9f86d081 20261123-081500-1b2c3d4e`\n\n"
+    "`maskmill compare OLD NEW --min-score 0.8 --out changed.jsonl --json`" + EXIT_CODES
+)
+def compare(
+    job_a: Annotated[str, typer.Argument(metavar="JOB_A", help="Id of the job that is taken for true.")],
+    job_b: Annotated[str, typer.Argument(metavar="JOB_B", help="Id of a job over the same images.")],
+    labels: selecting.Labels = None,
+    map_labels: selecting.MapLabels = None,
+    min_score: selecting.MinScore = None,
+    min_area: selecting.MinArea = None,
+    things: selecting.Things = None,
+    stuff: selecting.Stuff = None,
+    worst: Worst = 10,
+    out: Rows = None,
+    source: From = None,
+    json: options.Json = False,
+) -> None:
+    """Say what changed from one job to another over the same images: another threshold, model or revision.
+
+    Panoptic quality is that of B as if A were true: 1 for equal masks, whatever their order. Images are the same by
+    their addresses; those in one job alone are counted and named. The jobs may have different outputs.
+    """
+    with failing_plainly(json):
+        from maskmill.dataset.selection import of_options
+        from maskmill_producer.cli import score_display
+        from maskmill_producer.cli.progress import counting_bar
+
+        selection = of_options(
+            labels=selecting.split(labels),
+            map_labels=map_labels,
+            min_score=min_score,
+            min_area=min_area,
+            things=selecting.split(things),
+            stuff=selecting.split(stuff),
+        )
+        a, b = _job(job_a, source), _job(job_b, source)
+        with counting_bar("comparing", quiet=json) as show:
+            found = a.compare(b, on_progress=show, selection=selection, worst=worst, rows=out)
+        if json:
+            display.print_json(found.model_dump(mode="json"))
+        else:
+            score_display.print_comparison(found)
+    if found.images.not_compared or found.images.ambiguous:
+        raise typer.Exit(exit_codes.FAILURES)
+
+
+def _job(job: str, prefixes: list[str] | None) -> Job:
+    """The job, looked for below each of the prefixes where the broker has forgotten it."""
+    from maskmill.errors import JobNotFound
+
+    for prefix in (prefixes or [])[:-1]:
+        try:
+            return client().job(job, prefix)
+        except JobNotFound:
+            continue
+    return client().job(job, prefixes[-1] if prefixes else None)

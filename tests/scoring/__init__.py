@@ -1,0 +1,1 @@
+"""Scores and comparisons of made jobs, in real servers."""
