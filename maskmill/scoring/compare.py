@@ -108,6 +108,7 @@ def compare(
             things=quality_of(whole, [number for number, each in enumerate(classes) if each.thing]),
             stuff=quality_of(whole, [number for number, each in enumerate(classes) if not each.thing]),
             mean_iou=mean_iou(whole.confusion.ious(len(classes))),
+            pixels=whole.confusion.pixels.total(),
             same_pixels=whole.confusion.agreement(),
             classes=tuple(_changes(whole, classes)),
             things_told_by=told_by,

@@ -180,6 +180,7 @@ class ComparedImages(Record):
 class Comparison(Record):
     """What changed from job A to job B: PQ of B as if A were true. `most_changed` images come with the lowest PQ first.
 
+    `pixels` are those of all images that were compared, and `same_pixels` the share of them that have the same class.
     `only_in_a`, `only_in_b`, `ambiguous` and `problems` name the first images of those that the account counts.
     """
 
@@ -190,6 +191,7 @@ class Comparison(Record):
     things: PanopticQuality
     stuff: PanopticQuality
     mean_iou: Share = None
+    pixels: Count
     same_pixels: Share = None
     classes: tuple[ClassChange, ...]
     things_told_by: str

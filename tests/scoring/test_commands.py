@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import click
 import pytest
@@ -99,6 +100,38 @@ def test_a_comparison_for_a_person_and_for_a_program(client: Client, maskmill: R
     assert "1 image without a mask in one of the jobs or both" in done.stderr
     found = json.loads(maskmill("compare", before.id, after.id, "--json").stdout)
     assert found["most_changed"][0]["only_in_a"] == {"car": 1}
+
+
+def test_scores_and_changes_are_shown_in_the_jobs_report(job: Job, maskmill: Run, tmp_path: Path) -> None:
+    truth, folder = truths.panoptic(tmp_path, {**shifted(SCENES), "nowhere.jpg": SCENES["a/small.png"]}), tmp_path / "r"
+    none = maskmill("score", job.id, "--truth", truth, "--report", folder)
+    assert (none.exit_code, none.stdout) == (2, "")
+    assert f"maskmill report {job.id} --out {folder}" in none.stderr
+
+    assert maskmill("report", job.id, "--out", folder, "--gallery", 0).exit_code == 0
+    assert maskmill("score", job.id, "--truth", truth, "--report", folder).exit_code == 0
+    assert maskmill("compare", job.id, job.id, "--report", folder).exit_code == 0
+    score, change = (shown(folder / "data" / name) for name in ("score.js", "compare.js"))
+    scores = job.score(truth)
+    assert score["title"] == "Against panoptic.json"
+    assert (score["numbers"]["PQ"], len(score["classes"])) == (scores.all.pq, len(scores.classes))
+    assert [each["image"] for each in score["worst"]] == [
+        each.number for each in scores.worst if each.number is not None
+    ]
+    assert score["worst"][0]["note"] == "missed: PERSON, CAR"
+    assert any("nowhere.jpg" in note for note in score["notes"])
+    assert (change["notes"][0], change["differing"]) == (f"0 of {len(SCENES)} images differ", [])
+    assert 0 < change["classes"][0]["share_now"] < 1
+
+    other = maskmill("score", "20200101-000000-00000000", "--truth", truth, "--report", folder)
+    assert "holds no report of job 20200101-000000-00000000" in other.stderr
+
+
+def shown(script: Path) -> dict[str, Any]:
+    """What a script gives the page: the JSON in it."""
+    text = script.read_text()
+    found: dict[str, Any] = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    return found
 
 
 def refusals(job: Job, truth: Path) -> Iterable[tuple[tuple[object, ...], int, str]]:

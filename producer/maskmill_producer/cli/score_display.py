@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from maskmill.words import counted
 from maskmill_producer.cli import display
+from maskmill_producer.local import score_words
+from maskmill_producer.local.score_words import counts
 
 if TYPE_CHECKING:
     from maskmill.scoring.scores import Comparison, NotScored, PanopticQuality, Scores
 
 CLASSES_SHOWN = 20
-NAMES_SHOWN = 8
 
 
 def print_scores(scores: Scores) -> None:
@@ -24,22 +24,16 @@ def print_scores(scores: Scores) -> None:
         ap = scores.ap
         display.say(f"AP {_share(ap.ap)}, AP50 {_share(ap.ap50)}, AP75 {_share(ap.ap75)}")
     display.say(f"mean IoU {_share(scores.mean_iou)}, share of pixels with the right class {_share(scores.accuracy)}")
-    display.say(_scored(scores))
+    display.say(score_words.scored(scores))
     _print_apart(_classes(scores))
     if scores.worst:
         _print_apart(_worst(scores))
     _print_problems(scores.problems, scores.images.not_scored)
-    for line in _remarks(scores):
+    seen = sum(each.pq is not None for each in scores.classes)
+    if seen > CLASSES_SHOWN:
+        display.remark(f"the {CLASSES_SHOWN} classes with the lowest PQ of {seen}; --json has all")
+    for line in score_words.about_scores(scores):
         display.remark(line)
-
-
-def _scored(scores: Scores) -> str:
-    images = scores.images
-    empty = sum(images.without_mask.values())
-    text = f"{counted(images.scored, 'image')} of the job scored against {scores.kind}"
-    if empty:
-        text += f", {empty:,} of them without a mask, which counts as empty: {_counts(images.without_mask)}"
-    return text
 
 
 def _qualities(*qualities: PanopticQuality) -> Table:
@@ -63,63 +57,29 @@ def _worst(scores: Scores) -> Table:
     for name in ("missed", "false"):
         table.add_column(name, overflow="fold")
     for each in scores.worst:
-        missed = "all: " + each.without_mask if each.without_mask else _counts(each.missed)
+        missed = "all: " + each.without_mask if each.without_mask else counts(each.missed)
         table.add_row(
-            display.shown(each.uri), _share(each.pq), _share(each.iou), display.shown(missed), _counts(each.false)
+            display.shown(each.uri),
+            _share(each.pq),
+            _share(each.iou),
+            display.shown(missed),
+            display.shown(counts(each.false)),
         )
     return table
 
 
-def _remarks(scores: Scores) -> Iterable[str]:
-    images, ap = scores.images, scores.ap
-    seen = sum(each.pq is not None for each in scores.classes)
-    if seen > CLASSES_SHOWN:
-        yield f"the {CLASSES_SHOWN} classes with the lowest PQ of {seen}; --json has all"
-    if scores.no_ap:
-        yield f"no AP: {scores.no_ap}"
-    if ap and ap.beyond:
-        yield (
-            f"AP leaves out {counted(ap.beyond, 'segment')} beyond {ap.limit:,} of a class in an image, as COCO's does "
-            "(--max-detections N takes more)"
-        )
-    if ap and ap.without_score:
-        yield f"AP takes {counted(ap.without_score, 'segment')} without a score as if it were 1"
-    if images.missing:
-        counts = "are left out" if images.missing_left_out else "count as missed (--only-submitted leaves them out)"
-        yield f"{counted(images.missing, 'image')} of the truth not in the job {counts}: {_some(scores.missing)}"
-    if images.without_truth:
-        yield f"{counted(images.without_truth, 'image')} of the job without truth: {_some(scores.without_truth)}"
-    if images.ambiguous:
-        several = counted(images.ambiguous, "image")
-        yield f"{several} not to be told apart by their paths, and left out: {_some(scores.ambiguous)}"
-    if scores.labels_without_class:
-        counts_ = _counts(scores.labels_without_class)
-        yield f"segments whose label is no class of the truth count for nothing: {counts_}; --map-labels FILE renames"
-    if scores.classes_without_label:
-        yield f"classes that the job has no label for are missed: {_some(scores.classes_without_label)}"
-
-
 def print_comparison(found: Comparison) -> None:
     """The figures, the classes that changed most, the images that differ, and what is in one job alone."""
-    images = found.images
-    display.say(f"{images.differ:,} of {counted(images.compared, 'image')} differ")
+    display.say(score_words.compared(found))
     display.print_table(_qualities(found.all, found.things, found.stuff))
     display.say(f"mean IoU {_share(found.mean_iou)}, share of pixels with the same class {_share(found.same_pixels)}")
     if found.classes:
         _print_apart(_changes(found))
     if found.most_changed:
         _print_apart(_most_changed(found))
-    _print_problems(found.problems, images.not_compared)
-    if images.without_mask:
-        display.remark(f"{counted(images.without_mask, 'image')} without a mask in one of the jobs or both")
-    for number, where, names in (
-        (images.only_in_a, "in A alone", found.only_in_a),
-        (images.only_in_b, "in B alone", found.only_in_b),
-        (images.ambiguous, "not to be told apart", found.ambiguous),
-    ):
-        if number:
-            display.remark(f"{counted(number, 'image')} {where}: {_some(names)}")
-    display.remark(f"things and stuff: told by {found.things_told_by}")
+    _print_problems(found.problems, found.images.not_compared)
+    for line in score_words.about_comparison(found):
+        display.remark(line)
 
 
 def _changes(found: Comparison) -> Table:
@@ -135,7 +95,7 @@ def _most_changed(found: Comparison) -> Table:
     for name in ("only in A", "only in B"):
         table.add_column(name, overflow="fold")
     for each in found.most_changed:
-        only = (_counts(each.only_in_a), _counts(each.only_in_b))
+        only = (display.shown(counts(each.only_in_a)), display.shown(counts(each.only_in_b)))
         table.add_row(display.shown(each.uri), _share(each.pq), _share(each.same_pixels), *only)
     return table
 
@@ -166,13 +126,3 @@ def _share(value: float | None) -> str:
 
 def _numbers(*numbers: int) -> Iterable[str]:
     return (f"{number:,}" for number in numbers)
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    """`cat 2, dog`: by number, the most first."""
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return _some([f"{name} {number:,}" if number > 1 else name for name, number in ordered])
-
-
-def _some(names: Sequence[str]) -> str:
-    return display.shown(", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else ""))

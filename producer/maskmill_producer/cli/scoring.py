@@ -33,6 +33,10 @@ Rows = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="Write a line of JSON for each image, the worst first."),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Show it in the job's report, too, which `maskmill report` has written there."),
+]
 From = Annotated[
     list[str] | None,
     typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
@@ -41,7 +45,7 @@ From = Annotated[
 
 @commands.command(
     epilog="**Examples**: `maskmill score 20261122-205301-9f86d081 --truth panoptic_val2017.json`\n\n"
-    "`maskmill score JOB --truth instances.json --min-score 0.8 --out worst-first.jsonl`\n\n"
+    "`maskmill score JOB --truth instances.json --min-score 0.8 --out worst-first.jsonl --report report-JOB`\n\n"
     "`maskmill score JOB --truth class-ids/ --truth-classes classes.json --map-labels map.json`" + EXIT_CODES
 )
 def score(
@@ -79,6 +83,7 @@ def score(
     ] = 100,
     worst: Worst = 10,
     out: Rows = None,
+    report: Report = None,
     source: From = None,
     json: options.Json = False,
 ) -> None:
@@ -92,10 +97,13 @@ def score(
         from maskmill.dataset.selection import of_options
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
+        from maskmill_producer.local import score_pages
 
         selection = of_options(
             labels=selecting.split(labels), map_labels=map_labels, min_score=min_score, min_area=min_area
         )
+        if report:
+            score_pages.check_report(report, job)
         with counting_bar("scoring", quiet=json) as show:
             found = _job(job, source).score(
                 truth,
@@ -108,6 +116,8 @@ def score(
                 worst=worst,
                 rows=out,
             )
+        if report:
+            score_pages.add_score(report, found)
         if json:
             display.print_json(found.model_dump(mode="json"))
         else:
@@ -131,6 +141,7 @@ def compare(
     stuff: selecting.Stuff = None,
     worst: Worst = 10,
     out: Rows = None,
+    report: Report = None,
     source: From = None,
     json: options.Json = False,
 ) -> None:
@@ -143,6 +154,7 @@ def compare(
         from maskmill.dataset.selection import of_options
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
+        from maskmill_producer.local import score_pages
 
         selection = of_options(
             labels=selecting.split(labels),
@@ -152,9 +164,13 @@ def compare(
             things=selecting.split(things),
             stuff=selecting.split(stuff),
         )
+        if report:
+            score_pages.check_report(report, job_b)
         a, b = _job(job_a, source), _job(job_b, source)
         with counting_bar("comparing", quiet=json) as show:
             found = a.compare(b, on_progress=show, selection=selection, worst=worst, rows=out)
+        if report:
+            score_pages.add_comparison(report, found)
         if json:
             display.print_json(found.model_dump(mode="json"))
         else:
