@@ -40,6 +40,12 @@ class ClassTable:
         """Of all things, or of all stuff."""
         return [number for number, each in enumerate(self.classes) if each.thing is things]
 
+    def chosen(self, labels: Sequence[str]) -> set[int]:
+        """The classes that these labels are; all, if no label is named."""
+        if not labels:
+            return set(range(len(self.classes)))
+        return {number for label in labels if (number := self.number(label)) is not None}
+
     def without_label(self, labels: Iterable[str]) -> list[str]:
         """The classes that no label is."""
         named = {self.number(label) for label in labels}

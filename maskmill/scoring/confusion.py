@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 
@@ -44,11 +44,11 @@ class Confusion:
         union = [true[each] + predicted[each] - shared[each] for each in range(classes)]
         return [shared[each] / union[each] if union[each] else None for each in range(classes)]
 
-    def accuracy(self) -> float | None:
-        """The share of pixels that have the right class, of those that have a true one."""
-        of_a_class = sum(pixels for (true, _), pixels in self.pixels.items() if true != NO_CLASS)
-        right = sum(pixels for (true, predicted), pixels in self.pixels.items() if true == predicted != NO_CLASS)
-        return right / of_a_class if of_a_class else None
+    def accuracy(self, chosen: Set[int]) -> float | None:
+        """The share of pixels that have the right class, of those whose true one is among the chosen."""
+        of_them = [(true == predicted, pixels) for (true, predicted), pixels in self.pixels.items() if true in chosen]
+        total = sum(pixels for _, pixels in of_them)
+        return sum(pixels for right, pixels in of_them if right) / total if total else None
 
     def agreement(self) -> float | None:
         """The share of all pixels that have the same class on both sides, or none on both."""

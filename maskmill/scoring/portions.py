@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -214,7 +215,7 @@ class Scorer:
             truth=asked.true.path,
             pq=pq,
             iou=iou,
-            accuracy=pixels.accuracy(),
+            accuracy=pixels.accuracy(set(self._chosen)),
             matched=len(result.matched),
             missed=self._named(result.missed),
             false=self._named(result.false),
@@ -227,10 +228,16 @@ class Scorer:
         """PQ and IoU of one image: the means of the classes in it."""
         tally = Tally(len(self.table.classes))
         tally.add(result)
-        return mean_quality(tally).pq, mean_iou(pixels.ious(len(self.table.classes)))
+        ious = pixels.ious(len(self.table.classes))
+        return mean_quality(tally, self._chosen).pq, mean_iou([ious[number] for number in self._chosen])
 
     def _named(self, numbers: Iterable[int]) -> dict[str, int]:
-        return dict(Counter(self.table.classes[number].name for number in numbers))
+        return dict(Counter(self.table.classes[number].name for number in numbers if number in self._chosen))
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        """The classes that figures are of."""
+        return sorted(self.table.chosen(self.dataset.selection.labels))
 
 
 def rank(value: float | None) -> float:

@@ -98,15 +98,26 @@ class Scratch:
 
 @contextmanager
 def scratch() -> Iterator[Scratch]:
-    """A file of one's own in the system's folder for such, gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="maskmill-score-") as folder:
+    """A file of one's own in the system's folder for such, gone at the end; raises `UsageError` if it has no room."""
+    with _own_folder() as folder:
         file = Scratch(str(Path(folder) / "scratch.db"))
         try:
             file.connection.executescript(TABLES)
             yield file
         except sqlite3.OperationalError as error:
-            raise UsageError(
-                f"no room for the score's own file in {tempfile.gettempdir()} ({error}); TMPDIR names another folder"
-            ) from error
+            raise _no_place(str(error)) from error
         finally:
             file.connection.close()
+
+
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="maskmill-score-")
+    except OSError as error:
+        raise _no_place(error.strerror or str(error)) from error
+
+
+def _no_place(why: str) -> UsageError:
+    return UsageError(
+        f"a score keeps a file of its own meanwhile, and cannot: {why}; TMPDIR names another folder for it"
+    )

@@ -65,7 +65,7 @@ class Summary:
             ap=self._precision(),
             no_ap=no_ap,
             mean_iou=mean_iou([self._ious[number] for number in sorted(self._chosen)]),
-            accuracy=self.whole.confusion.accuracy(),
+            accuracy=self.whole.confusion.accuracy(self._chosen),
             classes=tuple(map(self._class, sorted(self._chosen))),
             labels_without_class=dict(self.whole.without_class.most_common()),
             classes_without_label=self._without_label(),
@@ -81,9 +81,7 @@ class Summary:
     @cached_property
     def _chosen(self) -> set[int]:
         """The classes that means are over."""
-        if not self.selection.labels:
-            return set(range(len(self.table.classes)))
-        return {number for label in self.selection.labels if (number := self.table.number(label)) is not None}
+        return self.table.chosen(self.selection.labels)
 
     @cached_property
     def _ious(self) -> list[float | None]:
@@ -140,7 +138,8 @@ class Summary:
 
     def _confused(self) -> Iterator[Confused]:
         for true, predicted, pixels in self.whole.confusion.mistaken():
-            yield Confused(true=self._name(true), predicted=self._name(predicted), pixels=pixels)
+            if self._chosen & {true, predicted}:
+                yield Confused(true=self._name(true), predicted=self._name(predicted), pixels=pixels)
 
     def _name(self, number: int) -> str | None:
         return None if number == NO_CLASS else self.table.classes[number].name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from secrets import token_hex
@@ -123,6 +124,12 @@ def test_a_higher_score_threshold_is_tried_without_the_model(job: Job, tmp_path:
     true = [score for scene in SCENES.values() for label, score in scene.of.values() if LABELS[label] == "cat"]
     kept = [score for score in true if (score or 0) >= 0.8]
     assert [each.name for each in scores.classes] == ["CAT"]
+    assert {name for each in scores.worst for name in each.missed} == {"CAT"}
+    assert scores.worst[0].pq is not None
+    assert {each.true for each in scores.confused} == {"CAT"}
+    cats = [segment for scene in SCENES.values() for segment in scene.segments if segment.label == "cat"]
+    found = sum(segment.area for segment in cats if (segment.score or 0) >= 0.8)
+    assert scores.accuracy == pytest.approx(found / sum(segment.area for segment in cats))
     assert (scores.classes[0].true, scores.classes[0].matched) == (len(true), len(kept))
     assert scores.all.pq == pytest.approx(len(kept) / (len(kept) + 0.5 * (len(true) - len(kept))))
 
@@ -176,6 +183,12 @@ def test_rows_are_the_worst_first(job: Job, tmp_path: Path) -> None:
     worst = lines[0]
     assert worst["missed"]
     assert set(worst) == set(lines[-1])
+
+
+def test_no_room_for_the_scores_own_file_is_said(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = truths.panoptic(tmp_path, SCENES)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert refused(job, truth).endswith("and cannot: No such file or directory; TMPDIR names another folder for it")
 
 
 # Which image is which

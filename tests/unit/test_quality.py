@@ -208,6 +208,15 @@ def test_of_two_equal_true_masks_one_is_matched() -> None:
     assert (result.matched, result.missed, result.false) == (((0, 1.0),), (0,), ())
 
 
+def test_of_two_true_masks_that_match_the_better_one_does() -> None:
+    wide, narrow = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    wide[:], narrow[:, :8] = True, True
+    truth = Masks((10, 10), [wide, narrow], (Part(0), Part(0)))
+    found, _ = overlaps_of_masks(truth, Side.of(narrow.astype(np.uint8), {1: Part(0)}))
+    result = matches(found, truth.parts, (Part(0),))
+    assert (result.matched, result.missed, result.false) == (((0, 1.0),), (0,), ())
+
+
 # IoU
 
 
@@ -216,7 +225,8 @@ def test_iou_by_hand() -> None:
     predicted = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [2, 2, 2, 0], [0, 0, 2, 2]])
     confusion = confusion_of(true, predicted)
     assert confusion.ious(3) == pytest.approx([3 / 5, 4 / 5, 5 / 6])
-    assert confusion.accuracy() == pytest.approx(12 / 14)
+    assert confusion.accuracy({0, 1, 2}) == pytest.approx(12 / 14)
+    assert confusion.accuracy({1}) == 1.0
     assert list(confusion.mistaken()) == [(0, 1, 1), (2, 0, 1)]
 
 

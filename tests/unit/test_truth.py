@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from maskmill.errors import TruthUnusable, UsageError
 from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.overlaps import Masks
-from maskmill.scoring.pairs import Listed, by_address, by_path, by_stem
+from maskmill.scoring.pairs import Listed, Paired, by_address, by_path, by_stem, keys_of, pair, paired
 from maskmill.scoring.scratch import scratch
 from maskmill.scoring.sides import ScoredClass
 from maskmill.scoring.truth.class_ids import read_classes
@@ -196,6 +196,15 @@ def test_class_ids_are_looked_for_by_the_stem_too() -> None:
         ("cat.d", "/a.b/cat.d"),
     ]
     assert len(by_stem(Listed(0, "/a.b/cat", None))) == len(by_stem(Listed(0, "/a.b/.cat", None))) == 1
+
+
+def test_an_image_that_was_submitted_twice_counts_once() -> None:
+    images = [Listed(0, "/a/cat.jpg", "masks/a/cat.jpg.png"), Listed(1, "/a/cat.jpg", "masks/a/cat.jpg.png")]
+    with scratch() as file:
+        file.insert("INSERT INTO truth (id, path, last) VALUES (?, ?, ?)", [("1", "cat.jpg", "cat.jpg")])
+        pair(file, images, by_path)
+        assert paired(file) == Paired(both=1, only_in_job=0, only_in_truth=0, ambiguous=0)
+        assert keys_of(file, 0, 2) == {0: 1}
 
 
 def test_images_of_another_job_are_the_same_by_address_and_then_by_their_masks_key() -> None:
