@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from maskmill.terminal import shown
 from maskmill_producer.cli import display
 from maskmill_producer.local import score_words
 from maskmill_producer.local.score_words import counts
@@ -48,7 +49,7 @@ def _classes(scores: Scores) -> Table:
     table = _table("class", "PQ", "SQ", "RQ", "IoU", "AP", "true", "predicted", "matched")
     for each in seen[:CLASSES_SHOWN]:
         shares = map(_share, (each.pq, each.sq, each.rq, each.iou, each.ap))
-        table.add_row(display.shown(each.name), *shares, *_numbers(each.true, each.predicted, each.matched))
+        table.add_row(shown(each.name), *shares, *_numbers(each.true, each.predicted, each.matched))
     return table
 
 
@@ -59,11 +60,11 @@ def _worst(scores: Scores) -> Table:
     for each in scores.worst:
         missed = "all: " + each.without_mask if each.without_mask else counts(each.missed)
         table.add_row(
-            display.shown(each.uri),
+            shown(each.uri),
             _share(each.pq),
             _share(each.iou),
-            display.shown(missed),
-            display.shown(counts(each.false)),
+            shown(missed),
+            shown(counts(each.false)),
         )
     return table
 
@@ -86,7 +87,7 @@ def _changes(found: Comparison) -> Table:
     table = _table("class", "PQ", "IoU", "segments in A", "in B", "pixels in A", "in B")
     for each in sorted(found.classes, key=lambda each: each.pq or 0)[:CLASSES_SHOWN]:
         numbers = _numbers(each.segments_a, each.segments_b, each.pixels_a, each.pixels_b)
-        table.add_row(display.shown(each.name), _share(each.pq), _share(each.iou), *numbers)
+        table.add_row(shown(each.name), _share(each.pq), _share(each.iou), *numbers)
     return table
 
 
@@ -95,8 +96,8 @@ def _most_changed(found: Comparison) -> Table:
     for name in ("only in A", "only in B"):
         table.add_column(name, overflow="fold")
     for each in found.most_changed:
-        only = (display.shown(counts(each.only_in_a)), display.shown(counts(each.only_in_b)))
-        table.add_row(display.shown(each.uri), _share(each.pq), _share(each.same_pixels), *only)
+        only = (shown(counts(each.only_in_a)), shown(counts(each.only_in_b)))
+        table.add_row(shown(each.uri), _share(each.pq), _share(each.same_pixels), *only)
     return table
 
 
