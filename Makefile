@@ -45,7 +45,7 @@ format: $(DEV_STAMP) ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCH_STAMP) ## Benchmarks A to M against their peers: JSON in benchmarks/results, table in docs/benchmarks.md
+bench: $(BENCH_STAMP) ## Benchmarks A to N against their peers: JSON in benchmarks/results, table in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 chaos: $(DEV_STAMP) ## The long form of the fault tests (40 minutes on two cores), and a table of what each fault did
