@@ -222,7 +222,7 @@ class Job:
         from maskmill.export.export import export
 
         asked, settings = parse_options(form, options), self.services.settings
-        return export(self._maker(), settings, asked, fspath(out), processes=processes, on_progress=on_progress)
+        return export(self.maker(), settings, asked, fspath(out), processes=processes, on_progress=on_progress)
 
     def score(
         self,
@@ -242,7 +242,7 @@ class Job:
         """
         from maskmill.scoring.score import ScoreOptions, score
 
-        return score(self._maker(), Path(truth), ScoreOptions(**options), processes=processes, on_progress=on_progress)
+        return score(self.maker(), Path(truth), ScoreOptions(**options), processes=processes, on_progress=on_progress)
 
     def compare(
         self,
@@ -260,10 +260,11 @@ class Job:
         """
         from maskmill.scoring.compare import CompareOptions, compare
 
-        makers = self._maker(), other._maker()
+        makers = self.maker(), other.maker()
         return compare(*makers, CompareOptions(**options), processes=processes, on_progress=on_progress)
 
-    def _maker(self) -> SourceMaker:
+    def maker(self) -> SourceMaker:
+        """What opens the job as a dataset's source, also in another process."""
         return partial(StoredJob.open, self.services.settings, self.out, self.id)
 
     def results(self, *, reveal: bool = False) -> Iterator[Result]:

@@ -134,6 +134,23 @@ def shown(script: Path) -> dict[str, Any]:
     return found
 
 
+def test_a_folder_of_results_is_scored_and_compared_without_servers(job: Job, maskmill: Run, tmp_path: Path) -> None:
+    folder, truth = tmp_path / "masks", truths.panoptic(tmp_path, shifted(SCENES))
+    assert maskmill("results", job.id, "--download", folder).exit_code == 0
+    away = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1", "MASKMILL_BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = maskmill("score", folder, "--truth", truth, "--json", **away)
+    assert done.exit_code == 0, done.stderr
+    scores = job.score(truth)
+    assert json.loads(done.stdout)["all"] == scores.all.model_dump()
+    assert json.loads(done.stdout)["images"]["scored"] == scores.images.scored
+    same = maskmill("compare", folder, folder, **away)
+    assert same.stdout.startswith(f"0 of {len(SCENES)} images differ")
+    assert maskmill("compare", folder, job.id, "--json").exit_code == 0
+    shown = maskmill("score", folder, "--truth", truth, "--report", tmp_path / "report")
+    assert (shown.exit_code, "--report needs the job's id" in shown.stderr) == (2, True)
+    assert maskmill("score", tmp_path, "--truth", truth, **away).stderr.startswith(f"error: {tmp_path} has no results")
+
+
 def refusals(job: Job, truth: Path) -> Iterable[tuple[tuple[object, ...], int, str]]:
     unknown = "20200101-000000-00000000"
     yield ("score", unknown, "--truth", truth), 2, "no job '20200101-000000-00000000'"

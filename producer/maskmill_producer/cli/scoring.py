@@ -13,7 +13,7 @@ from maskmill_producer.cli.exits import failing_plainly
 from maskmill_producer.cli.jobs import client
 
 if TYPE_CHECKING:
-    from maskmill import Job
+    from maskmill.dataset.source import SourceMaker
 
 commands = typer.Typer()
 
@@ -46,10 +46,10 @@ From = Annotated[
 @commands.command(
     epilog="**Examples**: `maskmill score 20261122-205301-9f86d081 --truth panoptic_val2017.json`\n\n"
     "`maskmill score JOB --truth instances.json --min-score 0.8 --out worst-first.jsonl --report report-JOB`\n\n"
-    "`maskmill score JOB --truth class-ids/ --truth-classes classes.json --map-labels map.json`" + EXIT_CODES
+    "`maskmill score masks/ --truth class-ids/ --truth-classes classes.json --map-labels map.json`" + EXIT_CODES
 )
 def score(
-    job: options.JobId,
+    job: options.JobOrFolder,
     truth: Annotated[
         Path,
         typer.Option(
@@ -95,6 +95,8 @@ def score(
     """
     with failing_plainly(json):
         from maskmill.dataset.selection import of_options
+        from maskmill.scoring.score import ScoreOptions
+        from maskmill.scoring.score import score as score_job
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local import score_pages
@@ -102,20 +104,18 @@ def score(
         selection = of_options(
             labels=selecting.split(labels), map_labels=map_labels, min_score=min_score, min_area=min_area
         )
-        if report:
-            score_pages.check_report(report, job)
+        _check_report(report, job)
+        asked = ScoreOptions(
+            selection=selection,
+            truth_classes=truth_classes,
+            only_submitted=only_submitted,
+            ap=ap,
+            max_detections=max_detections,
+            worst=worst,
+            rows=out,
+        )
         with counting_bar("scoring", quiet=json) as show:
-            found = _job(job, source).score(
-                truth,
-                on_progress=show,
-                selection=selection,
-                truth_classes=truth_classes,
-                only_submitted=only_submitted,
-                ap=ap,
-                max_detections=max_detections,
-                worst=worst,
-                rows=out,
-            )
+            found = score_job(_maker(job, source), truth, asked, on_progress=show)
         if report:
             score_pages.add_score(report, found)
         if json:
@@ -131,8 +131,10 @@ def score(
     "`maskmill compare OLD NEW --min-score 0.8 --out changed.jsonl --json`" + EXIT_CODES
 )
 def compare(
-    job_a: Annotated[str, typer.Argument(metavar="JOB_A", help="Id of the job that is taken for true.")],
-    job_b: Annotated[str, typer.Argument(metavar="JOB_B", help="Id of a job over the same images.")],
+    job_a: Annotated[
+        str, typer.Argument(metavar="JOB_A|DIR", help="Id of the job that is taken for true, or its folder.")
+    ],
+    job_b: Annotated[str, typer.Argument(metavar="JOB_B|DIR", help="Id of a job over the same images, or its folder.")],
     labels: selecting.Labels = None,
     map_labels: selecting.MapLabels = None,
     min_score: selecting.MinScore = None,
@@ -152,6 +154,8 @@ def compare(
     """
     with failing_plainly(json):
         from maskmill.dataset.selection import of_options
+        from maskmill.scoring.compare import CompareOptions
+        from maskmill.scoring.compare import compare as compare_jobs
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local import score_pages
@@ -164,11 +168,10 @@ def compare(
             things=selecting.split(things),
             stuff=selecting.split(stuff),
         )
-        if report:
-            score_pages.check_report(report, job_b)
-        a, b = _job(job_a, source), _job(job_b, source)
+        _check_report(report, job_b)
+        asked = CompareOptions(selection=selection, worst=worst, rows=out)
         with counting_bar("comparing", quiet=json) as show:
-            found = a.compare(b, on_progress=show, selection=selection, worst=worst, rows=out)
+            found = compare_jobs(_maker(job_a, source), _maker(job_b, source), asked, on_progress=show)
         if report:
             score_pages.add_comparison(report, found)
         if json:
@@ -179,13 +182,28 @@ def compare(
         raise typer.Exit(exit_codes.FAILURES)
 
 
-def _job(job: str, prefixes: list[str] | None) -> Job:
-    """The job, looked for below each of the prefixes where the broker has forgotten it."""
+def _maker(job: str, prefixes: list[str] | None) -> SourceMaker:
+    """What opens the job or folder; a job is looked for below each of the prefixes that the broker has forgotten."""
     from maskmill.errors import JobNotFound
+    from maskmill_producer.local.recorded import Recorded
 
+    if folder := Recorded.named(job):
+        return folder.maker()
     for prefix in (prefixes or [])[:-1]:
         try:
-            return client().job(job, prefix)
+            return client().job(job, prefix).maker()
         except JobNotFound:
             continue
-    return client().job(job, prefixes[-1] if prefixes else None)
+    return client().job(job, prefixes[-1] if prefixes else None).maker()
+
+
+def _check_report(report: Path | None, job: str) -> None:
+    """A report's images are numbered as they were submitted, which a folder of results does not tell."""
+    from maskmill.errors import UsageError
+    from maskmill_producer.local import score_pages
+    from maskmill_producer.local.recorded import Recorded
+
+    if report and Recorded.named(job):
+        raise UsageError("--report needs the job's id: a folder of results does not tell the order of its images")
+    if report:
+        score_pages.check_report(report, job)

@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from maskmill.dataset.source import SourceMaker
 from maskmill.errors import JobNotFound, UsageError
 from maskmill.export.account import ExportAccount
 from maskmill.export.options import FormatName, parse_options
@@ -68,11 +69,15 @@ class Recorded:
     ) -> ExportAccount:
         """The results in another format, as `maskmill.job.Job.export` writes it; raises as that does."""
         from maskmill.export.export import export
+
+        asked = parse_options(form, options)
+        return export(self.maker(), load_settings(), asked, fspath(out), processes=processes, on_progress=on_progress)
+
+    def maker(self) -> SourceMaker:
+        """What opens the folder as a dataset's source, also in another process; raises as `manifest` does."""
         from maskmill_producer.local.folder_source import FolderSource
 
-        asked, settings = parse_options(form, options), load_settings()
-        source = FolderSource.open(settings, self.path)
-        return export(source.again, settings, asked, fspath(out), processes=processes, on_progress=on_progress)
+        return FolderSource.open(load_settings(), self.path).again
 
     def failures(self, codes: Sequence[str] | None = None) -> Iterator[Outcome]:
         """The images that failed (with one of these codes); raises `UsageError` for a folder without results."""
