@@ -48,10 +48,15 @@ def by_path(image: Listed) -> list[Name]:
 
 
 def by_stem(image: Listed) -> list[Name]:
-    """The same, also without its extension: `a/cat.png` is the truth of `a/cat.jpg`."""
+    """The same, also without its extension: `a/cat.png` is the truth of `a/cat.jpg`, and so is `a/cat_jpg.png`.
+
+    The latter is what an export calls it beside a `cat.png`.
+    """
     whole = by_path(image)[0]
-    stem, dot, _ = whole.last.rpartition(".")
-    return [whole, Name(stem, whole.path.removesuffix(whole.last) + stem)] if stem and dot else [whole]
+    folder = whole.path.removesuffix(whole.last)
+    stem, dot, extension = whole.last.rpartition(".")
+    shorter = [stem, f"{stem}_{extension}"] if stem and dot else []
+    return [whole, *(Name(each, folder + each) for each in shorter)]
 
 
 def by_address(image: Listed) -> list[Name]:

@@ -49,6 +49,18 @@ def test_masks_are_perfect_against_themselves(truth: Truth, job: Job, tmp_path: 
         assert scores.things.classes == len(THINGS)
 
 
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("coco-panoptic", "annotations/panoptic_default.json"), ("coco-instances", "annotations.json"), ("semantic", "")],
+)
+def test_an_export_is_a_truth(form: str, name: str, job: Job, tmp_path: Path) -> None:
+    """Corrected by a person, say, who was given it."""
+    job.export(form, tmp_path / "export")
+    scores = job.score(tmp_path / "export" / name)
+    assert (scores.all.pq, scores.mean_iou, scores.images.scored) == (1.0, 1.0, len(SCENES))
+    assert scores.images.missing == 0
+
+
 def test_two_processes_give_the_same(job: Job, tmp_path: Path) -> None:
     """Also for what the job does not have, which is scored by itself."""
     truth = truths.panoptic(tmp_path, shifted({**SCENES, "nowhere.jpg": SCENES["a/crowded.jpg"]}))

@@ -194,6 +194,7 @@ def test_class_ids_are_looked_for_by_the_stem_too() -> None:
     assert [tuple(each) for each in by_stem(Listed(0, "/a.b/cat.d.jpg", None))] == [
         ("cat.d.jpg", "/a.b/cat.d.jpg"),
         ("cat.d", "/a.b/cat.d"),
+        ("cat.d_jpg", "/a.b/cat.d_jpg"),
     ]
     assert len(by_stem(Listed(0, "/a.b/cat", None))) == len(by_stem(Listed(0, "/a.b/.cat", None))) == 1
 
