@@ -31,7 +31,9 @@ function openFromAddress() {
   if (image >= 0 && image < maskmill.columns.images) open_(image);
 }
 
+/** A close is told later than it happens: an address may have opened another image by then. */
 function leave() {
+  if (byId("viewer").open) return;
   history.replaceState(null, "", location.pathname + location.search);
   focusImage(viewer.image);
   viewer.image = null;
