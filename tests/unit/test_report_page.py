@@ -207,8 +207,8 @@ def test_segments_are_hidden_shown_alone_and_named_at_the_pointer(chromium: Brow
 
 def test_all_can_be_done_by_keyboard(chromium: Browser, report: Path) -> None:
     with opened(chromium, report, bypass_csp=True) as page:
-        page.wait_for_function("document.querySelectorAll('.cell .name').length > 1")
         page.focus(".filters button[type=reset]")
+        page.wait_for_function("document.querySelectorAll('.cell .name').length > 1")
         page.keyboard.press("Tab")
         first, second, *_ = names(page, 2)
         assert page.evaluate("document.activeElement.querySelector('.name').textContent") == first
