@@ -7,8 +7,14 @@ from typing import Any, NamedTuple
 
 from docs.reference.markdown import code, docstring, head, table
 from maskmill import schema
+from maskmill.dataset.classes import Category
+from maskmill.dataset.selection import NewName, Selection
+from maskmill.export import options as export
+from maskmill.export.account import ExportAccount, ExportPlan, ImageProblem
+from maskmill.export.options import ExportOptions
 from maskmill.masks.segment_map import MaskHeader
 from maskmill.schema import Record
+from maskmill.scoring import scores
 
 INTRODUCTION = """\
 Each is one JSON object in UTF-8. Fields that are unset are left out; `--json` prints them as null. A field is never
@@ -22,6 +28,21 @@ WHOLE = {
     "In a folder of results": (schema.MaskRow, schema.FailureRow),
     "Marks": (schema.Cancellation, schema.RetryRound, schema.Deletion),
     "Status": (schema.JobStatus,),
+    "Exports": (ExportAccount, ExportPlan, ExportOptions, Selection, NewName, Category, ImageProblem),
+    "Scores": (
+        scores.Scores,
+        scores.ScoredImages,
+        scores.PanopticQuality,
+        scores.AveragePrecision,
+        scores.ClassScore,
+        scores.ImageScore,
+        scores.NotScored,
+        scores.Confused,
+        scores.Comparison,
+        scores.ComparedImages,
+        scores.ClassChange,
+        scores.ImageChange,
+    ),
     "Parts": (
         schema.Spec,
         schema.Execution,
@@ -71,6 +92,9 @@ PRINTED = {
     "results": Printed(schema.Outcome, note="of each image with a mask"),
     "results --download": Printed(None, ("job", "state", *FOLDER)),
     "failures": Printed(None, ("uri", "code", "reason"), "of each image that failed"),
+    "export": Printed(ExportAccount, ("out",)),
+    "score": Printed(scores.Scores),
+    "compare": Printed(scores.Comparison),
     "report": Printed(None, ("report", "images", "pictures", "unreadable", "problems")),
     "retry": Printed(None, ("job", "images")),
     "cancel": Printed(schema.JobStatus),
@@ -145,4 +169,4 @@ def _link(name: str) -> str:
     records = [record.__name__ for group in WHOLE.values() for record in group]
     if name in records:
         return f"[{name}](#{name.lower()})"
-    return " or ".join(code(each.value) for each in getattr(schema, name))
+    return " or ".join(code(each.value) for each in (getattr(schema, name, None) or getattr(export, name)))

@@ -44,6 +44,7 @@ def compare(printed: dict[str, list[Any]]) -> None:
 
 def test_commands_of_a_job_print_the_fields_of_the_page(client: Client, ask: Ask, tmp_path: Path) -> None:
     job = finished_job(client, ["a", "b"], failed=["b"]).id
+    truth = tmp_path / "truth" / "annotations" / "panoptic_default.json"
     write_good(tmp_path / "pictures", 1)
     compare(
         {
@@ -54,6 +55,9 @@ def test_commands_of_a_job_print_the_fields_of_the_page(client: Client, ask: Ask
             "results": ask("results", job),
             "results --download": ask("results", job, "--download", tmp_path / "out"),
             "failures": ask("failures", job),
+            "export": ask("export", job, "--format", "coco-panoptic", "--out", tmp_path / "truth"),
+            "score": ask("score", job, "--truth", truth),
+            "compare": ask("compare", job, job),
             "report": ask("report", job, "--out", tmp_path / "report"),
             "resume": ask("resume", job),
             "retry": ask("retry", job),

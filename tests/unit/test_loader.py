@@ -32,6 +32,7 @@ from maskmill_worker.loading.child import PREFETCH
 from maskmill_worker.loading.loader import Loader
 from maskmill_worker.loading.process import LoaderProcess
 from maskmill_worker.model.sample import Sample, Task
+from tests.conftest import wait_for
 from tests.serving import serving
 
 
@@ -361,7 +362,8 @@ def test_a_process_that_dies_when_its_samples_are_ready_is_no_error(images: list
         samples = samples_of(loader, images)
         process = psutil.Process(processes_of(loader)[0].pid)
         seen = [next(samples)]
-        time.sleep(0.2)
+        received = loader._source._received
+        wait_for(lambda received=received: received.qsize() == PREFETCH, received.qsize)
         process.suspend()
         seen += [next(samples) for _ in range(PREFETCH)]
         process.kill()
