@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -70,6 +71,20 @@ def wait_for_a_worker_with_work(state_dir: Path, process: subprocess.Popen[bytes
             return psutil.Process(process.pid).children(recursive=True)
         time.sleep(0.05)
     raise AssertionError("no shard was committed")
+
+
+@contextmanager
+def suspended(processes: list[psutil.Process]) -> Iterator[None]:
+    """A worker, with its processes, that does nothing meanwhile: however busy the machine is, its job goes on after."""
+    worker = next(each for each in processes if "maskmill-worker" in " ".join(each.cmdline()))
+    stopped = [worker, *worker.children(recursive=True)]
+    for each in stopped:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in stopped:
+            each.resume()
 
 
 def assert_nothing_left(processes: list[psutil.Process], state_dir: Path) -> None:
@@ -176,9 +191,10 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     first = start_run(tmp_path / "pictures", tmp_path / "out", environment)
     processes = wait_for_a_worker_with_work(state_dir, first)
 
-    beside = maskmill(
-        "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
-    )
+    with suspended(processes):
+        beside = maskmill(
+            "run", tmp_path / "pictures", "--out", tmp_path / "out", "--model", "demo", environment=environment
+        )
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=600)
     second = maskmill(
