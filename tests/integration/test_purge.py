@@ -53,7 +53,8 @@ def test_a_purge_is_refused_while_the_servers_are_used_and_then_leaves_nothing(t
         embedded.stop(folder)
 
     said_no, unasked = command(answer="n\n"), command("--json")
-    assert (said_no.returncode, unasked.returncode) == (1, 2)
+    assert (said_no.returncode, unasked.returncode) == (2, 2)
+    assert said_no.stderr.splitlines()[-1].startswith("error: nothing was deleted")
     assert any((folder / "object-store").iterdir())
     said_yes = command(answer="y\n")
 
