@@ -40,6 +40,9 @@ with running(Path(sys.argv[1])) as servers:
 """
 
 
+MASKMILL = Path(sys.executable).parent / "maskmill"
+
+
 @pytest.fixture(scope="module")
 def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The state folder of a pair that several tests share: still to be made, and awkwardly named."""
@@ -348,7 +351,7 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_no_server(tmp_path: Path, comm
     full, state = tmp_path / "full", tmp_path / "full" / "state"
     full.mkdir()
     in_own_mounts = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
-    run = f'mount -t tmpfs -o size=8m tmpfs "{full}" && exec maskmill servers {command}'
+    run = f'mount -t tmpfs -o size=8m tmpfs "{full}" && exec "{MASKMILL}" servers {command}'
     found = subprocess.run(
         [*in_own_mounts, run],
         env=os.environ | {"MASKMILL_STATE_DIR": str(state)},
