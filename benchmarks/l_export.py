@@ -13,7 +13,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import say, scaled
 from benchmarks.stored_job import SEGMENTS, stored_job
-from maskmill.dataset.in_processes import cores
+from maskmill.settings import usable_cores
 
 TITLE = "Export to COCO instances: 10,000 and 100,000 masks of 640 × 480 with seven segments"
 SIZES = (10_000, 100_000)
@@ -63,7 +63,7 @@ def _run(environment: dict[str, str], name: str, **arguments: Any) -> Run:
 
 def _result(ours: list[Run], loop: Run) -> Result:
     small, large = ours
-    how = f"640 × 480 pixels, {SEGMENTS} segments, {cores()} processes, run lengths, to a folder"
+    how = f"640 × 480 pixels, {SEGMENTS} segments, {usable_cores()} processes, run lengths, to a folder"
     return Result(
         figures=[
             *(

@@ -12,10 +12,11 @@ from pathlib import Path
 from benchmarks.scale import say
 from demo.scenes import HELD_OUT_SEEDS, generate_scene
 from maskmill import Client, Job, Settings
-from maskmill.dataset.in_processes import Pool, cores
+from maskmill.dataset.in_processes import Pool
 from maskmill.jobs.account import close_job, commit_shard, read_references
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, SegmentMap, areas_and_boxes, encode, narrowest
 from maskmill.schema import ModelClasses, Outcome, Reference, Segment, ShardReport, Status, Subtask, utc_now
+from maskmill.settings import usable_cores
 from maskmill.storage import keys
 
 SIZE = (640, 480)
@@ -57,7 +58,7 @@ def stored_job(settings: Settings, images: int, folder: Path) -> Job:
     job = Client(settings).submit(listed, model="demo")
     labels = {each.label_id: str(each.label) for scene in scenes() for each in scene.segments}
     job.store.put(keys.classes(job.id), ModelClasses(id2label=labels).to_json())
-    with Pool(partial(_opened, settings, job.out, job.id), cores()) as pool:
+    with Pool(partial(_opened, settings, job.out, job.id), usable_cores()) as pool:
         done = 0
         for stored in pool.map(_store_shard, range(job.record().shards)):
             if (done + stored) // 10_000 > done // 10_000:

@@ -12,6 +12,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskmill.dataset.in_processes import OnProgress
 from maskmill.dataset.source import SourceMaker, StoredJob
 from maskmill.errors import JobFailed, JobNotFound, MaskmillError, StoreUnavailable, check_codes
 from maskmill.export.account import ExportAccount
@@ -209,7 +210,7 @@ class Job:
         out: str | PathLike[str],
         *,
         processes: int | None = None,
-        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        on_progress: OnProgress = lambda _done, _all: None,
         **options: Any,
     ) -> ExportAccount:
         """Write the results of a job that has ended in a format that other tools read (docs/exports.md).
@@ -229,7 +230,7 @@ class Job:
         truth: str | PathLike[str],
         *,
         processes: int | None = None,
-        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        on_progress: OnProgress = lambda _done, _all: None,
         **options: Any,
     ) -> Scores:
         """How good the masks of a job that has ended are: panoptic quality, AP and IoU (docs/scoring.md).
@@ -249,7 +250,7 @@ class Job:
         other: Job,
         *,
         processes: int | None = None,
-        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        on_progress: OnProgress = lambda _done, _all: None,
         **options: Any,
     ) -> Comparison:
         """What changed from this job to another one over the same images: `old.compare(new).images.differ`.

@@ -14,8 +14,8 @@ with suppress(ImportError):  # Windows
 
 
 @contextmanager
-def held_lock(folder: Path, busy: str) -> Iterator[None]:
-    """Keep others from writing; raises `UsageError` with the text `busy` while one does.
+def held_lock(folder: Path, busy: str = "") -> Iterator[None]:
+    """Keep others from writing; raises `UsageError` while one does, with the text `busy` where that says it better.
 
     A network file system without such locks goes without.
     """
@@ -24,6 +24,7 @@ def held_lock(folder: Path, busy: str) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
+        busy = busy or f"another maskmill is writing to {folder}: wait for it, or name another folder"
         raise UsageError(busy) from None
     except OSError:
         pass

@@ -1,11 +1,13 @@
-"""Whether this machine will do: shared memory for loader processes, room and rights where files are written."""
+"""Whether this machine will do (shared memory, room and rights), and what its disk means when it will not."""
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -25,6 +27,19 @@ LOADER_BYTES = 256 * 2**20
 """A loader process with two images of common size ready, beside what it shares with its parent."""
 
 SHARED_CURE = "give the container more (docker: --shm-size, Kubernetes: an emptyDir of medium Memory at /dev/shm)"
+
+
+ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
+"""What a file system says about one name; a full disk or a read-only folder concerns them all."""
+
+
+@contextmanager
+def writing_to(place: object, cure: str = "") -> Iterator[None]:
+    """What a disk says of all files there becomes one line: `UsageError`, with the place, the reason and a cure."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write to {place}: {error.strerror or error}{cure}") from error
 
 
 def check_machine(settings: Settings, folders: Iterable[Path] = ()) -> list[Check]:

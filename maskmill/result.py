@@ -9,8 +9,8 @@ from typing import Any
 
 from maskmill.addresses import Address, on_one_line
 from maskmill.errors import ObjectNotFound
-from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode, pipeline_output
-from maskmill.masks.stored import check_mask_of
+from maskmill.masks.segment_map import Mask, SegmentMap, pipeline_output
+from maskmill.masks.stored import read_mask
 from maskmill.schema import Outcome, Reference, Segment
 from maskmill.storage.store import Store
 
@@ -68,10 +68,8 @@ class Result:
         return self.outcome.segments or ()
 
     @cached_property
-    def _mask(self) -> tuple[SegmentMap, MaskHeader]:
-        ids, header = decode(self.png or self.store.get(self.mask_key))
-        check_mask_of(header, self.outcome)
-        return ids, header
+    def _mask(self) -> Mask:
+        return read_mask(self.png or self.store.get(self.mask_key), self.outcome)
 
     @property
     def segment_map(self) -> SegmentMap:
@@ -79,7 +77,7 @@ class Result:
 
         `(result.segment_map == result.segments[0].id).sum()` is the first segment's area.
         """
-        return self._mask[0]
+        return self._mask.ids
 
     def as_pipeline_output(self) -> list[dict[str, Any]]:
         """What the stock pipeline returns for this image: a list of `score`, `label`, `mask` (PIL, mode L).

@@ -12,10 +12,10 @@ from PIL import Image
 from benchmarks import made_jobs
 from maskmill.addresses import Address
 from maskmill.errors import ImageNotFound
-from maskmill.masks.segment_map import decode
+from maskmill.masks.segment_map import Mask, decode
 from maskmill.schema import Outcome
 from maskmill_producer.report.page.report import Written, write_report
-from maskmill_producer.report.page.source import Part, StoredMask
+from maskmill_producer.report.page.source import Part
 
 FOLDER = "/data/photos"
 
@@ -39,10 +39,10 @@ class Made:
     def name_of(self, uri: Address) -> str:
         return uri.removeprefix(f"{FOLDER}/")
 
-    def mask(self, outcome: Outcome) -> StoredMask:
+    def mask(self, outcome: Outcome) -> Mask:
         return decode(made_jobs.mask_png(outcome))
 
-    def image(self, outcome: Outcome, mask: StoredMask) -> Image.Image:
+    def image(self, outcome: Outcome, mask: Mask) -> Image.Image:
         if outcome.uri.endswith("9.jpg"):
             raise ImageNotFound(f"{outcome.uri}: no such file")
         return Image.open(BytesIO(made_jobs.image_jpeg(outcome))).convert("RGB")

@@ -10,7 +10,7 @@ from maskmill import schema
 from maskmill.dataset.classes import Category
 from maskmill.dataset.selection import NewName, Selection
 from maskmill.export import options as export
-from maskmill.export.account import ExportAccount, ExportPlan, ImageProblem
+from maskmill.export.account import ExportAccount, ExportPlan
 from maskmill.export.options import ExportOptions
 from maskmill.masks.segment_map import MaskHeader
 from maskmill.schema import Record
@@ -28,7 +28,7 @@ WHOLE = {
     "In a folder of results": (schema.MaskRow, schema.FailureRow),
     "Marks": (schema.Cancellation, schema.RetryRound, schema.Deletion),
     "Status": (schema.JobStatus,),
-    "Exports": (ExportAccount, ExportPlan, ExportOptions, Selection, NewName, Category, ImageProblem),
+    "Exports": (ExportAccount, ExportPlan, ExportOptions, Selection, NewName, Category),
     "Scores": (
         scores.Scores,
         scores.ScoredImages,
@@ -36,7 +36,6 @@ WHOLE = {
         scores.AveragePrecision,
         scores.ClassScore,
         scores.ImageScore,
-        scores.NotScored,
         scores.Confused,
         scores.Comparison,
         scores.ComparedImages,
@@ -50,6 +49,7 @@ WHOLE = {
         schema.Counts,
         schema.Waiting,
         schema.ImageWarning,
+        schema.ImageProblem,
         schema.FailureExample,
         schema.DeviceSeconds,
     ),

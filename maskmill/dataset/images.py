@@ -17,18 +17,21 @@ from maskmill.addresses import Address
 from maskmill.dataset.originals import Originals
 from maskmill.dataset.selection import Selection
 from maskmill.dataset.source import Source, SourceMaker
-from maskmill.errors import ImageError, InvalidRecord, MaskReplaced, ObjectNotFound, StoreRefused
+from maskmill.errors import ImageError, InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused
 from maskmill.jobs.outcomes import Paired
-from maskmill.masks.segment_map import MaskHeader, SegmentMap, decode
-from maskmill.masks.stored import check_mask_of
+from maskmill.masks.segment_map import Mask, SegmentMap
+from maskmill.masks.stored import read_mask
 from maskmill.schema import Outcome, Segment
 from maskmill.storage.ahead import map_ahead
 
 THREADS = 8
 """Masks that a process reads at a time; what a request takes is mostly waiting."""
 
-OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, ImageError)
-"""Errors that cost one image; any other ends the work, which can be gone on with."""
+OF_ONE_MASK = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord)
+"""What is wrong with one mask; any other error ends the work, which can be gone on with."""
+
+OF_ONE_IMAGE = (*OF_ONE_MASK, ImageError)
+"""Errors that cost one image, where images are read, too."""
 
 _UNFIT = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f\\\ud800-\udfff]")
 """What a relative path must not have to be a file's name anywhere: empty parts, dots alone, controls, a backslash."""
@@ -77,21 +80,20 @@ class LabelledImage:
         return self.outcome.height or 0
 
     @cached_property
-    def mask(self) -> tuple[SegmentMap, MaskHeader]:
+    def mask(self) -> Mask:
         """The whole segment map and its header. Fetched once, and checked.
 
         Raises one of `OF_ONE_IMAGE` where the mask is missing, damaged or another's, and `StoreUnavailable`.
         """
-        ids, header = decode(self.source.mask(self.outcome.mask_key or ""))
-        check_mask_of(header, self.outcome)
-        if ids.shape != (self.height, self.width):
+        mask = read_mask(self.source.mask(self.outcome.mask_key or ""), self.outcome)
+        if mask.size != (self.width, self.height):
             raise InvalidRecord(f"{self.outcome.mask_key} is not {self.width} × {self.height} pixels large", "")
-        return ids, header
+        return mask
 
     @cached_property
     def ids(self) -> SegmentMap:
         """H × W, pixel = segment id, 0 = none of the segments that count; raises as `mask` does."""
-        ids = self.mask[0]
+        ids = self.mask.ids
         if not self.left_out:
             return ids
         table = np.zeros(int(ids.max(initial=0)) + 1, ids.dtype)
@@ -192,10 +194,10 @@ def digest_of(text: str) -> bytes:
 
 def ahead(
     images: Iterator[LabelledImage], work: Callable[[LabelledImage], Answer]
-) -> Iterator[tuple[LabelledImage, Answer | Exception]]:
+) -> Iterator[tuple[LabelledImage, Answer | MaskmillError]]:
     """Each image with what `work` makes of it, or with the error that it alone costs; masks are read in threads."""
 
-    def attempt(image: LabelledImage) -> tuple[LabelledImage, Answer | Exception]:
+    def attempt(image: LabelledImage) -> tuple[LabelledImage, Answer | MaskmillError]:
         try:
             return image, work(image)
         except OF_ONE_IMAGE as error:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from maskmill.parent import die_with_parent
 
 Worker = TypeVar("Worker")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-PR_SET_PDEATHSIG = 1
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Called with images done and images in all."""
 
 _workers: list[Any] = []
 """The worker of this process, once it is one of a pool's."""
@@ -66,19 +66,10 @@ class Pool(Generic[Worker]):
             yield pending.popleft().result()
 
 
-def cores() -> int:
-    """How many processes have a core each."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _start(make: Callable[[], Any], parent: int) -> None:
     """A process of the pool: it ends with its parent, and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+    die_with_parent(parent)
     _workers[:] = [make()]
 
 

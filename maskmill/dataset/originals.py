@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 from maskmill.errors import ImageError
 from maskmill.images.decode import decode
 from maskmill.images.fetch import Fetcher
+from maskmill.masks.segment_map import Mask
 from maskmill.schema import JobRecord
 from maskmill.settings import Settings
 
@@ -52,18 +53,18 @@ class Originals:
         self._max_pixels, self._scale = settings.max_image_pixels, record.spec.scale
         self._fetcher = Fetcher.of(settings, access=replace(settings.access, roots=None, buckets=None))
 
-    def read(self, uri: str, size: tuple[int, int], version: str | None = None) -> Original:
-        """The image of this address (with its secrets), of this width and height, in this version if one is named.
+    def read(self, uri: str, mask: Mask) -> Original:
+        """The image of this address (with its secrets) that the mask is of: as large, and in the version it names.
 
         Raises an `ImageError`, `ImageChanged` among them, or `StoreUnavailable`.
         """
         download = self._fetcher.download(uri)
-        if version and download.version != version:
+        if mask.header.image_version and download.version != mask.header.image_version:
             raise ImageChanged(f"{uri}: has changed since it was segmented")
         data = download.data or b""
         image = decode(data, max_pixels=self._max_pixels, scale=self._scale).image
-        if image.size != size:
-            raise ImageChanged(f"{uri}: is {image.size} pixels large, and its mask {size}")
+        if image.size != mask.size:
+            raise ImageChanged(f"{uri}: is {image.size} pixels large, and its mask {mask.size}")
         return Original(data, image)
 
 

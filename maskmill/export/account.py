@@ -8,7 +8,7 @@ from pydantic import Field
 
 from maskmill.dataset.classes import Category
 from maskmill.export.options import ExportOptions
-from maskmill.schema import VERSION, Record
+from maskmill.schema import VERSION, ImageProblem, Record
 from maskmill.schema.record import Count, JobId
 
 ACCOUNT = "export.json"
@@ -25,14 +25,6 @@ class ExportPlan(Record):
     options: ExportOptions
     categories: tuple[Category, ...]
     things_told_by: str
-
-
-class ImageProblem(Record):
-    """An image that is not in the export, and why."""
-
-    uri: str
-    code: str
-    reason: str
 
 
 class ExportAccount(Record):

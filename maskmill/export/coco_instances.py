@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from maskmill.dataset.images import LabelledImage, plain_stem
 from maskmill.dataset.originals import Copy
 from maskmill.export.account import ExportPlan
-from maskmill.export.format import Format, as_json, check_pixels, json_list, write
+from maskmill.export.coco import CocoFormat
+from maskmill.export.format import as_json, check_pixels, write
 from maskmill.export.options import Layout
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
@@ -39,7 +40,7 @@ LAYOUTS = {
 }
 
 
-class CocoInstances(Format):
+class CocoInstances(CocoFormat):
     """One file for all images or for so many, and the images where the layout wants them if copies are asked for."""
 
     takes = frozenset({"copy_images", "image_root", "polygons", "layout", "images_per_file"})
@@ -59,13 +60,7 @@ class CocoInstances(Format):
         check_pixels(image, shapes)
         self.put_copy(image, copy, self._places(file).images, part)
         part.notes["holes_filled"] += holes_filled
-        row = {
-            "id": image.number + 1,
-            "file_name": self.file_name(image, copy),
-            "width": image.width,
-            "height": image.height,
-        }
-        part.item(f"images-{file}", as_json(row))
+        part.item(f"images-{file}", self.image_row(image, copy))
         if rows := list(self._annotations(image, shapes)):
             part.item(f"annotations-{file}", as_json(rows)[1:-1])
 
@@ -119,17 +114,10 @@ class CocoInstances(Format):
 
     def finish(self, parts: Parts, target: Target) -> None:
         """One file of everything, or one for each run of images."""
-        for file in parts.numbers("images-") or [0]:
-            write(target, self._places(file).file, self._chunks(parts, file))
-
-    def _chunks(self, parts: Parts, file: int) -> Iterator[bytes]:
-        info = {"description": f"maskmill job {self.plan.job}"}
         categories = [{"id": each.id, "name": each.name, "supercategory": ""} for each in self.plan.categories]
-        yield b'{"info":' + as_json(info) + b',"licenses":[],"categories":' + as_json(categories) + b',"images":'
-        yield from json_list(parts, f"images-{file}")
-        yield b',"annotations":'
-        yield from json_list(parts, f"annotations-{file}")
-        yield b"}\n"
+        for file in parts.numbers("images-") or [0]:
+            whole = self.dataset(parts, categories, f"images-{file}", f"annotations-{file}")
+            write(target, self._places(file).file, whole)
 
 
 def _polygons(outline: Outline) -> list[list[int]]:

@@ -7,7 +7,6 @@ an export has no thing at all, or no stuff, panopticapi divides by zero: `images
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from maskmill.dataset.classes import Category
 from maskmill.dataset.fuse import fused
 from maskmill.dataset.images import LabelledImage
 from maskmill.dataset.originals import Copy
-from maskmill.export.format import Format, as_json, check_pixels, json_list, write
+from maskmill.export.coco import CocoFormat
+from maskmill.export.format import as_json, check_pixels, write
 from maskmill.export.parts import Part, Parts
 from maskmill.export.target import Target
 from maskmill.masks.png import write_png
@@ -27,7 +27,7 @@ FOLDER = "annotations/panoptic_default"
 """Datumaro, and so CVAT, finds the subset `default` there; other readers are told."""
 
 
-class CocoPanoptic(Format):
+class CocoPanoptic(CocoFormat):
     """`annotations/panoptic_default.json`, PNGs in the folder of that name, copies of images in `images/default/`.
 
     A PNG has its image's stem, as Mask2Former and mmdetection suppose.
@@ -47,12 +47,6 @@ class CocoPanoptic(Format):
         things = [self.category[segment.title].thing for segment in segments]
         part.notes["images_without_things"] += not any(things)
         part.notes["images_without_stuff"] += all(things)
-        row = {
-            "id": image.number + 1,
-            "file_name": self.file_name(image, copy),
-            "width": image.width,
-            "height": image.height,
-        }
         infos = []
         for segment in segments:
             info: dict[str, Any] = {
@@ -65,21 +59,13 @@ class CocoPanoptic(Format):
             if segment.score is not None:
                 info["score"] = segment.score
             infos.append(info)
-        part.item("images", as_json(row))
+        part.item("images", self.image_row(image, copy))
         part.item("annotations", as_json({"image_id": image.number + 1, "file_name": name, "segments_info": infos}))
 
     def finish(self, parts: Parts, target: Target) -> None:
         """One file of everything."""
-        write(target, f"{FOLDER}.json", self._chunks(parts))
-
-    def _chunks(self, parts: Parts) -> Iterator[bytes]:
-        info = {"description": f"maskmill job {self.plan.job}"}
-        yield b'{"info":' + as_json(info) + b',"licenses":[],"categories":'
-        yield as_json([_row(each) for each in self.plan.categories]) + b',"images":'
-        yield from json_list(parts, "images")
-        yield b',"annotations":'
-        yield from json_list(parts, "annotations")
-        yield b"}\n"
+        whole = self.dataset(parts, map(_row, self.plan.categories), "images", "annotations")
+        write(target, f"{FOLDER}.json", whole)
 
 
 def _colours(ids: SegmentMap) -> NDArray[np.uint8]:

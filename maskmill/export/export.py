@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -9,24 +10,23 @@ from functools import partial
 
 from maskmill.addresses import on_one_line
 from maskmill.dataset.images import Dataset, LabelledImage, ShardPlace, ahead
-from maskmill.dataset.in_processes import Pool, cores
+from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.originals import Copy, Originals
 from maskmill.dataset.source import SourceMaker
 from maskmill.dataset.survey import Survey
 from maskmill.errors import InvalidRecord, MaskmillError, UsageError
-from maskmill.export.account import ACCOUNT, NOT_EXPORTED, ExportAccount, ExportPlan, ImageProblem
+from maskmill.export.account import ACCOUNT, NOT_EXPORTED, ExportAccount, ExportPlan
 from maskmill.export.format import Format, check_options, format_of, write
 from maskmill.export.options import ExportOptions
 from maskmill.export.parts import Part, PartCounts, Parts, total
-from maskmill.export.target import Target, Unwritable, plain_disk_errors, remove_work, target_of
+from maskmill.export.target import Target, Unwritable, target_of
 from maskmill.locks import held_lock
-from maskmill.settings import Settings
+from maskmill.machine import writing_to
+from maskmill.schema import PROBLEMS_KEPT, ImageProblem
+from maskmill.settings import Settings, usable_cores
 
 PLAN = "plan.json"
-PROBLEMS_KEPT = 10
-
-OnProgress = Callable[[int, int], None]
-"""Called with images done and images in all."""
+GOES_ON = "; the same command goes on once that is mended"
 
 
 def export(
@@ -47,8 +47,8 @@ def export(
     check_options(options)
     target, dataset = target_of(out, settings), Dataset(make(), options.selection)
     _check_place(target)
-    wanted = processes or min(cores(), dataset.source.shards)
-    with plain_disk_errors(target), Pool(Dataset.opener(make, options.selection), wanted) as pool:
+    wanted = processes or min(usable_cores(), dataset.source.shards)
+    with writing_to(target, GOES_ON), Pool(Dataset.opener(make, options.selection), wanted) as pool:
         survey = Survey.of(dataset, pool)
         plan = ExportPlan(
             job=dataset.source.record.job,
@@ -85,7 +85,7 @@ def _begun(target: Target, plan: ExportPlan) -> Iterator[None]:
             raise UsageError(f"{target} holds another export that was not finished: choose another --out, or remove it")
         begun.write_bytes(plan.to_json())
         yield
-        remove_work(target.work)
+        shutil.rmtree(target.work, ignore_errors=True)
 
 
 def _finished(target: Target, plan: ExportPlan) -> ExportAccount | None:
@@ -132,23 +132,19 @@ def _export_shard(
     with Part(place.shard, target_for()) as part:
         form.begin(place.first_segment)
         for image, found in ahead(dataset.images_at(replace(place, whole_addresses=of_images)), read):
-            error = found if isinstance(found, Exception) else _add(form, image, part, found)
+            error = found if isinstance(found, MaskmillError) else _add(form, image, part, found)
             if error:
-                part.problems.append(_problem(image, error))
+                part.problems.append(ImageProblem.of(image.uri, error))
             elif form.by_stem and image.number in place.stems:
                 part.notes["stems_changed"] += 1
         form.end(part)
-    return PartCounts(images=part.images, segments=part.segments, notes=dict(part.notes), problems=tuple(part.problems))
+    return part.counts()
 
 
 def _read(form: Format, originals: Originals | None, image: LabelledImage) -> Copy | None:
     """Fetch and decode the mask, and with it the image if it is wanted, in a thread."""
-    _, header = image.mask
     _ = image.ids
-    if originals is None:
-        return None
-    size = image.width, image.height
-    return form.read(image, originals.read(image.whole_address, size, header.image_version))
+    return form.read(image, originals.read(image.whole_address, image.mask)) if originals else None
 
 
 def _add(form: Format, image: LabelledImage, part: Part, copy: Copy | None) -> MaskmillError | None:
@@ -159,11 +155,6 @@ def _add(form: Format, image: LabelledImage, part: Part, copy: Copy | None) -> M
     part.images += 1
     part.segments += len(image.segments)
     return None
-
-
-def _problem(image: LabelledImage, error: Exception) -> ImageProblem:
-    code = error.code if isinstance(error, MaskmillError) else "error"
-    return ImageProblem(uri=str(image.uri), code=code, reason=str(error))
 
 
 def _finish(target: Target, plan: ExportPlan, survey: Survey, counts: list[PartCounts], shards: int) -> ExportAccount:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -141,10 +141,3 @@ def as_json(value: object) -> bytes:
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.translate(LINE_BREAKS).encode(errors="replace")
-
-
-def json_list(parts: Parts, name: str) -> Iterator[bytes]:
-    """A list in JSON that all shards have made together."""
-    yield b"["
-    yield from parts.joined(name)
-    yield b"]"

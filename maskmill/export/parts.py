@@ -11,9 +11,8 @@ from typing import BinaryIO
 from pydantic import Field
 
 from maskmill.errors import InvalidRecord
-from maskmill.export.account import ImageProblem
 from maskmill.export.target import Target
-from maskmill.schema import Record
+from maskmill.schema import ImageProblem, Record
 from maskmill.schema.record import Count
 
 COUNTS = "counts.json"
@@ -55,13 +54,16 @@ class Part:
         for file in self._files.values():
             file.close()
         if failed is None:
-            counts = PartCounts(
-                images=self.images, segments=self.segments, notes=dict(self.notes), problems=tuple(self.problems)
-            )
-            (self._folder / COUNTS).write_bytes(counts.to_json())
+            (self._folder / COUNTS).write_bytes(self.counts().to_json())
             final = self._folder.with_suffix("")
             shutil.rmtree(final, ignore_errors=True)
             self._folder.replace(final)
+
+    def counts(self) -> PartCounts:
+        """What it has so far."""
+        return PartCounts(
+            images=self.images, segments=self.segments, notes=dict(self.notes), problems=tuple(self.problems)
+        )
 
     def open(self, name: str) -> BinaryIO:
         """The share's own file of this name; it stays open until the share is whole."""
@@ -78,11 +80,11 @@ class Part:
         """Where that file is, for who writes it otherwise."""
         return self._folder / name
 
-    def item(self, name: str, data: bytes, between: bytes = BETWEEN) -> None:
-        """Add one item to a list that all shards make together."""
+    def item(self, name: str, data: bytes) -> None:
+        """Add one item to a list in JSON that all shards make together: `parts.joined(name)`."""
         file = self.open(name)
         if file.tell():
-            file.write(between)
+            file.write(BETWEEN)
         file.write(data)
 
     def line(self, name: str, data: bytes) -> None:

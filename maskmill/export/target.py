@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -15,14 +13,12 @@ from typing import Protocol
 from platformdirs import user_cache_path
 
 from maskmill.errors import ObjectNotFound, UsageError
+from maskmill.machine import ONE_NAME
 from maskmill.settings import Settings
 from maskmill.storage.store import Store
 
 WORK = ".export"
 """What is in the making lies below this folder, and is gone at the end."""
-
-ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
-"""What a file system says about one name; a full disk or a read-only folder concerns them all."""
 
 
 class Unwritable(UsageError):
@@ -141,23 +137,3 @@ def target_of(out: str, settings: Settings) -> FolderTarget | StoreTarget:
     if "://" in out:
         raise UsageError(f"{out}: an export goes to a folder or to s3://bucket/prefix")
     return FolderTarget(Path(out))
-
-
-@contextmanager
-def plain_disk_errors(target: object) -> Iterator[None]:
-    """What a disk says of all files becomes one line with the place."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {target}: {error.strerror or error}; the same command goes on once that is mended"
-        ) from error
-
-
-def remove_work(work: Path, names: Iterable[str] | None = None) -> None:
-    """Remove what was in the making: all of it, or these parts."""
-    if names is None:
-        shutil.rmtree(work, ignore_errors=True)
-    else:
-        for name in names:
-            shutil.rmtree(work / name, ignore_errors=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,18 @@ class MaskHeader(Record):
     warnings: tuple[ImageWarning, ...] | None = None
 
 
+class Mask(NamedTuple):
+    """A mask that was read: its segment map and its header."""
+
+    ids: SegmentMap
+    header: MaskHeader
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.ids.shape[1], self.ids.shape[0]
+
+
 def encode(ids: SegmentMap, header: MaskHeader) -> bytes:
     """A greyscale PNG of 8 or 16 bits with the header as an international text chunk (PNG, 3rd edition, 11.3.3.4)."""
     info = PngImagePlugin.PngInfo()
@@ -54,7 +66,7 @@ def encode(ids: SegmentMap, header: MaskHeader) -> bytes:
     return write_png(ids, [(kind, data) for kind, data, *_ in info.chunks])
 
 
-def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:
+def decode(png: bytes) -> Mask:
     """The segment map and header of a stored mask; raises `InvalidRecord` for any other bytes.
 
     Each chunk's checksum is verified first: Pillow reads pixels without, and from files that were cut off behind them.
@@ -66,7 +78,7 @@ def decode(png: bytes) -> tuple[SegmentMap, MaskHeader]:
     except Exception as error:  # what Pillow raises for broken files is no closed set
         raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
     ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)
-    return ids, header
+    return Mask(ids, header)
 
 
 def read_header(png: bytes) -> MaskHeader:

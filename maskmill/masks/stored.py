@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from maskmill.errors import MaskReplaced
-from maskmill.masks.segment_map import MaskHeader
+from maskmill.masks.segment_map import Mask, MaskHeader, decode
 from maskmill.schema import Outcome, Segment
 
 
@@ -23,6 +23,13 @@ def is_mask_of(header: MaskHeader, outcome: Outcome) -> bool:
 
 def _as_texts(segments: Iterable[Segment]) -> list[Segment]:
     return [segment.model_copy(update={"label": segment.title}) for segment in segments]
+
+
+def read_mask(png: bytes, outcome: Outcome) -> Mask:
+    """The outcome's mask from its file; raises `InvalidRecord` for any other bytes, and `MaskReplaced`."""
+    mask = decode(png)
+    check_mask_of(mask.header, outcome)
+    return mask
 
 
 def check_mask_of(header: MaskHeader, outcome: Outcome) -> None:

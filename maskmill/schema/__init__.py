@@ -14,10 +14,12 @@ from maskmill.schema.job import (
     WaitingFor,
 )
 from maskmill.schema.outcome import (
+    PROBLEMS_KEPT,
     ByCode,
     Counts,
     DeviceSeconds,
     FailureExample,
+    ImageProblem,
     ImageWarning,
     Outcome,
     Reference,
@@ -33,6 +35,7 @@ from maskmill.schema.spec import LOADED, Execution, ModelClasses, ModelIdentity,
 __all__ = [
     "LOADED",
     "MAX_SHARDS",
+    "PROBLEMS_KEPT",
     "VERSION",
     "ByCode",
     "Cancellation",
@@ -46,6 +49,7 @@ __all__ = [
     "FailureExample",
     "FailureRow",
     "Fraction",
+    "ImageProblem",
     "ImageWarning",
     "JobId",
     "JobRecord",

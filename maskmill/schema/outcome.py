@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_serializer
 
 from maskmill.addresses import Address
+from maskmill.errors import MaskmillError
 from maskmill.schema.record import VERSION, Count, Excerpt, JobId, MaskKey, Record
 
 
@@ -84,6 +85,23 @@ class ImageWarning(Record):
 
     code: str
     reason: str
+
+
+PROBLEMS_KEPT = 10
+"""Images that an answer names; files and numbers have them all."""
+
+
+class ImageProblem(Record):
+    """An image that has no part in what was made of a job's results (a copy, an export, a score), and why."""
+
+    uri: str
+    code: str
+    reason: str
+
+    @classmethod
+    def of(cls, uri: str, error: MaskmillError) -> Self:
+        """The image, with what the error says."""
+        return cls(uri=str(uri), code=error.code, reason=str(error))
 
 
 class Outcome(Record):

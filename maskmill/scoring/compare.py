@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from maskmill.dataset.classes import Classes
 from maskmill.dataset.images import Dataset
-from maskmill.dataset.in_processes import Pool
+from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.selection import Selection
 from maskmill.dataset.source import SourceMaker
 from maskmill.errors import UsageError
@@ -22,8 +22,8 @@ from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import Confusion, mean_iou
 from maskmill.scoring.overlaps import Masks, Side
 from maskmill.scoring.portions import Asked, Portion, Scorer, rank
-from maskmill.scoring.quality import Matches, Tally, class_quality
-from maskmill.scoring.score import OnProgress, processes_for, write_rows
+from maskmill.scoring.quality import Matches, class_quality
+from maskmill.scoring.score import processes_for, write_rows
 from maskmill.scoring.scores import ClassChange, ComparedImages, Comparison, ImageChange
 from maskmill.scoring.scratch import Row, Scratch, scratch
 from maskmill.scoring.sides import ScoredClass
@@ -90,9 +90,10 @@ def compare(
         pairs.pair(file, b.images(), pairs.by_address)
         images = pairs.paired(file)
         _check(images, file)
-        classes, told_by = _classes(a, b)
-        maker = partial(_comparer, make_a, make_b, options.selection, classes, file)
-        whole, done = Portion(Tally(len(classes))), 0
+        table, told_by = _classes(a, b)
+        classes = len(table.classes)
+        maker = partial(_comparer, make_a, make_b, options.selection, table, file)
+        whole, done = Portion.empty(classes), 0
         with Pool(maker, processes or processes_for(images.both)) as pool:
             for portion in pool.map(Comparer.shard, b.places):
                 file.add_rows(portion.rows)
@@ -104,13 +105,13 @@ def compare(
         return Comparison(
             job_a=a.dataset.source.record.job,
             job_b=b.dataset.source.record.job,
-            all=quality_of(whole, range(len(classes))),
-            things=quality_of(whole, [number for number, each in enumerate(classes) if each.thing]),
-            stuff=quality_of(whole, [number for number, each in enumerate(classes) if not each.thing]),
-            mean_iou=mean_iou(whole.confusion.ious(len(classes))),
+            all=quality_of(whole, range(classes)),
+            things=quality_of(whole, table.numbers(things=True)),
+            stuff=quality_of(whole, table.numbers(things=False)),
+            mean_iou=mean_iou(whole.confusion.ious(classes)),
             pixels=whole.confusion.pixels.total(),
             same_pixels=whole.confusion.agreement(),
-            classes=tuple(_changes(whole, classes)),
+            classes=tuple(_changes(whole, table.classes)),
             things_told_by=told_by,
             images=_account(images, whole, file),
             most_changed=tuple(map(ImageChange.from_json, islice(file.rows(scored=True), options.worst))),
@@ -128,7 +129,7 @@ def _check(images: pairs.Paired, file: Scratch) -> None:
         raise UsageError(f"the jobs have no image in common: the one has {shown[0]}, the other {shown[1]}")
 
 
-def _classes(a: Survey, b: Survey) -> tuple[list[ScoredClass], str]:
+def _classes(a: Survey, b: Survey) -> tuple[ClassTable, str]:
     """All labels of both jobs, and what told things from stuff."""
     selection = a.dataset.selection
     subtasks = [each.dataset.source.record.spec.subtask for each in (a, b)]
@@ -136,14 +137,14 @@ def _classes(a: Survey, b: Survey) -> tuple[list[ScoredClass], str]:
     labels = dict(enumerate(sorted(a.labels | b.labels)))
     selection.check(sorted(labels.values()), subtask)
     found = Classes.of(labels, selection, subtask)
-    return [ScoredClass(each.name, each.thing) for each in found.categories], found.told_by
+    return ClassTable([ScoredClass(each.name, each.thing) for each in found.categories]), found.told_by
 
 
 def _comparer(
-    make_a: SourceMaker, make_b: SourceMaker, selection: Selection, classes: Sequence[ScoredClass], file: Scratch
+    make_a: SourceMaker, make_b: SourceMaker, selection: Selection, table: ClassTable, file: Scratch
 ) -> Comparer:
-    truth = JobAsTruth(tuple(classes), Dataset(make_a(), selection))
-    return Comparer(Dataset(make_b(), selection), truth, ClassTable(classes), file)
+    truth = JobAsTruth(tuple(table.classes), Dataset(make_a(), selection))
+    return Comparer(Dataset(make_b(), selection), truth, table, file)
 
 
 def _changes(whole: Portion, classes: Sequence[ScoredClass]) -> Iterator[ClassChange]:

@@ -14,12 +14,13 @@ import numpy as np
 from maskmill.dataset.images import OF_ONE_IMAGE, THREADS, Dataset, LabelledImage, ShardPlace
 from maskmill.errors import ImageError, MaskmillError, TruthUnusable
 from maskmill.masks.segment_map import SegmentMap
+from maskmill.schema import PROBLEMS_KEPT, ImageProblem
 from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import Confusion, mean_iou
 from maskmill.scoring.overlaps import Masks, Overlaps, Part, Side, overlaps, overlaps_of_masks
 from maskmill.scoring.pairs import keys_of
 from maskmill.scoring.quality import Matches, Tally, matches, mean_quality
-from maskmill.scoring.scores import ImageScore, NotScored
+from maskmill.scoring.scores import ImageScore
 from maskmill.scoring.scratch import PROBLEM, Row, Scratch, TrueImage
 from maskmill.scoring.sides import side
 from maskmill.scoring.truth.truth import Truth
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from maskmill.scoring.precision import Detections
 
 NOT_IN_JOB = "not in the job"
-PROBLEMS_KEPT = 10
 
 
 class SizesDiffer(ImageError):
@@ -47,16 +47,25 @@ class Portion:
     confusion: Confusion = field(default_factory=Confusion)
     detections: Detections | None = None
     rows: list[Row] = field(default_factory=list)
-    problems: list[NotScored] = field(default_factory=list)
+    problems: list[ImageProblem] = field(default_factory=list)
     not_scored: int = 0
     without_mask: Counter[str] = field(default_factory=Counter)
     without_class: Counter[str] = field(default_factory=Counter)
     without_score: int = 0
     images: int = 0
 
+    @classmethod
+    def empty(cls, classes: int, max_detections: int | None = None) -> Portion:
+        """Of no image yet; with `max_detections`, for AP too, which takes an extra."""
+        if max_detections is None:
+            return cls(Tally(classes))
+        from maskmill.scoring.precision import Detections
+
+        return cls(Tally(classes), detections=Detections(max_detections))
+
     def leave_out(self, asked: Asked, error: MaskmillError) -> None:
         """Name an image that cannot be scored."""
-        problem = NotScored(uri=asked.uri, code=error.code, reason=str(error))
+        problem = ImageProblem.of(asked.uri, error)
         self.problems.append(problem)
         self.not_scored += 1
         self.rows.append(Row(PROBLEM, PROBLEM, asked.number, problem.model_dump_json()))
@@ -124,7 +133,7 @@ class Scorer:
 
     def _portion(self, asked: Iterable[Asked]) -> Portion:
         """Masks and truth are read in threads, and scored in this one."""
-        portion = Portion(Tally(len(self.table.classes)), detections=self._detections())
+        portion = Portion.empty(len(self.table.classes), self.max_detections)
         for each, found in map_ahead(self._attempt, asked, THREADS):
             portion.images += 1
             try:
@@ -134,13 +143,6 @@ class Scorer:
             except (*OF_ONE_IMAGE, TruthUnusable) as error:
                 portion.leave_out(each, error)
         return portion
-
-    def _detections(self) -> Detections | None:
-        if self.max_detections is None:
-            return None
-        from maskmill.scoring.precision import Detections  # of an extra
-
-        return Detections(self.max_detections)
 
     def _attempt(self, asked: Asked) -> tuple[Asked, Found | MaskmillError]:
         try:

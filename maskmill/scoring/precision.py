@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from pycocotools.cocoeval import COCOeval
 
 from maskmill.scoring.overlaps import Ints, Overlaps, Part
-
-COCO_DETECTIONS = 100
-"""Segments of one class in one image that COCO's AP takes at most: those with the best scores."""
+from maskmill.scoring.scores import COCO_DETECTIONS
 
 ALL_AREAS = [0, 1e10]
 

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maskmill.dataset.images import Dataset, ShardPlace
-from maskmill.dataset.in_processes import Pool, cores
+from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.selection import Selection
 from maskmill.dataset.source import SourceMaker
 from maskmill.errors import UsageError
 from maskmill.scoring import pairs
 from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.portions import Portion, Scorer
-from maskmill.scoring.quality import Tally
-from maskmill.scoring.scores import Scores
+from maskmill.scoring.scores import COCO_DETECTIONS, Scores
 from maskmill.scoring.scratch import Scratch, scratch
 from maskmill.scoring.summary import Summary
 from maskmill.scoring.survey import Survey
 from maskmill.scoring.truth import Truth, open_truth
-
-if TYPE_CHECKING:
-    from maskmill.scoring.precision import Detections
+from maskmill.settings import usable_cores
 
 CHUNK = 64
 """Images of the truth that the job does not have are scored so many at a time."""
 
-OnProgress = Callable[[int, int], None]
-"""Called with images done and images in all."""
-
-COCO_DETECTIONS = 100
 FEW_IMAGES = 300
 
 
@@ -81,7 +73,7 @@ def score(
         images, labels = pairs.paired(file), survey.names()
         table.check(labels)
         _check_images(images, file)
-        whole = Portion(Tally(len(table.classes)), detections=_detections(limit))
+        whole = Portion.empty(len(table.classes), limit)
         with Pool(maker, processes or processes_for(images.both + images.only_in_truth)) as pool:
             for portion in _portions(pool, file, survey.places, options, images, on_progress):
                 file.add_rows(portion.rows)
@@ -132,14 +124,6 @@ def _check_images(images: pairs.Paired, file: Scratch) -> None:
     raise UsageError(f"job and truth have no image in common: the job has {mine[0]}, the truth {theirs[0]}")
 
 
-def _detections(limit: int | None) -> Detections | None:
-    if limit is None:
-        return None
-    from maskmill.scoring.precision import Detections
-
-    return Detections(limit)
-
-
 def _portions(
     pool: Pool[Scorer],
     file: Scratch,
@@ -160,7 +144,7 @@ def _portions(
 
 def processes_for(images: int) -> int:
     """A process a core, but for small jobs, which are done before processes have started."""
-    return cores() if images > FEW_IMAGES else 1
+    return usable_cores() if images > FEW_IMAGES else 1
 
 
 def write_rows(file: Scratch, path: Path) -> None:

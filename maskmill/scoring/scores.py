@@ -6,11 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from maskmill.schema import VERSION, Record
+from maskmill.schema import VERSION, ImageProblem, Record
 from maskmill.schema.record import Count, Fraction
 
 Share = Fraction | None
 """None where there is nothing to be right or wrong about."""
+
+
+COCO_DETECTIONS = 100
+"""Segments of one class in one image that COCO's AP takes at most: those with the best scores."""
 
 
 class PanopticQuality(Record):
@@ -71,14 +75,6 @@ class ImageScore(Record):
     without_mask: str | None = None
 
 
-class NotScored(Record):
-    """An image that has no part in the score, and why."""
-
-    uri: str
-    code: str
-    reason: str
-
-
 class Confused(Record):
     """Pixels of one class that were taken for another; None is no class."""
 
@@ -130,7 +126,7 @@ class Scores(Record):
     missing: tuple[str, ...] = ()
     without_truth: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()
-    problems: tuple[NotScored, ...] = ()
+    problems: tuple[ImageProblem, ...] = ()
 
 
 class ClassChange(Record):
@@ -200,4 +196,4 @@ class Comparison(Record):
     only_in_a: tuple[str, ...] = ()
     only_in_b: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()
-    problems: tuple[NotScored, ...] = ()
+    problems: tuple[ImageProblem, ...] = ()

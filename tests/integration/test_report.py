@@ -19,9 +19,9 @@ from maskmill.jobs.cancel import cancel_job
 from maskmill_producer import embedded
 from maskmill_producer.cli.main import app
 from maskmill_producer.local.mirror import mirror
-from maskmill_producer.local.page import OfFolder, OfJob, report_of
-from maskmill_producer.local.run import write_report
-from maskmill_producer.report.page.report import Written
+from maskmill_producer.local.page import OfFolder, OfJob
+from maskmill_producer.local.run import report_beside
+from maskmill_producer.report.page.report import Written, write_report
 from tests.conftest import settings_of
 from tests.integration.finished_jobs import SIZE, finish, finished_job, mask_png, submitted_job
 from tests.serving import serving
@@ -57,7 +57,7 @@ def test_a_job_is_shown_in_the_order_of_submission_with_pictures_and_failures(
     client: Client, images: str, report: Path
 ) -> None:
     job = finished_job(client, NAMES, failed=["b"], images=images)
-    written = report_of(OfJob(job), report)
+    written = write_report(OfJob(job), report)
     assert (written.images, written.pictures, written.unreadable) == (4, 3, 0)
     assert [Path(row[0]).stem for row in rows(report)] == NAMES
     assert rows(report)[0][3].startswith("masks/")
@@ -74,7 +74,7 @@ def test_after_a_retry_the_last_outcomes_are_shown(client: Client, images: str, 
     job = finished_job(client, NAMES, failed=["b"], images=images)
     job.retry()
     finish(client, job)
-    assert report_of(OfJob(job), report).pictures == 4
+    assert write_report(OfJob(job), report).pictures == 4
     assert index(report)["account"]["counts"]["stored"] == 4
 
 
@@ -84,7 +84,7 @@ def test_a_cancelled_job_shows_what_nobody_began(client: Client, images: str, re
         OfJob(job)
     cancel_job(client.services, job.id, job.out)
     job.wait(60)
-    assert report_of(OfJob(job), report).images == 4
+    assert write_report(OfJob(job), report).images == 4
     assert base64.b64decode(index(report)["columns"]["status"]) == bytes([3] * 4)
     assert index(report)["classes"] == []
 
@@ -96,9 +96,9 @@ def test_a_mask_of_another_job_and_an_image_that_has_changed_are_named(
     keys = [outcome.mask_key or "" for outcome in job.outcomes()]
     job.store.put(keys[0], mask_png(f"{images}/a.jpg", "0" * 32, "other"))
     Image.new("RGB", (9, 9)).save(Path(images) / "b.jpg")
-    written = report_of(OfJob(job), report)
+    written = write_report(OfJob(job), report)
     assert (written.pictures, written.unreadable) == (2, 2)
-    assert [each.problem and each.problem.code for each in written.problems] == ["mask_replaced", "image_changed"]
+    assert [each.code for each in written.problems] == ["mask_replaced", "image_changed"]
     assert "maskmill.masks(0, 0, 0, []," in (report / "pictures" / "00000" / "000000.js").read_text()
     assert "maskmill.masks(1, 6, 4, [[1," in (report / "pictures" / "00000" / "000001.js").read_text()
 
@@ -117,23 +117,23 @@ def test_a_store_that_is_gone_ends_the_report_and_leaves_no_page(
 
     monkeypatch.setattr(source._job.store, "get", away)
     with pytest.raises(StoreUnavailable):
-        report_of(source, report)
+        write_report(source, report)
     assert not (report / "index.html").exists()
     monkeypatch.undo()
-    assert report_of(source, report).page.exists()
+    assert write_report(source, report).page.exists()
 
 
 def test_a_folder_of_results_needs_no_server(client: Client, images: str, tmp_path: Path) -> None:
     job = finished_job(client, NAMES, failed=["b"], images=images)
     mirror(job, tmp_path / "out")
     job.delete(masks=True)
-    written = report_of(OfFolder(tmp_path / "out"), tmp_path / "out" / "report")
+    written = write_report(OfFolder(tmp_path / "out"), tmp_path / "out" / "report")
     assert (written.images, written.pictures) == (4, 3)
     assert [Path(row[0]).stem for row in rows(tmp_path / "out" / "report")] == ["a", "c", "d", "b"]
     assert index(tmp_path / "out" / "report")["times"]["rate"] is None
     (tmp_path / "out" / "metadata.jsonl").unlink()
     with pytest.raises(UsageError, match=r"metadata\.jsonl is gone"):
-        report_of(OfFolder(tmp_path / "out"), tmp_path / "out" / "report")
+        write_report(OfFolder(tmp_path / "out"), tmp_path / "out" / "report")
     with pytest.raises(UsageError, match="no results"):
         OfFolder(tmp_path)
 
@@ -142,10 +142,10 @@ def test_a_run_keeps_its_results_where_a_report_has_no_place(client: Client, ima
     job = finished_job(client, NAMES, images=images)
     (tmp_path / "out" / "report").mkdir(parents=True)
     (tmp_path / "out" / "report" / "mine.txt").write_text("mine")
-    refused = write_report(job, tmp_path / "out")
+    refused = report_beside(job, tmp_path / "out")
     assert isinstance(refused, UsageError)
     assert "no report of Maskmill" in str(refused)
-    written = write_report(job, tmp_path / "other")
+    written = report_beside(job, tmp_path / "other")
     assert isinstance(written, Written)
     assert index(tmp_path / "other" / "report")["command"].startswith("maskmill run ")
 
@@ -204,6 +204,6 @@ def test_an_image_is_read_by_its_whole_address_whose_secrets_are_in_no_file(
         listed.write_text(f"http://127.0.0.1:{host.server_port}/a.png?X-Amz-Signature=secret5678\n")
         job = client.submit(listed, model="demo")
         finish(client, job)
-        assert report_of(OfJob(job), report).pictures == 1
+        assert write_report(OfJob(job), report).pictures == 1
     for path in report.rglob("*"):
         assert not path.is_file() or b"secret5678" not in path.read_bytes()

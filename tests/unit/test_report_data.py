@@ -15,6 +15,7 @@ import pytest
 from benchmarks import made_jobs
 from maskmill.addresses import Address
 from maskmill.errors import UsageError, cure_of
+from maskmill.masks.segment_map import Mask
 from maskmill.schema import DeviceSeconds, Execution, Outcome, Segment, ShardReport, Spec, Status
 from maskmill_producer.cli.main import app
 from maskmill_producer.report.page.classes import Classes, count_bars, median, score_bars
@@ -174,7 +175,7 @@ def test_failures_come_with_an_example_and_the_cure(tmp_path: Path) -> None:
 def test_an_image_that_is_gone_is_counted_and_the_first_ones_named(tmp_path: Path) -> None:
     written = made_report(tmp_path / "report", 60, None)
     assert (written.images, written.pictures, written.unreadable) == (60, 52, 6)
-    assert [each.problem and each.problem.code for each in written.problems] == ["not_found"] * 6
+    assert [each.code for each in written.problems] == ["not_found"] * 6
     pictures = tmp_path / "report" / "pictures" / "00000"
     assert not (pictures / "000009.jpg").exists()
     assert "no such file" in (pictures / "000009.js").read_text()
@@ -224,7 +225,7 @@ def test_a_segment_too_small_for_the_picture_keeps_a_pixel(tmp_path: Path) -> No
     ids = np.zeros((3000, 4000), np.uint8)
     ids[1501, 2003] = 1
     segment = Segment(id=1, label="dot", label_id=0, score=0.5, area=1, box=(2003, 1501, 1, 1))
-    source.mask = lambda outcome: (ids, None)  # type: ignore[method-assign,assignment,return-value]
+    source.mask = lambda outcome: Mask(ids, None)  # type: ignore[method-assign,assignment,return-value]
     source._changes["segments"] = (segment,)
     write_report(source, tmp_path / "report")
     text = (tmp_path / "report" / "pictures" / "00000" / "000000.js").read_text()

@@ -18,12 +18,12 @@ from maskmill import exit_codes
 from maskmill.child_process import Backoff
 from maskmill.device import check, pin, refuse_contradictions
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
+from maskmill.parent import die_with_parent
 from maskmill.settings import Settings, load_settings
 from maskmill.terminal import Program, print_error
 from maskmill_worker.process.fleet import Fleet, FleetFailed
 from maskmill_worker.process.health import State, WorkerHealth, workers
 from maskmill_worker.process.member import members
-from maskmill_worker.process.parent import die_with_parent
 
 cli = Program(
     add_completion=False,

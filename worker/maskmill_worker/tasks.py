@@ -19,11 +19,11 @@ from celery.signals import setup_logging, worker_process_init
 
 from maskmill.errors import DeviceLost, MaskmillError, UsageError
 from maskmill.logs import adopt_loggers, configure_logs
+from maskmill.parent import die_with_parent
 from maskmill.queue import WORK, Queue, new_app
 from maskmill.services import Services
 from maskmill.settings import Settings
 from maskmill.storage.store import WORKER_ATTEMPTS
-from maskmill_worker.process.parent import die_with_parent
 
 if TYPE_CHECKING:
     from maskmill_worker.shards.worker import ShardWorker  # loads torch

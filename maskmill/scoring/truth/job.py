@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from maskmill.dataset.images import Dataset
@@ -26,9 +27,12 @@ class JobAsTruth(Truth):
         if not image.parts:
             return None
         labelled = self.dataset.image(Outcome.from_json(image.parts[0]))
-        numbers = {each.name: number for number, each in enumerate(self.classes)}
-        parts = [(segment.id, Part(numbers[segment.title])) for segment in labelled.segments]
+        parts = [(segment.id, Part(self._numbers[segment.title])) for segment in labelled.segments]
         return side(labelled.ids, parts, self.classes)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {each.name: number for number, each in enumerate(self.classes)}
 
 
 def list_job(survey: Survey, scratch: Scratch) -> None:

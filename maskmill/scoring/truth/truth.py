@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,7 @@ from maskmill.scoring.sides import ScoredClass
 
 
 @dataclass(frozen=True)
-class Truth:
+class Truth(ABC):
     """A dataset that tells what is true; its images are listed in a scratch file.
 
     `has_instances` says whether things are told apart, `by_stem` that its files have the images' names with another
@@ -27,12 +28,12 @@ class Truth:
     has_instances: ClassVar[bool] = True
     by_stem: ClassVar[bool] = False
 
+    @abstractmethod
     def read(self, image: TrueImage) -> Side | Masks | None:
         """What is true of the image; raises `TruthUnusable` for it alone, masks while they are gone through.
 
         None is for another job as the truth, where it has no mask of the image.
         """
-        raise NotImplementedError
 
 
 def read_png(path: Path) -> Image.Image:

@@ -31,6 +31,47 @@ FORMATS = (
 
 PLACE, SHAPE = "Where things lie", "For some formats"
 
+Form = Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help=FORMATS)]
+Out = Annotated[str, typer.Option(metavar="DIR|s3://…", help="An empty or new folder, or a prefix in the store.")]
+CategoryIds = Annotated[
+    str,
+    typer.Option(metavar="contiguous|label", help="Ids from 1, or the model's own label ids.", rich_help_panel=SHAPE),
+]
+CopyImages = Annotated[
+    bool, typer.Option("--copy-images", help="Bring the images too, upright.", rich_help_panel=PLACE)
+]
+ImageRoot = Annotated[
+    str | None,
+    typer.Option(metavar="PATH|URL", help="Where the tool finds the images, in front of names.", rich_help_panel=PLACE),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        metavar="plain|cvat|roboflow|fiftyone", help="COCO's files as this tool wants them.", rich_help_panel=PLACE
+    ),
+]
+ImagesPerFile = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Begin a new file after so many images.", rich_help_panel=PLACE),
+]
+Polygons = Annotated[
+    bool,
+    typer.Option(
+        "--polygons",
+        help="Rings instead of run lengths, for readers that have none; holes are filled, and counted.",
+        rich_help_panel=SHAPE,
+    ),
+]
+Parts = Annotated[
+    str,
+    typer.Option(
+        metavar="join|split", help="yolo-seg: a segment in parts as one ring, or as several.", rich_help_panel=SHAPE
+    ),
+]
+Unlabelled = Annotated[
+    int, typer.Option(metavar="255|0", help="semantic: the pixel that means no class.", rich_help_panel=SHAPE)
+]
+
 
 @commands.command(
     epilog="**Examples**: `maskmill export 20261122-205301-9f86d081 --format coco-instances --out coco/`\n\n"
@@ -39,62 +80,23 @@ PLACE, SHAPE = "Where things lie", "For some formats"
 )
 def export(
     job: options.JobOrFolder,
-    form: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help=FORMATS)],
-    out: Annotated[str, typer.Option(metavar="DIR|s3://…", help="An empty or new folder, or a prefix in the store.")],
+    form: Form,
+    out: Out,
     labels: selecting.Labels = None,
     map_labels: selecting.MapLabels = None,
     min_score: selecting.MinScore = None,
     min_area: selecting.MinArea = None,
     things: selecting.Things = None,
     stuff: selecting.Stuff = None,
-    category_ids: Annotated[
-        str,
-        typer.Option(
-            metavar="contiguous|label", help="Ids from 1, or the model's own label ids.", rich_help_panel=SHAPE
-        ),
-    ] = "contiguous",
-    copy_images: Annotated[
-        bool, typer.Option("--copy-images", help="Bring the images too, upright.", rich_help_panel=PLACE)
-    ] = False,
-    image_root: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH|URL",
-            help="Where the tool finds the images, in front of names.",
-            rich_help_panel=PLACE,
-        ),
-    ] = None,
-    layout: Annotated[
-        str,
-        typer.Option(
-            metavar="plain|cvat|roboflow|fiftyone", help="COCO's files as this tool wants them.", rich_help_panel=PLACE
-        ),
-    ] = "plain",
-    images_per_file: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Begin a new file after so many images.", rich_help_panel=PLACE),
-    ] = None,
-    polygons: Annotated[
-        bool,
-        typer.Option(
-            "--polygons",
-            help="Rings instead of run lengths, for readers that have none; holes are filled, and counted.",
-            rich_help_panel=SHAPE,
-        ),
-    ] = False,
-    parts: Annotated[
-        str,
-        typer.Option(
-            metavar="join|split", help="yolo-seg: a segment in parts as one ring, or as several.", rich_help_panel=SHAPE
-        ),
-    ] = "join",
-    unlabelled: Annotated[
-        int, typer.Option(metavar="255|0", help="semantic: the pixel that means no class.", rich_help_panel=SHAPE)
-    ] = 255,
-    source: Annotated[
-        str | None,
-        typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
-    ] = None,
+    category_ids: CategoryIds = "contiguous",
+    copy_images: CopyImages = False,
+    image_root: ImageRoot = None,
+    layout: Layout = "plain",
+    images_per_file: ImagesPerFile = None,
+    polygons: Polygons = False,
+    parts: Parts = "join",
+    unlabelled: Unlabelled = 255,
+    source: options.From = None,
     json: options.Json = False,
 ) -> None:
     """Write the masks of a job that has ended as another tool reads them; the model is not needed again.
@@ -105,19 +107,10 @@ def export(
     named in `not-exported.jsonl`, and the exit code is 4.
     """
     with failing_plainly(json, "stopped; the same command goes on where this one was"):
-        from maskmill.dataset.selection import of_options
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local.recorded import Recorded
 
-        selection = of_options(
-            labels=selecting.split(labels),
-            map_labels=map_labels,
-            min_score=min_score,
-            min_area=min_area,
-            things=selecting.split(things),
-            stuff=selecting.split(stuff),
-            category_ids=category_ids,
-        )
+        selection = selecting.selection(labels, map_labels, min_score, min_area, things, stuff, category_ids)
         asked: dict[str, Any] = {
             "copy_images": copy_images,
             "image_root": image_root,

@@ -20,7 +20,7 @@ def folder_json(mirrored: Mirrored, drawn: Drawn | None) -> dict[str, Any]:
     drawn_ones = {
         "overlays": drawn.overlays if drawn else None,
         "not_drawn": drawn.not_drawn if drawn else None,
-        "overlay_problems": [vars(problem) for problem in drawn.problems] if drawn else [],
+        "overlay_problems": [problem.model_dump() for problem in drawn.problems] if drawn else [],
     }
     return {
         "masks": mirrored.masks,
@@ -28,7 +28,7 @@ def folder_json(mirrored: Mirrored, drawn: Drawn | None) -> dict[str, Any]:
         "already_there": mirrored.there,
         "removed": mirrored.removed,
         "not_copied": mirrored.not_copied,
-        "problems": [vars(problem) for problem in mirrored.problems],
+        "problems": [problem.model_dump() for problem in mirrored.problems],
         **drawn_ones,
     }
 

@@ -346,6 +346,10 @@ Overlays = Annotated[
         help="Draw each image with its segments into overlays/: outlines, thin fills, labels. Images are read again.",
     ),
 ]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
+]
 Out = Annotated[
     str | None,
     typer.Option(metavar="s3://BUCKET/PREFIX", help="Output prefix.", show_default="from the settings"),

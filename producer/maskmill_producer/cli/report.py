@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import webbrowser
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,10 +36,7 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Folder for the report.", show_default="DIR/report, or report-JOB"),
     ] = None,
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
-    ] = None,
+    from_: options.From = None,
     gallery: Annotated[
         int, typer.Option(min=0, metavar="N", help="Pictures: some of all images, and those with the lowest scores.")
     ] = 120,
@@ -55,11 +51,11 @@ def report(
     """
     with failing_plainly(json, "stopped; the same command writes the report anew"):
         from maskmill_producer.cli.progress import counting_bar
-        from maskmill_producer.local.page import report_of
+        from maskmill_producer.report.page.report import write_report
 
         source, place = _source(job, from_)
-        with nullcontext(lambda *_: None) if json else counting_bar("reporting") as show:
-            written = report_of(source, out or place, None if all_ else gallery, show)
+        with counting_bar("reporting", quiet=json) as show:
+            written = write_report(source, out or place, None if all_ else gallery, show)
         display.print_json(report_json(written)) if json else print_report(written)
         if open_ and not webbrowser.open(written.page.resolve().as_uri()):
             display.remark(f"no browser is to be had here: open {written.page} yourself")
@@ -77,22 +73,19 @@ def _source(job: str, prefix: str | None) -> tuple[Source, Path]:
 
 def report_json(written: Written) -> dict[str, Any]:
     """What was written, for machines."""
-    problems = [
-        {"uri": each.uri, "code": _code(each.problem), "reason": str(each.problem)} for each in written.problems
-    ]
     return {
         "report": str(written.page),
         "images": written.images,
         "pictures": written.pictures,
         "unreadable": written.unreadable,
-        "problems": problems,
+        "problems": [problem.model_dump() for problem in written.problems],
     }
 
 
 def print_report(written: Written) -> None:
     """Where the page is, and which pictures are missing."""
     for each in written.problems:  # their reasons name the image
-        display.print_error(_code(each.problem), str(each.problem), as_json=False)
+        display.print_error(each.code, each.reason, as_json=False)
     if written.unreadable:
         display.remark(f"{counted(written.unreadable, 'picture')} without the image: it is read again, from here")
     pictures = counted(written.pictures, "picture")
@@ -112,7 +105,3 @@ def report_of_run_json(report: Written | MaskmillError) -> dict[str, Any]:
     if isinstance(report, MaskmillError):
         return {"report": None, "report_problem": str(report)}
     return {"report": str(report.page), "report_problem": None}
-
-
-def _code(problem: Exception | None) -> str:
-    return getattr(problem, "code", "error")

@@ -13,7 +13,8 @@ from maskmill_producer.local import score_words
 from maskmill_producer.local.score_words import counts
 
 if TYPE_CHECKING:
-    from maskmill.scoring.scores import Comparison, NotScored, PanopticQuality, Scores
+    from maskmill.schema import ImageProblem
+    from maskmill.scoring.scores import Comparison, PanopticQuality, Scores
 
 CLASSES_SHOWN = 20
 
@@ -106,7 +107,7 @@ def _print_apart(table: Table) -> None:
     display.print_table(table)
 
 
-def _print_problems(problems: Sequence[NotScored], number: int) -> None:
+def _print_problems(problems: Sequence[ImageProblem], number: int) -> None:
     for problem in problems:
         display.print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
     if number > len(problems):

@@ -94,16 +94,13 @@ def score(
     model is not needed again: `--min-score` and `--labels` show what another choice would give.
     """
     with failing_plainly(json):
-        from maskmill.dataset.selection import of_options
         from maskmill.scoring.score import ScoreOptions
         from maskmill.scoring.score import score as score_job
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local import score_pages
 
-        selection = of_options(
-            labels=selecting.split(labels), map_labels=map_labels, min_score=min_score, min_area=min_area
-        )
+        selection = selecting.selection(labels, map_labels, min_score, min_area)
         _check_report(report, job)
         asked = ScoreOptions(
             selection=selection,
@@ -118,10 +115,7 @@ def score(
             found = score_job(_maker(job, source), truth, asked, on_progress=show)
         if report:
             score_pages.add_score(report, found)
-        if json:
-            display.print_json(found.model_dump(mode="json"))
-        else:
-            score_display.print_scores(found)
+        display.print_json(found.model_dump(mode="json")) if json else score_display.print_scores(found)
     if found.images.not_scored or found.images.ambiguous:
         raise typer.Exit(exit_codes.FAILURES)
 
@@ -153,31 +147,20 @@ def compare(
     their addresses; those in one job alone are counted and named. The jobs may have different outputs.
     """
     with failing_plainly(json):
-        from maskmill.dataset.selection import of_options
         from maskmill.scoring.compare import CompareOptions
         from maskmill.scoring.compare import compare as compare_jobs
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local import score_pages
 
-        selection = of_options(
-            labels=selecting.split(labels),
-            map_labels=map_labels,
-            min_score=min_score,
-            min_area=min_area,
-            things=selecting.split(things),
-            stuff=selecting.split(stuff),
-        )
+        selection = selecting.selection(labels, map_labels, min_score, min_area, things, stuff)
         _check_report(report, job_b)
         asked = CompareOptions(selection=selection, worst=worst, rows=out)
         with counting_bar("comparing", quiet=json) as show:
             found = compare_jobs(_maker(job_a, source), _maker(job_b, source), asked, on_progress=show)
         if report:
             score_pages.add_comparison(report, found)
-        if json:
-            display.print_json(found.model_dump(mode="json"))
-        else:
-            score_display.print_comparison(found)
+        display.print_json(found.model_dump(mode="json")) if json else score_display.print_comparison(found)
     if found.images.not_compared or found.images.ambiguous:
         raise typer.Exit(exit_codes.FAILURES)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from maskmill.dataset.selection import Selection
 
 SELECT = "Which segments"
 
@@ -37,6 +40,29 @@ Stuff = Annotated[
 ]
 
 
-def split(text: str | None) -> tuple[str, ...]:
+def selection(
+    labels: str | None,
+    map_labels: Path | None,
+    min_score: float | None,
+    min_area: int | None,
+    things: str | None = None,
+    stuff: str | None = None,
+    category_ids: str = "contiguous",
+) -> Selection:
+    """What was chosen; raises `UsageError` for a file that is no map of labels."""
+    from maskmill.dataset.selection import of_options
+
+    return of_options(
+        labels=_split(labels),
+        map_labels=map_labels,
+        min_score=min_score,
+        min_area=min_area,
+        things=_split(things),
+        stuff=_split(stuff),
+        category_ids=category_ids,
+    )
+
+
+def _split(text: str | None) -> tuple[str, ...]:
     """The names in `A,B`."""
     return tuple(filter(None, (each.strip() for each in (text or "").split(","))))

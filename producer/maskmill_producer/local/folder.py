@@ -6,10 +6,9 @@ pictures; `job.json` says whose they are.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -31,14 +30,7 @@ NOT_COPIED = "not-copied.jsonl"
 ACCOUNT = (MANIFEST, METADATA, FAILURES, CLASSES, NOT_COPIED)
 MASKS, OVERLAYS, REPLACED, PARTS = "masks", "overlays", "masks.replaced", ".parts"
 
-ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
-"""What a file system says about one name; a full disk or a read-only folder concerns them all."""
-
-
 FOLDERS_KEPT = 1000
-
-PROBLEMS_KEPT = 10
-"""Images that a result names; files and numbers have them all."""
 
 
 class Unplaceable(UsageError):
@@ -46,15 +38,6 @@ class Unplaceable(UsageError):
 
     code = "unplaceable"
     cure = "Move what is in the way, or choose another folder."
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An image whose mask was not copied, or whose overlay was not drawn, and why."""
-
-    uri: str
-    code: str
-    reason: str
 
 
 @dataclass
@@ -76,7 +59,7 @@ class Folder:
         """The folder, made if need be, for one writer at a time; raises `UsageError` while another one writes."""
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path.resolve())
-        with locked(folder.root):
+        with held_lock(folder.root):
             folder._drop_parts()
             (folder.root / PARTS).mkdir()
             try:
@@ -204,8 +187,3 @@ def header_of(path: Path) -> MaskHeader | None:
 def _refuse_other(path: Path, found: MaskHeader, outcome: Outcome) -> None:
     if not is_mask_of(found, outcome):
         raise Unplaceable(f"{path} is the mask of another image or job (are capitals and small letters told apart?)")
-
-
-def locked(root: Path) -> AbstractContextManager[None]:
-    """Keep others from writing results into a folder."""
-    return held_lock(root, f"another maskmill is writing to {root}: wait for it, or name another folder")

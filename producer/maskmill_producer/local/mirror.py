@@ -13,13 +13,15 @@ from pathlib import Path
 
 from maskmill.addresses import Address
 from maskmill.colours import colour_of, in_hex
-from maskmill.errors import InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused, UsageError
+from maskmill.dataset.images import OF_ONE_MASK
+from maskmill.errors import MaskmillError, UsageError
 from maskmill.job import Job
 from maskmill.jobs.account import read_classes
+from maskmill.machine import ONE_NAME
 from maskmill.masks.segment_map import read_header
 from maskmill.masks.stored import check_mask_of
 from maskmill.result import Result
-from maskmill.schema import FailureRow, JobRecord, MaskRow, Outcome
+from maskmill.schema import PROBLEMS_KEPT, FailureRow, ImageProblem, JobRecord, MaskRow, Outcome
 from maskmill.storage.ahead import map_ahead
 from maskmill_producer.local.folder import (
     ACCOUNT,
@@ -29,10 +31,7 @@ from maskmill_producer.local.folder import (
     MANIFEST,
     METADATA,
     NOT_COPIED,
-    ONE_NAME,
-    PROBLEMS_KEPT,
     Folder,
-    Problem,
     Unplaceable,
     owner,
 )
@@ -43,7 +42,7 @@ from maskmill_producer.local.typed_lines import TypedLines
 THREADS = 16
 """Masks that are fetched at once. Beside a store 8 are as fast; 100 ms away 16 are 1.6 to 1.9 times as fast as 8."""
 
-OF_ONE_IMAGE = (MaskReplaced, ObjectNotFound, StoreRefused, InvalidRecord, Unplaceable)
+OF_ONE_COPY = (*OF_ONE_MASK, Unplaceable)
 """Errors that cost one mask; any other ends the copying, which can be gone on with."""
 
 
@@ -58,7 +57,7 @@ class Mirrored:
     there: int = 0
     not_copied: int = 0
     removed: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ImageProblem] = field(default_factory=list)
 
     @property
     def masks(self) -> int:
@@ -133,8 +132,8 @@ def _copy_masks(job: Job, folder: Folder) -> Mirrored:
         lines = TypedLines(metadata)
         for each in map_ahead(lambda found: _copy(folder, found), job.results(), THREADS):
             if each.error:
-                problem = Problem(each.outcome.uri, each.error.code, str(each.error))
-                missing.write(json.dumps(problem.__dict__, ensure_ascii=False).encode() + b"\n")
+                problem = ImageProblem.of(each.outcome.uri, each.error)
+                missing.write(json.dumps(problem.model_dump(), ensure_ascii=False).encode() + b"\n")
                 result.not_copied += 1
                 result.problems += [problem][: PROBLEMS_KEPT - len(result.problems)]
             else:
@@ -168,7 +167,7 @@ def _copy(folder: Folder, found: Result) -> _Copied:
         png = found.store.get(found.mask_key)
         check_mask_of(read_header(png), outcome)
         folder.put_mask(found.mask_key, png, outcome)
-    except OF_ONE_IMAGE as error:
+    except OF_ONE_COPY as error:
         return _Copied(outcome, error=error)
     except OSError as error:
         if error.errno not in ONE_NAME:

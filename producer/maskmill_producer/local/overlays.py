@@ -19,11 +19,13 @@ from PIL import Image, UnidentifiedImageError
 
 from maskmill.errors import ImageError, ImageOutOfMemory, InvalidRecord, UsageError
 from maskmill.job import Job
-from maskmill.masks.segment_map import MaskHeader
+from maskmill.machine import ONE_NAME
+from maskmill.masks.segment_map import MaskHeader, decode
 from maskmill.result import Result
+from maskmill.schema import PROBLEMS_KEPT, ImageProblem
 from maskmill.storage.ahead import map_ahead
-from maskmill_producer.local.folder import ONE_NAME, OVERLAYS, PROBLEMS_KEPT, Folder, Problem, Unplaceable, header_of
-from maskmill_producer.local.pictures import Mask, Pictures
+from maskmill_producer.local.folder import OVERLAYS, Folder, Unplaceable, header_of
+from maskmill_producer.local.pictures import Pictures
 from maskmill_producer.local.replacement import drop_empty
 from maskmill_producer.report.overlay import LARGE_PIXELS, overlay
 
@@ -42,7 +44,7 @@ class Drawn:
     drawn: int = 0
     there: int = 0
     not_drawn: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ImageProblem] = field(default_factory=list)
 
     @property
     def overlays(self) -> int:
@@ -59,18 +61,18 @@ def draw_overlays(job: Job, path: Path) -> Drawn:
     """
     result, pictures, large = Drawn(), Pictures.of(job), Lock()
 
-    def draw(found: Result) -> bool | Problem | None:
+    def draw(found: Result) -> bool | ImageProblem | None:
         try:
             return _draw(folder, pictures, found, large)
         except (ImageError, InvalidRecord, Unplaceable) as error:
-            return Problem(found.uri, error.code, str(error))
+            return ImageProblem.of(found.uri, error)
         except MemoryError:
-            return Problem(found.uri, ImageOutOfMemory.code, f"{found.uri}: takes more memory than there is")
+            return ImageProblem.of(found.uri, ImageOutOfMemory(f"{found.uri}: takes more memory than there is"))
 
     try:
         with Folder.open(path) as folder:
             for each in map_ahead(draw, job.results(reveal=True), THREADS):
-                if isinstance(each, Problem):
+                if isinstance(each, ImageProblem):
                     result.not_drawn += 1
                     result.problems += [each][: PROBLEMS_KEPT - len(result.problems)]
                 elif each is not None:
@@ -94,7 +96,7 @@ def _draw(folder: Folder, pictures: Pictures, found: Result, large: Lock) -> boo
             return False
         outcome = found.outcome
         with large if (outcome.width or 0) * (outcome.height or 0) > LARGE_PIXELS else nullcontext():
-            mask = Mask.read(of_mask)
+            mask = decode(of_mask.read_bytes())
             picture = overlay(pictures.read(found.uri, mask), mask.ids, mask.header.segments)
         data = BytesIO()
         picture.save(data, "JPEG", quality=QUALITY, comment=_mark(header))

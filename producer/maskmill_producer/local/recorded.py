@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from maskmill.dataset.in_processes import OnProgress
 from maskmill.dataset.source import SourceMaker
 from maskmill.errors import JobNotFound, UsageError
 from maskmill.export.account import ExportAccount
@@ -64,7 +65,7 @@ class Recorded:
         out: str | PathLike[str],
         *,
         processes: int | None = None,
-        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        on_progress: OnProgress = lambda _done, _all: None,
         **options: Any,
     ) -> ExportAccount:
         """The results in another format, as `maskmill.job.Job.export` writes it; raises as that does."""

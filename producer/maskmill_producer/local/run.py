@@ -21,12 +21,12 @@ from maskmill.schema import JobStatus
 from maskmill.settings import load_settings
 from maskmill_producer.local.mirror import Mirrored, mirror
 from maskmill_producer.local.overlays import Drawn, draw_overlays
-from maskmill_producer.local.page import REPORT, OfJob, report_of
+from maskmill_producer.local.page import REPORT, OfJob
 from maskmill_producer.local.plan import Plan
 from maskmill_producer.local.session import asked_of_worker, check_parts, session
 from maskmill_producer.local.sheet import draw_sheet
 from maskmill_producer.local.sole_run import sole_run
-from maskmill_producer.report.page.report import Written
+from maskmill_producer.report.page.report import Written, write_report
 
 log = structlog.get_logger(__name__)
 
@@ -79,13 +79,13 @@ def run(plan: Plan, events: Events) -> RunResult:
                 events.step("drawing overlays")
             drawn = draw_overlays(job, plan.folder) if plan.overlays else None
             sheet = draw_sheet(job, plan.folder)
-            return RunResult(job.status(), mirrored, sheet, write_report(job, plan.folder), drawn)
+            return RunResult(job.status(), mirrored, sheet, report_beside(job, plan.folder), drawn)
 
 
-def write_report(job: Job, folder: Path) -> Written | MaskmillError:
+def report_beside(job: Job, folder: Path) -> Written | MaskmillError:
     """The report beside the results, or why there is none, such as a folder of that name that is not ours."""
     try:
-        return report_of(OfJob(job, folder), folder / REPORT)
+        return write_report(OfJob(job, folder), folder / REPORT)
     except MaskmillError as error:
         return error
 

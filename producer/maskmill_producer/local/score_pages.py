@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from maskmill.errors import UsageError
+from maskmill.machine import writing_to
 from maskmill.scoring.scores import Comparison, ImageChange, ImageScore, Scores
 from maskmill_producer.local.score_words import about_comparison, about_scores, compared, counts, scored
 from maskmill_producer.report.page import extra
@@ -55,16 +57,13 @@ def add_score(folder: Path, scores: Scores) -> None:
         worst=tuple(_worst(each) for each in scores.worst if each.number is not None),
         notes=(scored(scores), *about_scores(scores)),
     )
-    try:
+    with writing_to(folder):
         extra.write_score(folder, page)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def _worst(image: ImageScore) -> extra.ImageScore:
-    wrong = {"missed": image.missed, "false": image.false}
-    words = "; ".join(f"{word}: {counts(numbers)}" for word, numbers in wrong.items() if numbers)
-    return extra.ImageScore(image=image.number or 0, pq=image.pq, note=image.without_mask or words)
+    note = image.without_mask or _by_label(missed=image.missed, false=image.false)
+    return extra.ImageScore(image=image.number or 0, pq=image.pq, note=note)
 
 
 def add_comparison(folder: Path, found: Comparison) -> None:
@@ -89,13 +88,15 @@ def add_comparison(folder: Path, found: Comparison) -> None:
         differing=tuple(map(_change, found.most_changed)),
         notes=(compared(found), *about_comparison(found)),
     )
-    try:
+    with writing_to(folder):
         extra.write_comparison(folder, page)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def _change(image: ImageChange) -> extra.ImageScore:
-    both = {"gone": image.only_in_a, "new": image.only_in_b}
-    words = "; ".join(f"{word}: {counts(numbers)}" for word, numbers in both.items() if numbers)
-    return extra.ImageScore(image=image.number, pq=image.pq, note=words)
+    note = _by_label(gone=image.only_in_a, new=image.only_in_b)
+    return extra.ImageScore(image=image.number, pq=image.pq, note=note)
+
+
+def _by_label(**kinds: Mapping[str, int]) -> str:
+    """`missed: 2 cats; false: 1 dog`, of the kinds that there are."""
+    return "; ".join(f"{kind}: {counts(numbers)}" for kind, numbers in kinds.items() if numbers)

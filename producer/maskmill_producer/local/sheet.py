@@ -8,12 +8,13 @@ from pathlib import Path
 
 from maskmill.errors import MaskmillError
 from maskmill.job import Job
+from maskmill.masks.segment_map import decode
 from maskmill.result import Result
 from maskmill.schema import JobStatus, Outcome
 from maskmill.storage.ahead import map_ahead
 from maskmill.words import counted
 from maskmill_producer.local.folder import Folder
-from maskmill_producer.local.pictures import Mask, Pictures
+from maskmill_producer.local.pictures import Pictures
 from maskmill_producer.report.contact_sheet import Failed, Panel, write_contact_sheet
 
 IMAGES, FAILURES = 24, 6
@@ -50,7 +51,7 @@ def _first(job: Job) -> Iterator[Result]:
 
 def _panel(path: Path, pictures: Pictures, result: Result) -> Panel | None:
     try:
-        mask = Mask.read(Folder(path.resolve()).path_of(result.mask_key))
+        mask = decode(Folder(path.resolve()).path_of(result.mask_key).read_bytes())
         image = pictures.read(result.uri, mask)
     except (MaskmillError, OSError):
         return None

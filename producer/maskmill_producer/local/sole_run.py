@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from maskmill.errors import UsageError
-from maskmill_producer.local.folder import locked
+from maskmill.locks import held_lock
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def sole_run(folder: Path) -> Iterator[Callable[[], None]]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
-            stack.enter_context(locked(folder))
+            stack.enter_context(held_lock(folder))
         except OSError as error:
             why = error.strerror or error
             raise UsageError(f"--out {folder} cannot be written ({why}): name another folder") from error

@@ -18,12 +18,12 @@ from threading import Thread
 from torch.utils.data import IterableDataset
 
 from maskmill.errors import ShardError
+from maskmill.parent import die_with_parent
 from maskmill_worker.loading.fetching import FetchAhead, Tasks
 from maskmill_worker.loading.in_flight import InFlight
 from maskmill_worker.loading.reader import Fetched, Reader, unread
 from maskmill_worker.loading.shared_files import SharedFiles
 from maskmill_worker.model.sample import Sample
-from maskmill_worker.process.parent import die_with_parent
 
 NICE = 10
 """The model comes first: loader processes take the time that it leaves, and all of it while it waits for them."""

@@ -17,11 +17,11 @@ from PIL import Image
 
 from maskmill.errors import ImageOutOfMemory, MaskmillError, StoreUnavailable
 from maskmill.masks.rle import coco_rle
-from maskmill.masks.segment_map import SegmentMap
+from maskmill.masks.segment_map import Mask, SegmentMap
 from maskmill.schema import Outcome, Segment
 from maskmill_producer.report.overlay import LARGE_PIXELS, shrunk
 from maskmill_producer.report.page.scripts import write_script
-from maskmill_producer.report.page.source import Numbered, Source, StoredMask
+from maskmill_producer.report.page.source import Numbered, Source
 
 SIDE = 480
 """Pixels of a picture's longer side."""
@@ -75,14 +75,14 @@ def _draw(folder: Path, source: Source, found: Numbered) -> Drawn:
     mask, problem = _mask(source, outcome)
     if mask:
         problem = _draw_image(place.with_suffix(".jpg"), source, outcome, mask)
-    small = _small_ids(mask[0] if mask else np.zeros((0, 0), np.uint8), outcome.segments or ())
+    small = _small_ids(mask.ids if mask else np.zeros((0, 0), np.uint8), outcome.segments or ())
     said = f"{problem.code}: {problem}" if problem else ""
     masks = [[number, counts] for number, counts in coco_rle(small).items()]
     write_script(place.with_suffix(".js"), "masks", number, small.shape[1], small.shape[0], masks, said)
     return Drawn(number, outcome.uri, problem)
 
 
-def _mask(source: Source, outcome: Outcome) -> tuple[StoredMask | None, MaskmillError | None]:
+def _mask(source: Source, outcome: Outcome) -> tuple[Mask | None, MaskmillError | None]:
     """The mask, or the reason why there is none. A store that is away ends the report."""
     try:
         return source.mask(outcome), None
@@ -92,7 +92,7 @@ def _mask(source: Source, outcome: Outcome) -> tuple[StoredMask | None, Maskmill
         return None, error
 
 
-def _draw_image(path: Path, source: Source, outcome: Outcome, mask: StoredMask) -> MaskmillError | None:
+def _draw_image(path: Path, source: Source, outcome: Outcome, mask: Mask) -> MaskmillError | None:
     try:
         picture = _small(source.image(outcome, mask))
     except MaskmillError as error:

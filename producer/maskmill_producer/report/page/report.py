@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
 
-from maskmill.errors import UsageError
+from maskmill.dataset.in_processes import OnProgress
+from maskmill.locks import held_lock
+from maskmill.machine import writing_to
+from maskmill.schema import PROBLEMS_KEPT, ImageProblem
 from maskmill.storage.ahead import map_ahead
 from maskmill_producer.report.page import facts, folder
 from maskmill_producer.report.page.classes import Classes
-from maskmill_producer.report.page.pictures import Drawn, draw, sample
+from maskmill_producer.report.page.pictures import draw, sample
 from maskmill_producer.report.page.scripts import write_script
 from maskmill_producer.report.page.source import Numbered, Source
 from maskmill_producer.report.page.table import SHOWN, UNREADABLE, Table
@@ -23,10 +25,7 @@ from maskmill_producer.report.page.times import Times
 GALLERY = 120
 """Images with a picture, unless one asks for another number."""
 
-OnProgress: TypeAlias = Callable[[int, int], None]
-
 THREADS = min(4, os.cpu_count() or 1)
-PROBLEMS_KEPT = 10
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Written:
     images: int = 0
     pictures: int = 0
     unreadable: int = 0
-    problems: list[Drawn] = field(default_factory=list)
+    problems: list[ImageProblem] = field(default_factory=list)
     """The first of those that could not be had, with the reason."""
 
 
@@ -49,12 +48,12 @@ def write_report(
     `write_report(OfJob(job), Path("report")).page`
 
     `on_progress` hears how many images of how many are listed.
-    Raises `UsageError` where the folder holds other files or cannot be written.
+    Nobody else may write there meanwhile. Raises `UsageError` where the folder holds other files or cannot be written.
     """
-    try:
-        return _write(source, path, gallery, on_progress)
-    except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from error
+    with writing_to(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with held_lock(path):
+            return _write(source, path, gallery, on_progress)
 
 
 def _write(source: Source, path: Path, gallery: int | None, on_progress: OnProgress) -> Written:
@@ -68,7 +67,8 @@ def _write(source: Source, path: Path, gallery: int | None, on_progress: OnProgr
         table.set_picture(drawn.number, UNREADABLE if drawn.problem else SHOWN)
         written.pictures += not drawn.problem
         written.unreadable += bool(drawn.problem)
-        written.problems += [drawn][: (PROBLEMS_KEPT - len(written.problems)) * bool(drawn.problem)]
+        if drawn.problem and len(written.problems) < PROBLEMS_KEPT:
+            written.problems.append(ImageProblem.of(drawn.uri, drawn.problem))
     written.images = len(table)
     numbers = {"images": written.images, "pictures": written.pictures, "unreadable": written.unreadable}
     about = facts.for_page(source) | {"times": times.for_page(source.record.created), "gallery": numbers}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
 from maskmill.addresses import Address
 from maskmill.jobs.outcomes import revealed
-from maskmill.masks.segment_map import MaskHeader, SegmentMap
+from maskmill.masks.segment_map import Mask
 from maskmill.schema import JobRecord, Manifest, Outcome, Reference, ShardReport
-
-StoredMask: TypeAlias = tuple[SegmentMap, MaskHeader]
 
 
 class Numbered(NamedTuple):
@@ -50,8 +48,8 @@ class Source(Protocol):
     def name_of(self, uri: Address) -> str:
         """How an image is called for people."""
 
-    def mask(self, outcome: Outcome) -> StoredMask:
+    def mask(self, outcome: Outcome) -> Mask:
         """The image's mask; raises a `MaskmillError` when it is not there, or another's by now."""
 
-    def image(self, outcome: Outcome, mask: StoredMask) -> Image.Image:
+    def image(self, outcome: Outcome, mask: Mask) -> Image.Image:
         """The image that the mask is of; raises a `MaskmillError` when it cannot be read, or is another by now."""
