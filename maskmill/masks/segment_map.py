@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from maskmill.errors import InvalidRecord, one_line
-from maskmill.masks.png import write_png
+from maskmill.masks.png import read_png, write_png
 from maskmill.schema import VERSION, ImageWarning, Record, Segment, Subtask
 
 TEXT_KEY = "maskmill"
@@ -73,8 +73,7 @@ def decode(png: bytes) -> Mask:
     """
     header = read_header(png)
     try:
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-            pixels = np.asarray(image)
+        pixels = read_png(png).pixels
     except Exception as error:  # what Pillow raises for broken files is no closed set
         raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
     ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)

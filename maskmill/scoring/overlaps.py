@@ -15,8 +15,8 @@ Ids: TypeAlias = NDArray[np.integer[Any]]
 Ints: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
 
-LARGEST_IN_TABLE = 2**16 - 1
-"""Ids of 16 bits and less, as masks have them, are looked up in a table."""
+LOW_BITS = 2**16 - 1
+"""Ids are looked up in a table by their low bits, as long as these tell them apart; else searched for."""
 
 DENSE_CELLS = 2**20
 """Up to so many pairs of segments are counted in a table of all; of more, those that occur are sorted."""
@@ -122,23 +122,37 @@ def overlaps_of_masks(truth: Masks, predicted: Side) -> tuple[Overlaps, Side]:
 def _runs(one: Ids, other: Ids) -> tuple[Ids, Ids, Ints]:
     """Runs of pixels that are equal in both maps: the two ids, and how many pixels have them."""
     first, second = one.ravel(), other.ravel()
-    cuts = np.flatnonzero((first[1:] != first[:-1]) | (second[1:] != second[:-1])) + 1
+    changes = first[1:] != first[:-1]
+    changes |= second[1:] != second[:-1]
+    cuts = np.flatnonzero(changes) + 1
     starts = np.append(0, cuts)[: first.size]
     return first[starts], second[starts], np.diff(starts, append=first.size)
 
 
 def _places(ids: Ids, place: Mapping[int, int]) -> Ints:
     """The place of each id, -1 for one that has none."""
-    known = np.array(sorted(place), np.int64)
-    if not len(known):
-        return np.full(len(ids), -1, np.int64)
-    places = np.array([place[each] for each in known.tolist()], np.int64)
-    if known[-1] <= LARGEST_IN_TABLE and ids.dtype.itemsize <= 2:
-        table = np.full(LARGEST_IN_TABLE + 1, -1, np.int64)
-        table[known] = places
-        return table.take(ids)
-    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.where(known[at] == ids, places[at], -1)
+    known, places = np.array([*place], np.int64), np.array([*place.values()], np.int64)
+    low = known & LOW_BITS
+    if len(set(low.tolist())) < len(known):
+        return _searched(ids, known, places)
+    columns = ids.astype(np.uint16, copy=False)
+    found = _table(low, places).take(columns)
+    if ids.itemsize > columns.itemsize or (known > LOW_BITS).any():
+        found[_table(low, known).take(columns) != ids] = -1
+    return found
+
+
+def _table(low: Ints, values: Ints) -> Ints:
+    table = np.full(LOW_BITS + 1, -1, np.int64)
+    table[low] = values
+    return table
+
+
+def _searched(ids: Ids, known: Ints, places: Ints) -> Ints:
+    order = np.argsort(known)
+    at = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
+    nearest = order[at]
+    return np.where(known[nearest] == ids, places[nearest], -1)
 
 
 def _check(others: Ids, void: Set[int] | None) -> None:

@@ -166,6 +166,18 @@ def test_more_segments_than_a_table_holds_are_counted_alike(monkeypatch: pytest.
     assert np.array_equal(tally_of(*map(random_case, range(20))).sums, found)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int64])
+@given(data=st.data())
+def test_pixels_are_those_of_each_id_whatever_its_low_bits(dtype: type[np.integer[Any]], data: st.DataObject) -> None:
+    """Ids are looked up by their low 16 bits: others that have the same ones are other ids, known or not."""
+    ids = st.sampled_from([1, 7, 255, 2**16 + 1, 2**16 + 7, 2**17 + 1, 2**24 - 1])
+    fitting = ids.filter(lambda each: each <= np.iinfo(dtype).max)
+    map_ = np.array(data.draw(st.lists(fitting, min_size=1, max_size=30)), dtype).reshape(1, -1)
+    known = data.draw(st.lists(ids, unique=True))
+    found = overlaps(Side.of(np.zeros_like(map_), {}), Side.of(map_, {each: Part(0) for each in known}))
+    assert found.predicted_areas.tolist() == [int((map_ == each).sum()) for each in known]
+
+
 def test_an_empty_image_and_ids_of_no_segment_count_for_nothing() -> None:
     truth, prediction = Side.of(np.full((3, 3), 9), {}, {9}), Side.of(np.full((3, 3), 5, np.uint8), {})
     found = matches(overlaps(truth, prediction), (), ())

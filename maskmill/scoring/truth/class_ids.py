@@ -15,7 +15,7 @@ from maskmill.errors import TruthUnusable
 from maskmill.scoring.overlaps import Masks, Part, Side
 from maskmill.scoring.scratch import Scratch, TrueImage
 from maskmill.scoring.sides import ScoredClass, side, values
-from maskmill.scoring.truth.truth import Truth, read_png
+from maskmill.scoring.truth.truth import Truth, read_truth
 
 CLASSES = "classes.json"
 UNLABELLED = frozenset({0, 255, 65535})
@@ -38,10 +38,10 @@ class ClassIds(Truth):
     def read(self, image: TrueImage) -> Side | Masks:
         """A segment for each class; the same for pixels of no class as `UNLABELLED` says."""
         path = self.folder / f"{image.path}.png"
-        png = read_png(path)
+        png = read_truth(path)
         if png.mode not in NUMBERS:
             raise TruthUnusable(f"{path} holds colours ({png.mode}), not numbers of classes")
-        ids = np.asarray(png).astype(np.int64) if png.mode == "1" else np.asarray(png)
+        ids = png.pixels.astype(np.int64) if png.mode == "1" else png.pixels
         parts = [(each, Part(self.numbers[each])) for each in values(ids) if each in self.numbers]
         return side(ids, parts, self.classes, UNLABELLED)
 

@@ -16,7 +16,7 @@ from maskmill.scoring.overlaps import Ids, Masks, Part, Side
 from maskmill.scoring.scratch import Scratch, TrueImage
 from maskmill.scoring.sides import side
 from maskmill.scoring.truth.coco import Categories, CocoId, PanopticAnnotation, list_images, list_parts, rows
-from maskmill.scoring.truth.truth import Truth, read_png
+from maskmill.scoring.truth.truth import Truth, read_truth
 
 ID_BITS = 0xFFFFFF
 VOID = frozenset({0})
@@ -40,11 +40,13 @@ class Panoptic(Truth):
 
 def read_ids(path: Path) -> Ids:
     """The segment ids of a PNG; raises `TruthUnusable`."""
-    png = read_png(path)
+    png = read_truth(path)
     if png.mode not in ("RGB", "RGBA"):
         raise TruthUnusable(f"{path} is {png.mode}, not RGB: ids of COCO panoptic are R + 256 G + 65536 B")
-    four_bytes = png.tobytes("raw", "RGBX") if png.mode == "RGB" else png.tobytes()
-    return np.frombuffer(four_bytes, "<u4").reshape(png.height, png.width) & ID_BITS
+    height, width, channels = png.pixels.shape
+    # Four bytes at each pixel are its own and one of the next, which the last one has not.
+    flat = np.append(png.pixels.ravel(), np.uint8(0))
+    return np.ndarray((height, width), "<u4", flat, strides=(width * channels, channels)) & ID_BITS
 
 
 def open_panoptic(path: Path, scratch: Scratch) -> Panoptic:

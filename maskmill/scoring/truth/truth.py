@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from PIL import Image
-
 from maskmill.errors import TruthUnusable, one_line
+from maskmill.masks.png import Decoded, read_png
 from maskmill.scoring.overlaps import Masks, Side
 from maskmill.scoring.scratch import TrueImage
 from maskmill.scoring.sides import ScoredClass
@@ -36,12 +35,10 @@ class Truth(ABC):
         """
 
 
-def read_png(path: Path) -> Image.Image:
-    """The PNG with its pixels read; raises `TruthUnusable`."""
+def read_truth(path: Path) -> Decoded:
+    """The PNG's pixels; raises `TruthUnusable`."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            image.load()
-            return image
+        return read_png(path.read_bytes())
     except FileNotFoundError as error:
         raise TruthUnusable(f"{path} is missing") from error
     except Exception as error:  # what Pillow raises for broken files is no closed set
