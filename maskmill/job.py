@@ -286,7 +286,7 @@ class Job:
             paired = by_mask(found, read_references(store, self.id, shard))
             return (Result.of(revealed(*each) if reveal else each[0], each[1], store) for each in paired)
 
-        for results in map_ahead(of, self._booked(), READERS):
+        for results in map_ahead(of, self.booked(), READERS):
             yield from results
 
     def failures(self, codes: Sequence[str] | None = None, *, reveal: bool = False) -> Iterator[Outcome]:
@@ -310,7 +310,8 @@ class Job:
             return found
         return islice(found, sum(n for code, n in manifest.failures.items() if codes is None or code in codes))
 
-    def _booked(self) -> Iterator[int]:
+    def booked(self) -> Iterator[int]:
+        """The shards that have masks booked by now, in order."""
         return shards_in(self.store, f"{keys.job_folder(self.id)}metadata/")
 
     def _decided(self) -> Iterator[int]:

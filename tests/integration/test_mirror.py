@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -17,8 +18,9 @@ from maskmill.job import READERS
 from maskmill.masks.segment_map import decode
 from maskmill.schema import Manifest, Outcome, Status
 from maskmill.storage import keys
-from maskmill_producer.local.folder import Folder, Unplaceable
-from maskmill_producer.local.mirror import THREADS, check_replaceable, mirror
+from maskmill_producer.local.copier import THREADS
+from maskmill_producer.local.folder import PARTS, Folder, Unplaceable
+from maskmill_producer.local.mirror import check_replaceable, mirror
 from tests.integration.finished_jobs import SEGMENTS, finished_job, key_of, mask_png, submitted_job
 
 NAMES = [f"{n:02d}" for n in range(11)]
@@ -57,6 +59,10 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def masks(out: Path) -> list[str]:
     return sorted(path.relative_to(out).as_posix() for path in (out / "masks").rglob("*") if path.is_file())
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def outside(tmp_path: Path, out: Path) -> list[Path]:
@@ -113,6 +119,36 @@ def test_a_second_download_fetches_what_is_missing_or_damaged(client: Client, ou
     assert (mirrored.copied, mirrored.there) == (3, 8)
     assert (out / key_of("05")).read_bytes() == whole
     assert len(rows(out / "metadata.jsonl")) == len(NAMES)
+
+
+def test_several_processes_copy_the_same(client: Client, out: Path, tmp_path: Path) -> None:
+    """A mask that is gone costs itself in another process, too."""
+    job = finished_job(client, NAMES, failed=NAMES[2:4])
+    job.store.delete(key_of("05"))
+    seen: list[tuple[int, int]] = []
+
+    one = mirror(job, tmp_path / "one")
+    two = mirror(job, out, processes=2, on_progress=lambda *done: seen.append(done))
+
+    assert (two.copied, [each.code for each in two.problems]) == (8, ["object_not_found"])
+    assert two == one
+    assert files(out) == files(tmp_path / "one")
+    assert seen[-1] == (9, 9)
+    assert mirror(job, out, processes=2).there == 8
+
+
+def test_what_ends_the_copying_in_one_process_ends_all_and_is_gone_on_with(
+    client: Client, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{n:02d}" for n in range(40)]
+    job = finished_job(client, names)
+    monkeypatch.setattr("maskmill_producer.local.mirror.BLOCK_IMAGES", 3)
+    with pytest.raises(UsageError, match=r"cannot write to .*mend that, and run the same again"):
+        mirror(job, out, processes=2, on_progress=lambda *_: shutil.rmtree(out / PARTS, ignore_errors=True))
+    there = len(masks(out))
+    assert 0 < there < len(names)
+    mirrored = mirror(job, out, processes=2)
+    assert (mirrored.there, mirrored.masks) == (there, len(names))
 
 
 def test_a_job_that_runs_is_downloaded_as_far_as_it_is(client: Client, out: Path) -> None:
@@ -216,14 +252,44 @@ def test_a_mask_of_another_image_under_the_name_stays_and_is_named(client: Clien
     assert (out / key_of("a")).read_bytes() == (out / key_of("b")).read_bytes()
 
 
-def test_of_two_masks_that_come_at_once_under_one_name_one_is_placed(client: Client, out: Path) -> None:
+@pytest.mark.parametrize("disk", ["hard links", "none"])
+def test_of_two_masks_that_come_at_once_under_one_name_one_is_placed(
+    disk: str, client: Client, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whichever process; a half one from before is replaced."""
+    job = finished_job(client, ["a", "b"])
+    one, two = (result.outcome for result in job.results())
+    if disk == "none":
+        monkeypatch.setattr(Path, "hardlink_to", refusing)
+    with Folder.open(out) as folder:
+        folder.path_of(key_of("a")).write_bytes(job.store.get(key_of("b"))[:60])
+        folder.put_mask(key_of("a"), job.store.get(key_of("a")), one)
+        assert not list((out / PARTS).iterdir())
+        with pytest.raises(Unplaceable):
+            Folder(folder.root).put_mask(key_of("a"), job.store.get(key_of("b")), two)
+    assert (out / key_of("a")).read_bytes() == job.store.get(key_of("a"))
+
+
+def test_a_name_that_another_process_takes_at_the_last_moment_stays_its_own(
+    client: Client, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = finished_job(client, ["a", "b"])
     one, two = (result.outcome for result in job.results())
     with Folder.open(out) as folder:
-        folder.put_mask(key_of("a"), job.store.get(key_of("a")), one)
+        other, write = Folder(folder.root), folder._part
+
+        def late(data: bytes) -> Path:
+            other.put_mask(key_of("a"), job.store.get(key_of("a")), one)
+            return write(data)
+
+        monkeypatch.setattr(folder, "_part", late)
         with pytest.raises(Unplaceable):
             folder.put_mask(key_of("a"), job.store.get(key_of("b")), two)
     assert (out / key_of("a")).read_bytes() == job.store.get(key_of("a"))
+
+
+def refusing(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "no hard links here")
 
 
 # Inside the folder

@@ -24,7 +24,7 @@ def written(segments: Sequence[int]) -> list[str]:
             file_name=str(number), uri="/a.jpg", mask_key="masks/a.png", status=Status.STORED, width=1, height=1,
             segments=(SEGMENT,) * many, scale="", warnings="", fingerprint="f",
         )  # fmt: skip
-        lines.add(row)
+        lines.add(row.to_line(), shows_types=bool(many))
     lines.end()
     return [json.loads(line)["file_name"] for line in file.getvalue().splitlines()]
 

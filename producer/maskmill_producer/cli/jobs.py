@@ -164,12 +164,14 @@ def _as_json(outcome: Outcome, reveal: bool) -> dict[str, Any]:
 
 def _download(job: Job, folder: Path, overlays: bool, json: bool) -> None:
     from maskmill.machine import require_room
+    from maskmill_producer.cli.progress import counting_bar
     from maskmill_producer.local.mirror import mirror
     from maskmill_producer.local.overlays import draw_overlays
 
     require_room(folder)
     state = job.status()  # as of before, so that nothing that is said to be there is missing
-    mirrored = mirror(job, folder)
+    with counting_bar("downloading", quiet=json) as show:
+        mirrored = mirror(job, folder, on_progress=show)
     drawn = draw_overlays(job, folder) if overlays else None
     if json:
         facts = {"job": job.id, "state": state.state, "folder": str(folder)}

@@ -6,6 +6,7 @@ pictures; `job.json` says whose they are.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -129,6 +130,9 @@ class Folder:
         """Write a mask; raises `Unplaceable` if another one took the name meanwhile."""
         target, part = self.path_of(key), self._part(png)
         with self._placing:
+            if _linked(part, target):
+                part.unlink()
+                return
             if found := header_of(target):
                 _refuse_other(target, found, outcome)
             part.replace(target)
@@ -155,7 +159,7 @@ class Folder:
             (self.root / name).unlink(missing_ok=True)
 
     def _part(self, data: bytes) -> Path:
-        part = self.root / PARTS / str(next(self._numbers))
+        part = self.root / PARTS / f"{os.getpid()}-{next(self._numbers)}"
         with part.open("xb") as file:
             file.write(data)
         return part
@@ -163,6 +167,18 @@ class Folder:
     def _drop_parts(self) -> None:
         parts = self.root / PARTS
         parts.unlink() if parts.is_symlink() else shutil.rmtree(parts, ignore_errors=True)
+
+
+def _linked(part: Path, target: Path) -> bool:
+    """Give the file this name too, unless one has it: of several processes one does, also where `A` is `a`.
+
+    A disk without hard links says no.
+    """
+    try:
+        target.hardlink_to(part)
+    except OSError:
+        return False
+    return True
 
 
 def owner(root: Path) -> JobRecord | Manifest | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from maskmill.schema import MaskRow
-
 HEAD = 100
 """Lines from which Polars takes the types: if all have an empty list, it stops at the first one that has not."""
 
@@ -24,11 +22,10 @@ class TypedLines:
         self._first: tuple[int, int] | None = None
         """Where the first line with segments begins, and its length."""
 
-    def add(self, row: MaskRow) -> None:
-        """Write a row behind those before."""
-        line = row.to_line()
+    def add(self, line: bytes, *, shows_types: bool) -> None:
+        """Write a row's line behind those before; one with segments shows the types of their columns."""
         if self._first is None:
-            if row.segments:
+            if shows_types:
                 self._first = self._file.tell(), len(line)
             else:
                 self._empty += 1
