@@ -1,10 +1,11 @@
-"""Both sides of benchmark L, each in a process of its own: `maskmill export`, and the loop that people write."""
+"""The sides of benchmark L, each in a process of its own: exports and a loop, downloads and bare requests."""
 
 from __future__ import annotations
 
 import io
 import json
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from pycocotools import mask as coco_mask
 
 from benchmarks.child import serve
 from maskmill import Client, Settings
+from maskmill.dataset.in_processes import Pool
+from maskmill.settings import usable_cores
+from maskmill.storage.ahead import map_ahead
+from maskmill.storage.store import Store
+from maskmill_producer.local.copier import THREADS
+from maskmill_producer.local.mirror import BLOCK_IMAGES, mirror
 
 
 def export(out: str, job: str, target: str) -> dict[str, Any]:
@@ -64,5 +71,27 @@ def loop(out: str, job: str, target: str, images: int) -> dict[str, Any]:
     return {"images": len(keys), "seconds": time.perf_counter() - started}
 
 
+def download(out: str, job: str, target: str) -> dict[str, Any]:
+    """The whole job, as the command does it."""
+    started = time.perf_counter()
+    mirrored = mirror(Client().job(job, out), Path(target))
+    return {"images": mirrored.masks, "seconds": time.perf_counter() - started}
+
+
+def requests(out: str, job: str, target: str) -> dict[str, Any]:
+    """The masks' bytes, in as many processes and threads; nothing goes to the target."""
+    del target
+    keys = [result.mask_key for result in Client().job(job, out).results()]
+    blocks = [keys[first : first + BLOCK_IMAGES] for first in range(0, len(keys), BLOCK_IMAGES)]
+    started = time.perf_counter()
+    with Pool(partial(Store, out, Settings().s3, THREADS), usable_cores()) as pool:
+        images = sum(pool.map(_fetched, blocks))
+    return {"images": images, "seconds": time.perf_counter() - started}
+
+
+def _fetched(store: Store, keys: list[str]) -> int:
+    return sum(len(body) > 0 for body in map_ahead(store.get, keys, THREADS))
+
+
 if __name__ == "__main__":
-    serve({"export": export, "loop": loop})
+    serve({"export": export, "loop": loop, "download": download, "requests": requests})

@@ -1,4 +1,4 @@
-"""L. Export of 10,000 and 100,000 masks to COCO instances, against a loop over pycocotools and json."""
+"""L. Export of 10,000 and 100,000 masks to COCO instances, against a loop over pycocotools and json; and a download."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def run() -> Result:
         loops = [side("loop", 1, images=scaled(LOOP_IMAGES))]
         ours = [side("export", number) for number in range(len(SIZES))]
         loops.append(side("loop", 1, images=scaled(LOOP_IMAGES)))
-    return _result(ours, max(loops, key=lambda each: each.rate))
+        download, bare = side("download", 0), side("requests", 0)
+    return _result(ours, max(loops, key=lambda each: each.rate), download, bare)
 
 
 def _run(environment: dict[str, str], name: str, **arguments: Any) -> Run:
@@ -61,7 +62,7 @@ def _run(environment: dict[str, str], name: str, **arguments: Any) -> Run:
     return found
 
 
-def _result(ours: list[Run], loop: Run) -> Result:
+def _result(ours: list[Run], loop: Run, download: Run, bare: Run) -> Result:
     small, large = ours
     how = f"640 × 480 pixels, {SEGMENTS} segments, {usable_cores()} processes, run lengths, to a folder"
     return Result(
@@ -82,6 +83,20 @@ def _result(ours: list[Run], loop: Run) -> Result:
                 unit="images/s",
                 settings=f"{loop.images:,} of the same masks, boto3 and Pillow, one process, better of 2",
                 peak_bytes=loop.peak_bytes,
+            ),
+            Figure(
+                name=f"maskmill results --download, {download.images:,} masks",
+                value=download.rate,
+                unit="images/s",
+                settings=f"{usable_cores()} processes, checked and written to a folder, with the metadata",
+                peak_bytes=download.peak_bytes,
+            ),
+            Figure(
+                name="the same masks by bare requests",
+                value=bare.rate,
+                unit="images/s",
+                settings="as many processes and threads, boto3, nothing done with the bytes",
+                peak_bytes=bare.peak_bytes,
             ),
         ],
         comparisons=[
