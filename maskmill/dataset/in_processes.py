@@ -7,6 +7,8 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from maskmill.parent import die_with_parent
@@ -41,6 +43,7 @@ class Pool(Generic[Worker]):
         if self._processes > 1:
             from loky import ProcessPoolExecutor
 
+            resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts in the middle of something
             self._executor = ProcessPoolExecutor(
                 self._processes, initializer=_start, initargs=(self._make, os.getpid()), timeout=None
             )
@@ -59,11 +62,32 @@ class Pool(Generic[Worker]):
             return
         pending = deque[Future[Answer]]()
         for item in items:
-            pending.append(self._executor.submit(_work, work, item))
+            pending.append(self._submit(work, item))
             if len(pending) > 2 * self._processes:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+    def _submit(self, work: Callable[[Worker, Item], Answer], item: Item) -> Future[Answer]:
+        with interrupts_held_back():  # it may start a process
+            submitted: Future[Answer] = self._executor.submit(_work, work, item)
+        return submitted
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Processes that the block starts never hear Ctrl-C, not even while they import; this one does after the block.
+
+    A blocked signal is inherited (signal(7)). Python has no such call on Windows.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(make: Callable[[], Any], parent: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +215,23 @@ def test_a_script_without_a_guard_has_processes_and_none_outlives_it(tmp_path: P
     child.wait(30)
     _, alive = psutil.wait_procs(children, 20)
     assert not alive
+
+
+def test_ctrl_c_while_processes_start_is_heard_here_alone(tmp_path: Path) -> None:
+    """A terminal signals them all; what they print while they import is no message of ours."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    child = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear
+    )
+    assert child.stdout
+    while not select.select([child.stdout], [], [], 0.001)[0]:  # until a process of the pool is at work
+        assert child.poll() is None
+        for each in psutil.Process(child.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=30)[1].count("Traceback") == 1
 
 
 def hear() -> None:

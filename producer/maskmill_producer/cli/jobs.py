@@ -136,7 +136,7 @@ def results(
     A mask that another job has replaced in the store is not copied: it is named, and the exit code is 4. The same goes
     for an overlay whose image cannot be read from this machine, or has changed.
     """
-    with failing_plainly(json):
+    with failing_plainly(json, "stopped; the same command fetches the rest" if download else "stopped"):
         found = client().job(job, out)
         if download and reveal:
             raise UsageError("--reveal is for lists: files that are passed on hold no passwords")
