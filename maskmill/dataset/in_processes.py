@@ -20,6 +20,9 @@ Answer = TypeVar("Answer")
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with images done and images in all."""
 
+ARENAS = "MALLOC_ARENA_MAX"
+"""A variable of glibc's malloc (mallopt(3)), which it reads at a process's start; nothing to others."""
+
 _workers: list[Any] = []
 """The worker of this process, once it is one of a pool's."""
 
@@ -45,7 +48,11 @@ class Pool(Generic[Worker]):
 
             resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts in the middle of something
             self._executor = ProcessPoolExecutor(
-                self._processes, initializer=_start, initargs=(self._make, os.getpid()), timeout=None
+                self._processes,
+                initializer=_start,
+                initargs=(self._make, os.getpid()),
+                timeout=None,
+                env=_environment(),
             )
         return self
 
@@ -72,6 +79,11 @@ class Pool(Generic[Worker]):
         with interrupts_held_back():  # it may start a process
             submitted: Future[Answer] = self._executor.submit(_work, work, item)
         return submitted
+
+
+def _environment() -> dict[str, str]:
+    """With two of glibc's arenas: else threads that come and go scatter what they free, and memory grows with a job."""
+    return {ARENAS: os.environ.get(ARENAS, "2")}
 
 
 @contextmanager

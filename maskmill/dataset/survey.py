@@ -30,8 +30,8 @@ class ShardSurvey:
     """One shard's numbers. `names`, `stems` and `longer` (stems with extension) are digests of its images in order."""
 
     outcomes: int
-    numbers: tuple[int, ...]
-    segments: tuple[int, ...]
+    numbers: NDArray[np.int32]
+    segments: NDArray[np.int32]
     left_out: Counter[str]
     labels: dict[int, str]
     names: bytes
@@ -48,8 +48,8 @@ class ShardSurvey:
                 labels.setdefault(segment.label_id, segment.title)
         return cls(
             outcomes=len(outcomes),
-            numbers=tuple(image.number for image in images),
-            segments=tuple(len(image.segments) for image in images),
+            numbers=np.fromiter((image.number for image in images), np.int32),
+            segments=np.fromiter((len(image.segments) for image in images), np.int32),
             left_out=sum((image.left_out for image in images), Counter()),
             labels=labels,
             names=_digests(images, str),
@@ -60,7 +60,7 @@ class ShardSurvey:
 
 @dataclass(frozen=True)
 class Survey:
-    """A whole job's numbers. While it is made it holds 48 bytes of each image.
+    """A whole job's numbers. While it is made it holds 56 bytes of each image.
 
     `images` and `segments` will be in the result; `repeated` images have a name that came before, `same_stem` ones a
     stem that others have: `cat.jpg` and `cat.png`.
@@ -86,7 +86,7 @@ class Survey:
         repeated = _later(_joined(each.names for each in shards))
         extended, hashed = _stems(shards, repeated)
         sizes = [len(each.numbers) for each in shards]
-        segments = np.array([each for shard in shards for each in shard.segments], np.int64)
+        segments = np.concatenate([np.empty(0, np.int64), *(each.segments for each in shards)])
         segments[repeated] = 0
         return cls(
             places=tuple(_places(shards, sizes, segments, repeated, extended, hashed)),
@@ -117,7 +117,7 @@ def _places(
     """Each shard, with what is known of its own images alone."""
     first_image = first_segment = begin = 0
     for index, (shard, size) in enumerate(zip(shards, sizes, strict=True)):
-        numbers = np.array(shard.numbers, np.int64) + first_image
+        numbers = shard.numbers.astype(np.int64) + first_image
         here = slice(begin, begin + size)
         stems: dict[int, Callable[[str], str]] = dict.fromkeys(numbers[extended[here]].tolist(), stem_with_extension)
         stems |= dict.fromkeys(numbers[hashed[here]].tolist(), stem_with_digest)

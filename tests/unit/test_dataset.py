@@ -19,7 +19,7 @@ import pytest
 from maskmill.dataset.classes import Classes
 from maskmill.dataset.fuse import fused, hull
 from maskmill.dataset.images import plain_stem, stem_with_extension
-from maskmill.dataset.in_processes import Pool
+from maskmill.dataset.in_processes import ARENAS, Pool
 from maskmill.dataset.selection import NewName, Selection, of_options, read_label_map
 from maskmill.dataset.survey import ShardSurvey, _places, _stems
 from maskmill.dataset.things import KNOWN, things_among
@@ -151,8 +151,8 @@ def surveyed(*names: str) -> ShardSurvey:
 
     count = len(names)
     return ShardSurvey(
-        count, tuple(range(count)), (1,) * count, Counter(), {}, digests(str), digests(plain_stem),
-        digests(stem_with_extension),
+        count, np.arange(count, dtype=np.int32), np.ones(count, np.int32), Counter(), {}, digests(str),
+        digests(plain_stem), digests(stem_with_extension),
     )  # fmt: skip
 
 
@@ -181,6 +181,22 @@ def test_work_in_processes_comes_in_order_each_with_a_worker_of_its_own() -> Non
         found = list(pool.map(double, range(50)))
     assert [answer for _, answer in found] == list(range(0, 100, 2))
     assert os.getpid() not in {pid for pid, _ in found}
+
+
+def variable(_: list[int], name: str) -> str | None:
+    return os.environ.get(name)
+
+
+@pytest.mark.parametrize(("chosen", "found"), [(None, "2"), ("7", "7")])
+def test_processes_keep_their_memory_together_unless_somebody_has_chosen_otherwise(
+    chosen: str | None, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a process of an export grew from 108 to 127 MB in 20,000 images, and so on."""
+    monkeypatch.delenv(ARENAS, raising=False)
+    if chosen:
+        monkeypatch.setenv(ARENAS, chosen)
+    with Pool(list, 2) as pool:
+        assert list(pool.map(variable, [ARENAS])) == [found]
 
 
 def fail(_: list[int], item: int) -> None:
