@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import putchunk
+
+from maskmill.errors import one_line
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREYSCALE, COLOURS = 0, 2
@@ -51,6 +53,11 @@ def read_png(png: bytes) -> Decoded:
         return found
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         return Decoded(image.mode, np.asarray(image))
+
+
+def why_unread(error: Exception) -> str:
+    """What is wrong with bytes that `read_png` raised this for; Pillow's own text names a place in memory."""
+    return "it does not begin as one" if isinstance(error, UnidentifiedImageError) else one_line(error)
 
 
 def _read_by_rust(png: bytes) -> Decoded | None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from maskmill.errors import InvalidRecord, one_line
-from maskmill.masks.png import read_png, write_png
+from maskmill.errors import InvalidRecord
+from maskmill.masks.png import read_png, why_unread, write_png
 from maskmill.schema import VERSION, ImageWarning, Record, Segment, Subtask
 
 TEXT_KEY = "maskmill"
@@ -75,7 +75,7 @@ def decode(png: bytes) -> Mask:
     try:
         pixels = read_png(png).pixels
     except Exception as error:  # what Pillow raises for broken files is no closed set
-        raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
+        raise InvalidRecord(f"not a whole PNG: {why_unread(error)}", "") from error
     ids: SegmentMap = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16, copy=False)
     return Mask(ids, header)
 
@@ -90,7 +90,7 @@ def read_header(png: bytes) -> MaskHeader:
             text = image.info.get(TEXT_KEY)
             image.verify()
     except Exception as error:  # what Pillow raises for broken files is no closed set
-        raise InvalidRecord(f"not a whole PNG: {one_line(error)}", "") from error
+        raise InvalidRecord(f"not a whole PNG: {why_unread(error)}", "") from error
     if text is None:
         raise InvalidRecord("a PNG without the maskmill text is not a mask of ours", "")
     return MaskHeader.from_json(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from maskmill.errors import MaskReplaced
+from maskmill.errors import InvalidRecord, MaskReplaced
 from maskmill.masks.segment_map import Mask, MaskHeader, decode
 from maskmill.schema import Outcome, Segment
 
@@ -27,7 +27,10 @@ def _as_texts(segments: Iterable[Segment]) -> list[Segment]:
 
 def read_mask(png: bytes, outcome: Outcome) -> Mask:
     """The outcome's mask from its file; raises `InvalidRecord` for any other bytes, and `MaskReplaced`."""
-    mask = decode(png)
+    try:
+        mask = decode(png)
+    except InvalidRecord as error:
+        raise InvalidRecord(f"{outcome.mask_key} cannot be read: {error}", "") from error
     check_mask_of(mask.header, outcome)
     return mask
 

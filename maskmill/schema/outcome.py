@@ -103,6 +103,11 @@ class ImageProblem(Record):
         """The image, with what the error says."""
         return cls(uri=str(uri), code=error.code, reason=str(error))
 
+    @property
+    def text(self) -> str:
+        """The image and the reason, which may name it already."""
+        return self.reason if self.reason.startswith(self.uri) else f"{self.uri}: {self.reason}"
+
 
 class Outcome(Record):
     """What became of one image of a shard: a mask with its segments, or an error code and a reason.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 INTERRUPTED = 130
@@ -10,8 +11,6 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the `maskmill` command; interrupted at any moment, it ends with one line and exit code 130."""
     try:
-        import signal
-
         # SIGTERM takes the way of Ctrl-C, so that what was started is stopped in order.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         from maskmill_producer.cli.main import app
@@ -24,6 +23,9 @@ def main() -> None:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer's, before any command
             _say_stopped()
         raise
+    finally:
+        # Python's own end waits for child processes: one more Ctrl-C ends that at once, without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _say_stopped() -> None:

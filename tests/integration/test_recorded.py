@@ -92,6 +92,15 @@ def test_somebody_else_s_manifest_is_not_read(out: Path) -> None:
         Recorded(out).status()
 
 
+@pytest.mark.parametrize("name", ["job.json", "manifest.json", "failures.jsonl"])
+def test_a_file_that_cannot_be_read_is_said_in_one_line(client: Client, out: Path, name: str) -> None:
+    mirror(finished_job(client, NAMES), out)
+    (out / name).unlink()
+    (out / name).mkdir()  # to root, which tests may run as, no file is forbidden
+    with pytest.raises(UsageError, match=f"{name} cannot be read: Is a directory"):
+        list(Recorded(out).failures()) if name == "failures.jsonl" else Recorded(out).status()
+
+
 # Folders of earlier versions
 
 

@@ -146,9 +146,33 @@ def test_a_folder_of_results_is_scored_and_compared_without_servers(job: Job, ma
     same = maskmill("compare", folder, folder, **away)
     assert same.stdout.startswith(f"0 of {len(SCENES)} images differ")
     assert maskmill("compare", folder, job.id, "--json").exit_code == 0
-    shown = maskmill("score", folder, "--truth", truth, "--report", tmp_path / "report")
-    assert (shown.exit_code, "--report needs the job's id" in shown.stderr) == (2, True)
     assert maskmill("score", tmp_path, "--truth", truth, **away).stderr.startswith(f"error: {tmp_path} has no results")
+
+
+def test_scores_of_a_folder_are_shown_in_its_report_at_the_right_images(
+    job: Job, maskmill: Run, tmp_path: Path
+) -> None:
+    folder, truth = tmp_path / "masks", truths.panoptic(tmp_path, shifted(SCENES))
+    assert maskmill("results", job.id, "--download", folder).exit_code == 0
+    lines = (folder / "metadata.jsonl").read_text().splitlines()
+    (folder / "metadata.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+    none = maskmill("score", folder, "--truth", truth, "--report", folder / "report")
+    assert (none.exit_code, f"maskmill report {folder} --out {folder / 'report'}" in none.stderr) == (2, True)
+    by_job, by_folder = tmp_path / "by-job", folder / "report"
+    assert maskmill("report", job.id, "--out", by_job, "--gallery", 0).exit_code == 0
+    assert maskmill("report", folder, "--gallery", 0).exit_code == 0
+    worst = {Path(each.uri).name: each.pq for each in job.score(truth).worst}
+    for report in (by_job, by_folder):  # whose images are in another order
+        assert maskmill("score", folder, "--truth", truth, "--report", report).exit_code == 0
+        names = [Path(json.loads(row)[0]).name for row in rows(report)]
+        assert {names[each["image"]]: each["pq"] for each in shown(report / "data" / "score.js")["worst"]} == worst
+        assert maskmill("compare", job.id, folder, "--report", report).exit_code == 0
+    assert [Path(json.loads(row)[0]).name for row in rows(by_job)] != names
+
+
+def rows(report: Path) -> list[str]:
+    found: list[str] = json.loads((report / "data" / "c00000.js").read_text().partition(",")[2].rstrip()[:-2])
+    return found
 
 
 def refusals(job: Job, truth: Path) -> Iterable[tuple[tuple[object, ...], int, str]]:

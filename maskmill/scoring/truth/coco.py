@@ -77,7 +77,8 @@ def items(path: Path, array: str) -> Iterator[Any]:
         try:
             yield from ijson.items(file, f"{array}.item", use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
-            raise TruthUnusable(f"{path} is not JSON ({error})") from error
+            why = str(error).partition("\n")[0]  # its next lines point at the place with spaces
+            raise TruthUnusable(f"{path} is not JSON ({why})") from error
 
 
 def rows(path: Path, array: str, kind: type[Row]) -> Iterator[Row]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from maskmill.errors import TruthUnusable, one_line
-from maskmill.masks.png import Decoded, read_png
+from maskmill.errors import TruthUnusable
+from maskmill.masks.png import Decoded, read_png, why_unread
 from maskmill.scoring.overlaps import Masks, Side
 from maskmill.scoring.scratch import TrueImage
 from maskmill.scoring.sides import ScoredClass
@@ -42,4 +42,4 @@ def read_truth(path: Path) -> Decoded:
     except FileNotFoundError as error:
         raise TruthUnusable(f"{path} is missing") from error
     except Exception as error:  # what Pillow raises for broken files is no closed set
-        raise TruthUnusable(f"{path} is not a whole PNG: {one_line(error)}") from error
+        raise TruthUnusable(f"{path} is not a whole PNG: {why_unread(error)}") from error

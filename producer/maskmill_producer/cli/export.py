@@ -145,5 +145,5 @@ def _print(account: ExportAccount, out: str, json: bool) -> None:
         first = account.problems[0]
         display.say(
             f"{counted(account.not_exported, 'image')} not exported, named in {out.rstrip('/')}/not-exported.jsonl; "
-            f"the first: {first.uri}: {first.reason}"
+            f"the first: {first.text}"
         )

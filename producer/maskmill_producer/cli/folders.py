@@ -36,7 +36,7 @@ def folder_json(mirrored: Mirrored, drawn: Drawn | None) -> dict[str, Any]:
 def print_masks(mirrored: Mirrored, folder: Path, beside: str = "") -> None:
     """How many masks are in the folder, and what is beside them; which are not, and what was removed from it."""
     for problem in mirrored.problems:
-        display.print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
+        display.print_error(problem.code, problem.text, as_json=False)
     if mirrored.not_copied:
         display.remark(f"{counted(mirrored.not_copied, 'mask')} not copied; not-copied.jsonl names all")
     there = f" ({counted(mirrored.there, 'was', 'were')} there already)" if mirrored.there else ""
@@ -55,8 +55,8 @@ def print_overlays(drawn: Drawn | None, folder: Path) -> None:
     """How many overlays there are, and why some are not."""
     if drawn is None:
         return
-    for problem in drawn.problems:  # their reasons name the image
-        display.print_error(problem.code, problem.reason, as_json=False)
+    for problem in drawn.problems:
+        display.print_error(problem.code, problem.text, as_json=False)
     display.say(f"{counted(drawn.overlays, 'overlay')} in {folder / 'overlays'}")
     if drawn.not_drawn:
         display.remark(f"{counted(drawn.not_drawn, 'overlay')} not drawn: the image is read again, from here")

@@ -84,10 +84,11 @@ def report_json(written: Written) -> dict[str, Any]:
 
 def print_report(written: Written) -> None:
     """Where the page is, and which pictures are missing."""
-    for each in written.problems:  # their reasons name the image
-        display.print_error(each.code, each.reason, as_json=False)
+    for each in written.problems:
+        display.print_error(each.code, each.text, as_json=False)
     if written.unreadable:
-        display.remark(f"{counted(written.unreadable, 'picture')} without the image: it is read again, from here")
+        pictures = counted(written.unreadable, "picture")
+        display.remark(f"{pictures} without the image or its masks: both are read again, from here")
     pictures = counted(written.pictures, "picture")
     display.say(f"report of {counted(written.images, 'image')}, {pictures}: {written.page}")
 

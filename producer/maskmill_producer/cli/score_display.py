@@ -109,7 +109,7 @@ def _print_apart(table: Table) -> None:
 
 def _print_problems(problems: Sequence[ImageProblem], number: int) -> None:
     for problem in problems:
-        display.print_error(problem.code, f"{problem.uri}: {problem.reason}", as_json=False)
+        display.print_error(problem.code, problem.text, as_json=False)
     if number > len(problems):
         display.remark(f"and {number - len(problems):,} more; --out FILE names all")
 

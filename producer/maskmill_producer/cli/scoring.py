@@ -35,7 +35,7 @@ Rows = Annotated[
 ]
 Report = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Show it in the job's report, too, which `maskmill report` has written there."),
+    typer.Option(metavar="DIR", help="Show it in the job's report, too, which `run` or `report` has written there."),
 ]
 From = Annotated[
     list[str] | None,
@@ -99,9 +99,12 @@ def score(
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local import score_pages
+        from maskmill_producer.local.recorded import Recorded
 
         selection = selecting.selection(labels, map_labels, min_score, min_area)
-        _check_report(report, job)
+        results = Recorded.named(job)
+        if report:
+            score_pages.check_report(report, job, results)
         asked = ScoreOptions(
             selection=selection,
             truth_classes=truth_classes,
@@ -114,7 +117,7 @@ def score(
         with counting_bar("scoring", quiet=json) as show:
             found = score_job(_maker(job, source), truth, asked, on_progress=show)
         if report:
-            score_pages.add_score(report, found)
+            score_pages.add_score(report, found, results)
         display.print_json(found.model_dump(mode="json")) if json else score_display.print_scores(found)
     if found.images.not_scored or found.images.ambiguous:
         raise typer.Exit(exit_codes.FAILURES)
@@ -152,14 +155,17 @@ def compare(
         from maskmill_producer.cli import score_display
         from maskmill_producer.cli.progress import counting_bar
         from maskmill_producer.local import score_pages
+        from maskmill_producer.local.recorded import Recorded
 
         selection = selecting.selection(labels, map_labels, min_score, min_area, things, stuff)
-        _check_report(report, job_b)
+        results = Recorded.named(job_b)
+        if report:
+            score_pages.check_report(report, job_b, results)
         asked = CompareOptions(selection=selection, worst=worst, rows=out)
         with counting_bar("comparing", quiet=json) as show:
             found = compare_jobs(_maker(job_a, source), _maker(job_b, source), asked, on_progress=show)
         if report:
-            score_pages.add_comparison(report, found)
+            score_pages.add_comparison(report, found, results)
         display.print_json(found.model_dump(mode="json")) if json else score_display.print_comparison(found)
     if found.images.not_compared or found.images.ambiguous:
         raise typer.Exit(exit_codes.FAILURES)
@@ -178,15 +184,3 @@ def _maker(job: str, prefixes: list[str] | None) -> SourceMaker:
         except JobNotFound:
             continue
     return client().job(job, prefixes[-1] if prefixes else None).maker()
-
-
-def _check_report(report: Path | None, job: str) -> None:
-    """A report's images are numbered as they were submitted, which a folder of results does not tell."""
-    from maskmill.errors import UsageError
-    from maskmill_producer.local import score_pages
-    from maskmill_producer.local.recorded import Recorded
-
-    if report and Recorded.named(job):
-        raise UsageError("--report needs the job's id: a folder of results does not tell the order of its images")
-    if report:
-        score_pages.check_report(report, job)

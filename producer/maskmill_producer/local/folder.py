@@ -184,12 +184,23 @@ def _linked(part: Path, target: Path) -> bool:
 def owner(root: Path) -> JobRecord | Manifest | None:
     """Whose results a folder holds, None for nobody's; raises `UsageError` when such a file is none of ours."""
     for name, kind in ((JOB, JobRecord), (MANIFEST, Manifest)):
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError, NotADirectoryError), reading(root / name):
             try:
                 return kind.from_json((root / name).read_bytes())
             except InvalidRecord:
                 raise UsageError(f"{root / name} is not one of Maskmill's files: choose another folder") from None
     return None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What forbids to read a file that is there becomes one line: `UsageError`."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def header_of(path: Path) -> MaskHeader | None:

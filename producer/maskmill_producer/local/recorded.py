@@ -17,7 +17,7 @@ from maskmill.export.options import FormatName, parse_options
 from maskmill.schema import JobRecord, JobStatus, Manifest, Outcome, outcome_in
 from maskmill.settings import load_settings
 from maskmill.storage import keys
-from maskmill_producer.local.folder import FAILURES, MANIFEST, owner
+from maskmill_producer.local.folder import FAILURES, MANIFEST, owner, reading
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Recorded:
         """The closing account; raises `UsageError` for a folder without results."""
         record = owner(self.path)
         try:
-            return Manifest.from_json((self.path / MANIFEST).read_bytes())
+            with reading(self.path / MANIFEST):
+                return Manifest.from_json((self.path / MANIFEST).read_bytes())
         except FileNotFoundError:
             if not isinstance(record, JobRecord):
                 raise UsageError(
@@ -84,7 +85,7 @@ class Recorded:
         """The images that failed (with one of these codes); raises `UsageError` for a folder without results."""
         owner(self.path)
         try:
-            with (self.path / FAILURES).open("rb") as lines:
+            with reading(self.path / FAILURES), (self.path / FAILURES).open("rb") as lines:
                 for line in lines:
                     outcome = outcome_in(line)
                     if codes is None or outcome.code in codes:

@@ -37,12 +37,12 @@ def about_scores(scores: Scores) -> Iterator[str]:
         yield f"AP takes {counted(ap.without_score, 'segment')} without a score as if it were 1"
     if images.missing:
         they = "are left out" if images.missing_left_out else "count as missed (--only-submitted leaves them out)"
-        yield f"{counted(images.missing, 'image')} of the truth not in the job {they}: {some(scores.missing)}"
+        yield f"{counted(images.missing, 'image')} of the truth not in the job {they}{named(scores.missing)}"
     if images.without_truth:
-        yield f"{counted(images.without_truth, 'image')} of the job without truth: {some(scores.without_truth)}"
+        yield f"{counted(images.without_truth, 'image')} of the job without truth{named(scores.without_truth)}"
     if images.ambiguous:
         several = counted(images.ambiguous, "image")
-        yield f"{several} not to be told apart by their paths, and left out: {some(scores.ambiguous)}"
+        yield f"{several} not to be told apart by their paths, and left out{named(scores.ambiguous)}"
     if scores.labels_without_class:
         labels = counts(scores.labels_without_class)
         yield f"segments whose label is no class of the truth count for nothing: {labels}; --map-labels FILE renames"
@@ -66,7 +66,7 @@ def about_comparison(found: Comparison) -> Iterator[str]:
         (images.ambiguous, "not to be told apart", found.ambiguous),
     ):
         if number:
-            yield f"{counted(number, 'image')} {where}: {some(names)}"
+            yield f"{counted(number, 'image')} {where}{named(names)}"
     yield f"things and stuff: told by {found.things_told_by}"
 
 
@@ -79,3 +79,8 @@ def counts(numbers: Mapping[str, int]) -> str:
 def some(names: Sequence[str]) -> str:
     """The first of many names."""
     return ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+
+
+def named(names: Sequence[str]) -> str:
+    """`: a.jpg, b.jpg` behind what is said of them; nothing where no names were asked for."""
+    return f": {some(names)}" if names else ""

@@ -2,22 +2,27 @@
 
     write_score(Path("report"), Score(title="against truth.json", numbers={"PQ": 0.61}, classes=(...), worst=(...)))
 
-The page shows them from its next opening on. Images are named by their numbers: places in the order of submission,
-from 0. Shares and qualities are 0 to 1; None is what cannot be said, shown as a dash.
+The page shows them from its next opening on. Images are named by their numbers: places in the report, from 0. Shares and qualities are 0 to 1; None is what cannot be said, shown as a dash.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from maskmill.schema import Count, Fraction
-from maskmill_producer.report.page.scripts import write_script
+from maskmill_producer.report.page.scripts import read_script, write_script
+from maskmill_producer.report.page.table import ROWS
 
 SCORE, COMPARISON = "data/score.js", "data/compare.js"
 """Both are there in each report, empty at first: the page asks for no file that may be missing."""
+
+ROWS_FILES = "data/c[0-9]*.js"
 
 
 class _Shown(BaseModel):
@@ -88,3 +93,16 @@ def write_score(report: Path, score: Score) -> None:
 def write_comparison(report: Path, comparison: Comparison) -> None:
     """Put a comparison into a report's folder, in place of the one before."""
     write_script(report / COMPARISON, "compare", comparison.model_dump(mode="json"))
+
+
+def numbers(report: Path, names: Collection[str]) -> dict[str, int]:
+    """The numbers of these images in a report, by their names there; a name that several images have is none."""
+    found, often, wanted = dict[str, int](), Counter[str](), set(names)
+    for path in report.glob(ROWS_FILES):
+        file, rows = read_script(path)
+        for place, row in enumerate(rows):
+            name = json.loads(row)[0]
+            if name in wanted:
+                found[name] = file * ROWS + place
+                often[name] += 1
+    return {name: number for name, number in found.items() if often[name] == 1}

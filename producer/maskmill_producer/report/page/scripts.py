@@ -19,6 +19,12 @@ def write_script(path: Path, method: str, *arguments: Any) -> None:
     path.write_text(f"maskmill.{method}({', '.join(map(in_script, arguments))});\n", encoding="ascii")
 
 
+def read_script(path: Path) -> list[Any]:
+    """The values that `write_script` has put into a file."""
+    found: list[Any] = json.loads(f"[{path.read_text(encoding='ascii').partition('(')[2].rstrip().removesuffix(');')}]")
+    return found
+
+
 def in_script(value: Any) -> str:
     r"""JSON that a script may hold anywhere: `</script>` becomes `\u003c/script>`, and all else than ASCII `\u…`."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -21,7 +21,7 @@ function showSummary(facts) {
   const there = { score: maskmill.scored, compare: maskmill.compared, failures: facts.failures.length + facts.warnings.length };
   for (const link of document.querySelectorAll("[data-needs]")) link.hidden = !there[link.dataset.needs];
   if (gallery.unreadable) byId("images-title").after(element("p", { class: "notice" },
-    `${counted(gallery.unreadable, "picture")} without the image: it could not be read again where this report was made.`));
+    `${counted(gallery.unreadable, "picture")} without the image or its masks: they could not be read again where this report was made.`));
 }
 
 function show(section, ...parts) {
