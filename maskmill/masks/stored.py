@@ -30,7 +30,7 @@ def read_mask(png: bytes, outcome: Outcome) -> Mask:
     try:
         mask = decode(png)
     except InvalidRecord as error:
-        raise InvalidRecord(f"{outcome.mask_key} cannot be read: {error}", "") from error
+        raise InvalidRecord(f"{outcome.mask_key} cannot be read: {error}", error.record) from error
     check_mask_of(mask.header, outcome)
     return mask
 

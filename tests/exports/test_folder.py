@@ -101,6 +101,8 @@ def test_masks_that_are_gone_or_others_cost_themselves_alone(results: Path, tmp_
         ("empty.jpg", "mask_replaced"), ("many.png", "invalid_record"), ("small.png", "object_not_found"),
         ("turned.jpg", "object_not_found"),
     ]  # fmt: skip
+    [broken] = (each for each in account.problems if each.code == "invalid_record")
+    assert broken.reason.endswith("many.png.png cannot be read: not a whole PNG: it does not begin as one")
     assert account.images == len(SCENES) - 4
     assert root
 

@@ -79,6 +79,12 @@ def test_images_without_a_part_in_it_are_named_and_the_exit_code_says_so(
     assert "is missing" in done.stderr
 
 
+def test_where_no_images_are_asked_for_none_are_promised(job: Job, maskmill: Run, tmp_path: Path) -> None:
+    truth = truths.panoptic(tmp_path, {**SCENES, "nowhere.jpg": SCENES["a/small.png"]})
+    done = maskmill("score", job.id, "--truth", truth, "--worst", 0)
+    assert "1 image of the truth not in the job count as missed (--only-submitted leaves them out)\n" in done.stderr
+
+
 def test_without_the_extra_there_is_no_ap_and_it_is_said(
     job: Job, maskmill: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,6 +259,7 @@ def test_what_is_no_truth_is_refused_in_a_line(job: Job, tmp_path: Path) -> None
 
     assert "cannot be read: No such file" in refused(job, tmp_path / "nothing.json")
     assert "is not JSON" in refused(job, written("{no"))
+    assert "\n" not in refused(job, written('{"images": []} {"images": []}'))
     assert "no dataset of COCO" in refused(job, written([{"image_id": 1, "score": 1}]))
     assert "no dataset of COCO" in refused(job, written({"images": whole["images"]}))
     assert "have neither segments_info" in refused(job, written({**whole, "annotations": [{"image_id": 1}]}))

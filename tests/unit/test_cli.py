@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -29,6 +30,7 @@ from maskmill_producer.embedded import EmbeddedServersFailed
 from maskmill_producer.entry import main
 from maskmill_producer.local.mirror import Mirrored
 from maskmill_worker import cli as worker_cli
+from tests.conftest import hear_ctrl_c
 
 HEAVY = {
     "PIL",
@@ -67,6 +69,30 @@ def test_help_loads_neither_client_nor_servers_nor_pictures(arguments: list[str]
     loaded = set(result.stdout.partition("loaded:")[2].split())
     assert "typer" in loaded, result.stderr
     assert loaded & HEAVY == set()
+
+
+WAITS = """
+import atexit, sys, threading
+from maskmill_producer.entry import main
+atexit.register(lambda: (print("at its end", flush=True), threading.Event().wait()))
+sys.argv = ["maskmill", "--version"]
+main()
+"""
+
+
+def test_ctrl_c_once_more_ends_what_python_waits_for_at_its_end_without_a_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
+    assert process.stdout
+    while process.stdout.readline() != "at its end\n":
+        pass
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("", -signal.SIGINT)
 
 
 def test_the_package_loads_what_is_asked_for() -> None:

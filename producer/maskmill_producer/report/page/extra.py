@@ -2,7 +2,8 @@
 
     write_score(Path("report"), Score(title="against truth.json", numbers={"PQ": 0.61}, classes=(...), worst=(...)))
 
-The page shows them from its next opening on. Images are named by their numbers: places in the report, from 0. Shares and qualities are 0 to 1; None is what cannot be said, shown as a dash.
+The page shows them from its next opening on. Images are named by their numbers: places in the report, from 0.
+Shares and qualities are 0 to 1; None is what cannot be said, shown as a dash.
 """
 
 from __future__ import annotations
