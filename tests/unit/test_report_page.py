@@ -292,9 +292,37 @@ def test_scores_and_changes_get_parts_of_their_own(chromium: Browser, tmp_path: 
             "0.90",
         ]
         assert violations(page) == []
+        page.wait_for_function("document.querySelector('#score a').textContent.endsWith('IMG_000004.jpg')")
         page.click("#score a")
         page.wait_for_selector("dialog[open]")
         page.wait_for_function("document.getElementById('viewer-title').textContent.endsWith('IMG_000004.jpg')")
+
+
+@pytest.mark.parametrize("context", [{}, PHONE], ids=["desk", "phone"])
+def test_what_is_chosen_is_not_cut_and_classes_need_no_scrolling_aside(
+    chromium: Browser, report: Path, context: Any
+) -> None:
+    widths = """(select) => {
+        const chosen = select.offsetWidth;
+        select.style.maxWidth = "none";
+        return [chosen, select.offsetWidth];
+    }"""
+    with opened(chromium, report, **context) as page:
+        chosen, needed = page.locator("[name=which]").evaluate(widths)
+        assert chosen == needed
+        table = page.locator("#classes .wide")
+        assert table.evaluate("(table) => table.scrollWidth - table.clientWidth") == 0
+
+
+def test_what_is_printed_at_once_has_its_masks(chromium: Browser, report: Path) -> None:
+    printed = """(async () => {
+        dispatchEvent(new Event("beforeprint"));
+        for (let turn = 0; turn < 100; turn++) await null;  // no file is waited for
+        return [...document.querySelectorAll(".place")].map((place) => place.querySelectorAll("canvas").length);
+    })()"""
+    with opened(chromium, report, bypass_csp=True) as page:
+        page.wait_for_function("maskFiles.kept.size > 1 && !maskFiles.waiting.size && !rowFiles.waiting.size")
+        assert page.evaluate(printed) == [1] * 24
 
 
 def test_without_scores_failures_or_masks_there_are_no_empty_parts(chromium: Browser, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ function startGallery() {
   startViewer();
   filter();
   openFromAddress();
+  setTimeout(() => gallery.view.slice(0, PRINTED).forEach(loadForPrint));
+}
+
+/** Whoever prints does not wait for files: rows and masks of the first images are there before. */
+function loadForPrint(image) {
+  imageRow(image).catch(() => {});
+  masksOf(image).catch(() => {});
 }
 
 /** Show what a table's button asks for: `showOnly({label: 3})`. */

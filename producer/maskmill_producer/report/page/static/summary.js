@@ -160,8 +160,14 @@ function askedParts({ asked, command }) {
 }
 
 function imageLinks(title, images) {
-  return dataTable(title, ["Image", "#PQ", "Remark"], images.map(({ image, pq, note }) =>
-    [element("a", { href: `#i=${image + 1}` }, `image ${number(image + 1)}`), score(pq), note]));
+  return dataTable(title, ["Image", "#PQ", "Remark"], images.map(({ image, pq, note }) => [imageLink(image), score(pq), note]));
+}
+
+/** Its number stands for an image until its name is there. */
+function imageLink(image) {
+  const link = element("a", { href: `#i=${image + 1}`, class: "name" }, `image ${number(image + 1)}`);
+  imageRow(image).then((row) => { link.textContent = row.name; }, () => {});
+  return link;
 }
 
 function numbersAndNotes({ title, numbers, notes }) {
@@ -173,7 +179,8 @@ function numbersAndNotes({ title, numbers, notes }) {
 const shownNumber = (value) => (Number.isInteger(value) && value > 1 ? number(value) : value.toFixed(3));
 
 function scoreParts(scored) {
-  const rows = scored.classes.map((each) => [each.name, dash(each.thing, (thing) => (thing ? "thing" : "stuff")),
+  const lowestFirst = [...scored.classes].sort((one, other) => (one.pq ?? 2) - (other.pq ?? 2));
+  const rows = lowestFirst.map((each) => [each.name, dash(each.thing, (thing) => (thing ? "thing" : "stuff")),
     number(each.truth), number(each.found), ...[each.pq, each.sq, each.rq, each.iou, each.ap].map(score)]);
   const table = dataTable("Score by class", ["Class", "Kind", "#In truth", "#Found", "#PQ", "#SQ", "#RQ", "#IoU", "#AP"], rows);
   return [...numbersAndNotes(scored), table, ...folded(table.querySelectorAll("tbody tr"), "classes"),
