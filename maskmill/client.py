@@ -113,7 +113,7 @@ class Client:
         if where is None and not found.store.exists(keys.job_record(job)):
             raise JobNotFound(
                 f"no job '{job}' in the ledger or below {found.out}: `maskmill status` lists the latest; else give its "
-                "output prefix"
+                "output prefix, or the folder of a `maskmill run`"
             )
         return found
 

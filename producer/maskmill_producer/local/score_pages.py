@@ -79,7 +79,7 @@ def _worst(number: int, image: ImageScore) -> extra.ImageScore:
 
 def _numbered(folder: Path, images: Sequence[Ranked], results: Recorded | None) -> Iterator[tuple[int, Ranked]]:
     """The images that the report has, each with its number there: a folder of results has an order of its own."""
-    numbers = [image.number for image in images]
+    numbers: list[int | None] = [image.number for image in images]
     if results:
         name_of = Pictures(load_settings(), FolderSource.open(load_settings(), results.path).record).name_of
         names = [name_of(image.uri) for image in images]
