@@ -47,7 +47,8 @@ class Classes:
         for label_id, name in named.items():
             if name is not None:
                 first.setdefault(name, label_id)
-        things = things_among((title for label_id, title in labels.items() if named[label_id] is not None), subtask)
+        titles = (title for label_id, title in labels.items() if named[label_id] is not None)
+        things = things_among(titles, subtask, of_model=labels.values())
         is_thing, told_by = _with_own_words(labels, named, things.by_name, things.told_by, selection)
         by_label = selection.category_ids == "label"
         return cls(

@@ -81,17 +81,19 @@ class Things:
     told_by: str
 
 
-def things_among(names: Iterable[str], subtask: Subtask | None) -> Things:
+def things_among(names: Iterable[str], subtask: Subtask | None, of_model: Iterable[str] = ()) -> Things:
     """By a dataset that knows all names, else by the subtask: instances are things, semantic classes are stuff.
 
     `things_among(["cat", "sky-other-merged"], None)` is told by COCO panoptic: the cat is a thing, the sky is not.
+    All names of a model count first: a traffic light of COCO's is a thing, although Cityscapes knows that name, too.
     Of panoptic models with other names all classes are taken for things, so that nothing is fused by a guess.
     """
     wanted = list(names)
-    for dataset, table in KNOWN.items():
-        found = {name: _look_up(name, table, numbered=dataset == "COCO panoptic") for name in wanted}
-        if wanted and None not in found.values():
-            return Things({name: bool(is_thing) for name, is_thing in found.items()}, f"the classes of {dataset}")
+    for asked in (list(of_model), wanted):
+        for dataset, table in KNOWN.items():
+            found = {name: _look_up(name, table, numbered=dataset == "COCO panoptic") for name in asked}
+            if asked and None not in found.values():
+                return Things({name: bool(found[name]) for name in wanted}, f"the classes of {dataset}")
     is_stuff = subtask is Subtask.SEMANTIC
     told_by = f"the subtask: {subtask.value if subtask else 'panoptic'} classes are {'stuff' if is_stuff else 'things'}"
     return Things(dict.fromkeys(wanted, not is_stuff), told_by)

@@ -63,6 +63,26 @@ def test_a_dataset_that_knows_all_names_tells_things_else_the_subtask(
     assert told_by in found.told_by
 
 
+@pytest.mark.parametrize(
+    ("labels", "chosen", "thing"),
+    [
+        (["traffic light", "car", "sky-other-merged"], "traffic light", True),  # Cityscapes has it as stuff
+        (["curtain", "wall", "flag"], "curtain", True),  # COCO panoptic has it as stuff
+        (["wall", "vegetation"], "wall", False),
+    ],
+)
+def test_what_is_chosen_of_a_model_is_what_it_is_in_the_whole_model(
+    labels: list[str], chosen: str, thing: bool
+) -> None:
+    for selection in (Selection(), Selection(labels=(chosen,))):
+        assert Classes.of(dict(enumerate(labels)), selection, None).by_name[chosen].thing is thing
+
+
+def test_names_that_no_dataset_knows_may_be_left_out() -> None:
+    found = Classes.of({0: "traffic light", 1: "hut", 2: "rider"}, Selection(renamed={"hut": NewName(name=None)}), None)
+    assert (found.told_by, found.by_name["traffic light"].thing) == ("the classes of Cityscapes", False)
+
+
 def test_categories_merge_equal_names_and_count_from_one() -> None:
     labels = {0: "car", 3: "truck", 4: "cat", 9: "cat", 12: "N/A"}
     renamed = {"car": NewName(name="vehicle"), "truck": NewName(name="vehicle"), "N/A": NewName(name=None)}
