@@ -267,12 +267,13 @@ def chosen(report: Path) -> Iterator[tuple[int, int]]:
 def test_scores_and_changes_get_parts_of_their_own(chromium: Browser, tmp_path: Path) -> None:
     made_report(tmp_path / "report", 8, 2)
     one = ClassScore(name="cat", thing=True, truth=3, found=2, pq=0.5, sq=0.75, rq=2 / 3, iou=0.6)
+    better, unknown = (one.model_copy(update={"name": name, "pq": pq}) for name, pq in (("dog", 0.9), ("elk", None)))
     write_score(
         tmp_path / "report",
         Score(
             title="against truth.json",
             numbers={"PQ": 0.5, "AP": None},
-            classes=(one,),
+            classes=(unknown, better, one),
             worst=(ImageScore(image=4, pq=0.1),),
         ),
     )
@@ -280,8 +281,19 @@ def test_scores_and_changes_get_parts_of_their_own(chromium: Browser, tmp_path: 
     write_comparison(tmp_path / "report", Comparison(title="with 2026", numbers={"images": 8}, classes=(change,)))
     with opened(chromium, tmp_path / "report", bypass_csp=True) as page:
         assert page.is_visible("nav >> text=Score")
-        cells = page.locator("#score .wide").first.locator("tbody tr > *").all_inner_texts()
-        assert cells == ["cat", "thing", "3", "2", "0.50", "0.75", "0.67", "0.60", "–"]
+        table = page.locator("#score .wide").first
+        assert table.locator("tbody th").all_inner_texts() == ["cat", "dog", "elk"]
+        assert table.locator("tbody tr").first.locator("> *").all_inner_texts() == [
+            "cat",
+            "thing",
+            "3",
+            "2",
+            "0.50",
+            "0.75",
+            "0.67",
+            "0.60",
+            "–",
+        ]
         assert page.locator("#score .tile").all_inner_texts() == ["0.500\nPQ", "–\nAP"]
         assert page.locator("#compare .wide tbody tr > *").all_inner_texts() == [
             "cat",
@@ -332,6 +344,14 @@ def test_without_scores_failures_or_masks_there_are_no_empty_parts(chromium: Bro
             "Images", "Account", "Classes", "Distributions", "Time", "Request",
         ]  # fmt: skip
         assert page.is_hidden("#score")
+
+
+def test_where_segments_have_no_scores_none_are_asked_for(chromium: Browser, tmp_path: Path) -> None:
+    segments = tuple(each.model_copy(update={"score": None}) for each in made_jobs.outcome(1).segments or ())
+    write_report(Made(6, segments=segments), tmp_path / "report", 0)
+    with opened(chromium, tmp_path / "report") as page:
+        assert page.is_hidden("#scores")
+        assert "least sure first" not in page.locator("[name=order] option").all_inner_texts()
 
 
 def test_a_report_that_was_broken_off_says_so(chromium: Browser, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ const PRINTED = 24;
 const gallery = { view: [], cells: new Map(), columns: 1, width: 0, height: 0, current: 0 };
 const filters = () => byId("filters").elements;
 
+const LEAST_SURE = "least sure first";
 const ORDERS = {
   "as submitted": null,
-  "least sure first": (columns, one, other) => columns.low[one] - columns.low[other] || one - other,
+  [LEAST_SURE]: (columns, one, other) => columns.low[one] - columns.low[other] || one - other,
   "most segments first": (columns, one, other) => columns.segments[other] - columns.segments[one] || one - other,
   "failures last": (columns, one, other) => (columns.status[one] === FAILED) - (columns.status[other] === FAILED) || one - other,
 };
@@ -25,7 +26,8 @@ function startGallery() {
   status.append(new Option("any", ""), ...STATUSES.filter((each) => facts.account.counts[each]).map((each) => new Option(each, STATUSES.indexOf(each))));
   code.append(new Option("any", ""), ...columns.codes.map((name, place) => [name, place]).slice(1).map(([name, place]) => new Option(name, place)));
   code.parentElement.hidden = columns.codes.length < 2;
-  order.append(...Object.keys(ORDERS).map((name) => new Option(name)));
+  byId("scores").hidden = !facts.scores.length;
+  order.append(...Object.keys(ORDERS).filter((name) => facts.scores.length || name !== LEAST_SURE).map((name) => new Option(name)));
   byId("filters").addEventListener("input", filter);
   byId("filters").addEventListener("reset", () => setTimeout(filter));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());

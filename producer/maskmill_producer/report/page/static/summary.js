@@ -178,9 +178,11 @@ function numbersAndNotes({ title, numbers, notes }) {
 
 const shownNumber = (value) => (Number.isInteger(value) && value > 1 ? number(value) : value.toFixed(3));
 
+/** Classes whose quality nobody can say come last. */
+const lowestFirst = (classes) => [...classes].sort((one, other) => (one.pq ?? 2) - (other.pq ?? 2));
+
 function scoreParts(scored) {
-  const lowestFirst = [...scored.classes].sort((one, other) => (one.pq ?? 2) - (other.pq ?? 2));
-  const rows = lowestFirst.map((each) => [each.name, dash(each.thing, (thing) => (thing ? "thing" : "stuff")),
+  const rows = lowestFirst(scored.classes).map((each) => [each.name, dash(each.thing, (thing) => (thing ? "thing" : "stuff")),
     number(each.truth), number(each.found), ...[each.pq, each.sq, each.rq, each.iou, each.ap].map(score)]);
   const table = dataTable("Score by class", ["Class", "Kind", "#In truth", "#Found", "#PQ", "#SQ", "#RQ", "#IoU", "#AP"], rows);
   return [...numbersAndNotes(scored), table, ...folded(table.querySelectorAll("tbody tr"), "classes"),
@@ -188,7 +190,7 @@ function scoreParts(scored) {
 }
 
 function comparisonParts(compared) {
-  const rows = compared.classes.map((each) => [each.name, number(each.segments_before), number(each.segments_now),
+  const rows = lowestFirst(compared.classes).map((each) => [each.name, number(each.segments_before), number(each.segments_now),
     dash(each.share_before, percent), dash(each.share_now, percent), score(each.pq)]);
   const table = dataTable("Change by class", ["Class", "#Segments before", "#Now", "#Area before", "#Now", "#PQ"], rows);
   return [...numbersAndNotes(compared), table, ...folded(table.querySelectorAll("tbody tr"), "classes"),
