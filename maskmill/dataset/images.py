@@ -163,13 +163,20 @@ class Dataset:
 
     def name_of(self, outcome: Outcome) -> str:
         """The image's path below the job's root, `photos/cat.jpg`; of one elsewhere its mask's: `s3/bucket/cat.jpg`."""
-        of_job = self.source.record.root
-        root = f"{of_job.rstrip('/')}/" if of_job else None
-        if root and outcome.uri.startswith(root):
-            name = str(outcome.uri).removeprefix(root)
-            if not _UNFIT.search(name):
-                return name
-        return (outcome.mask_key or "").removeprefix("masks/").removesuffix(".png")
+        path = self._path_of(outcome)
+        if path is None or _UNFIT.search(path):
+            return (outcome.mask_key or "").removeprefix("masks/").removesuffix(".png")
+        return path
+
+    def renames(self, outcome: Outcome) -> bool:
+        """Whether an image below the job's root is not called by its path there: no file may be, everywhere."""
+        path = self._path_of(outcome)
+        return path is not None and self.name_of(outcome) != path
+
+    def _path_of(self, outcome: Outcome) -> str | None:
+        root = f"{(self.source.record.root or '').rstrip('/')}/"
+        below = self.source.record.root and outcome.uri.startswith(root)
+        return str(outcome.uri).removeprefix(root) if below else None
 
 
 def _open(make: SourceMaker, selection: Selection) -> Dataset:

@@ -135,8 +135,9 @@ def _export_shard(
             error = found if isinstance(found, MaskmillError) else _add(form, image, part, found)
             if error:
                 part.problems.append(ImageProblem.of(image.uri, error))
-            elif form.by_stem and image.number in place.stems:
-                part.notes["stems_changed"] += 1
+                continue
+            part.notes["names_changed"] += dataset.renames(image.outcome)
+            part.notes["stems_changed"] += form.by_stem and image.number in place.stems
         form.end(part)
     return part.counts()
 

@@ -63,6 +63,17 @@ def test_odd_labels_name_no_other_folder_and_no_second_line(servers: embedded.Se
     assert [row["label"] for row in rows] == [*odd.values()]
 
 
+@pytest.mark.parametrize("form", ["masks", "coco-instances"])
+def test_a_path_that_no_file_may_have_everywhere_is_another_name_and_counted(
+    form: str, servers: embedded.Servers, tmp_path: Path
+) -> None:
+    scene = Scene(np.ones((4, 6), np.uint8), {1: (0, 0.9)})
+    scenes = {"a\nb.png": scene, "a_b.png": scene}
+    job = made_job(Client(settings_of(servers)), (tmp_path / "images").resolve(), scenes)
+    account = job.export(form, tmp_path / "out", processes=1)
+    assert (account.images, account.notes["names_changed"]) == (2, 1)
+
+
 def test_a_job_of_empty_images_gives_an_empty_list(servers: embedded.Servers, tmp_path: Path) -> None:
     scenes = {"a.png": Scene(np.zeros((4, 6), np.uint8), {})}
     job = made_job(Client(settings_of(servers)), (tmp_path / "images").resolve(), scenes)
