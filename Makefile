@@ -63,7 +63,7 @@ pixels: $(DEV_STAMP) ## A job over Pillow's own test images and a grid of TIFFs:
 compat: $(DEV_STAMP) ## The model tests with the lowest and the newest transformers that are supported
 	$(BIN)/python -m tests.compat $(PARALLEL)
 
-interop: $(DEV_STAMP) ## Exports read by heavy tools, each in an environment of its own in build/interop (2 GB)
+interop: $(DEV_STAMP) ## Exports read by heavy tools, each in an environment of its own in build/interop (3 GB)
 	$(BIN)/python -m tests.interop
 
 train: $(DEV_STAMP) ## Train the demo model again (about an hour on two cores)

@@ -1,7 +1,8 @@
 """`make interop`: exports are read by tools that each have an environment of their own in build/interop.
 
 A module `with_TOOL.py` here holds the tests of one tool, and says in `REQUIRES` what is installed for it. All else
-comes from the environment that runs this. `python -m tests.interop fiftyone` asks one tool alone.
+comes from the environment that runs this; where both have a package, the tool's own is taken, or with `APART = True`
+ours: the tool is a process of its own then. `python -m tests.interop fiftyone` asks one tool alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sysconfig
 import venv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / "build" / "interop"
@@ -30,11 +32,25 @@ def modules(wanted: Sequence[str]) -> dict[str, Path]:
 
 
 def requires(module: Path) -> tuple[str, ...]:
-    """What a module says in `REQUIRES`; it is not imported, since its tool is not installed here."""
+    """What a module says in `REQUIRES`."""
+    found = _said(module, "REQUIRES")
+    if found is None:
+        raise ValueError(f"{module.name} does not say what it REQUIRES")
+    return tuple(found)
+
+
+def search_path(module: Path) -> str:
+    """Where Python looks first: Maskmill itself, and for a tool that is `APART` the packages that it runs with here."""
+    ours = [sysconfig.get_path("purelib")] if _said(module, "APART") else []
+    return os.pathsep.join([*(str(ROOT / each) for each in ("", "producer", "worker")), *ours])
+
+
+def _said(module: Path, name: str) -> Any:
+    """A constant of a module, None without; the module is not imported, since its tool is not installed here."""
     for node in ast.parse(module.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "REQUIRES":
-            return tuple(ast.literal_eval(node.value))
-    raise ValueError(f"{module.name} does not say what it REQUIRES")
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    return None
 
 
 def environment(name: str, packages: Sequence[str]) -> Path:
@@ -59,14 +75,15 @@ def versions(python: Path, packages: Sequence[str]) -> str:
 
 def main(wanted: Sequence[str]) -> int:
     """The exit code: 0 when all tools read what is theirs."""
-    paths = os.pathsep.join(str(ROOT / each) for each in ("", "producer", "worker"))
     failed, said = [], []
     for name, module in modules(wanted).items():
         python = environment(name, requires(module))
         said.append(versions(python, requires(module)))
         print(f"{name}: {said[-1]}", flush=True)
         command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", str(module)]
-        if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode:
+        if subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": search_path(module)}, check=False
+        ).returncode:
             failed.append(name)
     print(f"not read by {', '.join(failed)}" if failed else f"read by {', '.join(said)}")
     return bool(failed)
