@@ -18,6 +18,7 @@ from maskmill.schema import (
     Execution,
     FailureExample,
     FailureRow,
+    ImageProblem,
     ImageWarning,
     JobRecord,
     JobState,
@@ -335,3 +336,8 @@ def test_half_a_surrogate_pair_in_a_label_is_replaced() -> None:
     assert (
         Segment.from_json(Segment(id=1, label="a\ud800", label_id=1, area=1, box=(0, 0, 1, 1)).to_json()).label == "a?"
     )
+
+
+@pytest.mark.parametrize("reason", ["no such file", "/a.jpg: no such file"])
+def test_a_problem_names_its_image_once(reason: str) -> None:
+    assert ImageProblem(uri="/a.jpg", code="not_found", reason=reason).text == "/a.jpg: no such file"
