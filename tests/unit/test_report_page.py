@@ -335,6 +335,9 @@ def test_what_is_printed_at_once_has_its_masks(chromium: Browser, report: Path) 
     with opened(chromium, report, bypass_csp=True) as page:
         page.wait_for_function("maskFiles.kept.size > 1 && !maskFiles.waiting.size && !rowFiles.waiting.size")
         assert page.evaluate(printed) == [1] * 24
+        page.emulate_media(media="print")
+        said = page.evaluate("getComputedStyle(document.getElementById('count'), '::after').content")
+        assert said == '"; the first 24 are printed"'
 
 
 def test_without_scores_failures_or_masks_there_are_no_empty_parts(chromium: Browser, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ function layOut() {
   byId("count").textContent = gallery.view.length ? `${number(gallery.view.length)} of ${counted(images, "image")}`
     + (gallery.shown < gallery.view.length ? `; the first ${number(gallery.shown)} are shown, filters show others` : "")
     : `None of ${counted(images, "image")}.`;
+  byId("count").dataset.printed = gallery.shown > PRINTED ? `; the first ${PRINTED} are printed` : "";
 }
 
 function clear() {
