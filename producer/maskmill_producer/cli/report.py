@@ -29,6 +29,7 @@ def add_commands(app: typer.Typer) -> None:
 @commands.command(
     epilog="**Examples**: `maskmill report masks/ --open`\n\n"
     "`maskmill report 20261122-205301-9f86d081 --out report/ --gallery 500`"
+    "\n\n**Exit codes**: 0 done · 2 wrong use, or a job that has not ended · 5 store not there · 130 interrupted"
 )
 def report(
     job: options.JobOrFolder,
