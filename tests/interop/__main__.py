@@ -1,8 +1,9 @@
 """`make interop`: exports are read by tools that each have an environment of their own in build/interop.
 
 A module `with_TOOL.py` here holds the tests of one tool, and says in `REQUIRES` what is installed for it. All else
-comes from the environment that runs this; where both have a package, the tool's own is taken, or with `APART = True`
-ours: the tool is a process of its own then. `python -m tests.interop fiftyone` asks one tool alone.
+comes from the environment that runs this. Where both have a package, the tool's own is taken. With `APART = True` the
+tool is a process that has its own packages alone, and its tests take ours first.
+`python -m tests.interop fiftyone` asks one tool alone.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def requires(module: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def search_path(module: Path) -> str:
-    """Where Python looks first: Maskmill itself, and for a tool that is `APART` the packages that it runs with here."""
-    ours = [sysconfig.get_path("purelib")] if _said(module, "APART") else []
+def search_path(*, apart: bool) -> str:
+    """Where tests look first: Maskmill itself, and for a tool that is `apart` the packages that it runs with here."""
+    ours = [sysconfig.get_path("purelib")] if apart else []
     return os.pathsep.join([*(str(ROOT / each) for each in ("", "producer", "worker")), *ours])
 
 
@@ -53,14 +54,15 @@ def _said(module: Path, name: str) -> Any:
     return None
 
 
-def environment(name: str, packages: Sequence[str]) -> Path:
-    """The Python of an environment with these packages, and all else from the one that runs this."""
+def environment(name: str, packages: Sequence[str], *, apart: bool) -> Path:
+    """The Python of an environment with these packages, and unless it is `apart` all else from ours."""
     folder = ENVIRONMENTS / name
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, symlinks=True)
-    [own] = folder.glob("lib/python*/site-packages")
-    (own / "base.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    if not apart:
+        [own] = folder.glob("lib/python*/site-packages")
+        (own / "base.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--upgrade", *packages], check=True)
     return python
@@ -77,12 +79,13 @@ def main(wanted: Sequence[str]) -> int:
     """The exit code: 0 when all tools read what is theirs."""
     failed, said = [], []
     for name, module in modules(wanted).items():
-        python = environment(name, requires(module))
+        apart = bool(_said(module, "APART"))
+        python = environment(name, requires(module), apart=apart)
         said.append(versions(python, requires(module)))
         print(f"{name}: {said[-1]}", flush=True)
         command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", str(module)]
         if subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": search_path(module)}, check=False
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": search_path(apart=apart)}, check=False
         ).returncode:
             failed.append(name)
     print(f"not read by {', '.join(failed)}" if failed else f"read by {', '.join(said)}")

@@ -47,6 +47,8 @@ def studio(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(images.parent),
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
     }
     words = [*map(str, command), *(str(each) for name, value in options.items() for each in (f"--{name}", value))]
     headers = {"Authorization": f"Token {TOKEN}"}
