@@ -16,10 +16,10 @@ PARALLEL ?= -n 2 --dist worksteal
 # A link or an anchor that leads nowhere, and a page that no list of contents has, end the build.
 SPHINX := --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
-.PHONY: help run test quick lint format docs bench chaos stores mutate pixels compat interop train clean
+.PHONY: help run test quick lint format docs bench bench-quick chaos stores mutate pixels compat interop train clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 run: $(RUN_STAMP) ## Segment the sample images with the demo model: masks and a contact sheet in ./out
 	$(BIN)/maskmill run demo/samples --out $(OUT) --model demo
@@ -45,8 +45,11 @@ format: $(DEV_STAMP) ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCH_STAMP) ## Benchmarks A to N against their peers: JSON in benchmarks/results, table in docs/benchmarks.md
+bench: $(BENCH_STAMP) ## Benchmarks A to N against their peers (an hour and a half): JSON in benchmarks/results, table in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(BENCH_STAMP) ## All benchmarks at a reduced size (ten minutes on two cores): JSON and table in build/bench-quick
+	$(BIN)/python -m benchmarks --quick
 
 chaos: $(DEV_STAMP) ## The long form of the fault tests (40 minutes on two cores), and a table of what each fault did
 	$(BIN)/python -m tests.chaos.table

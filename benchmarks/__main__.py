@@ -1,79 +1,65 @@
-"""`python -m benchmarks [LETTER…]`: run the benchmarks one after the other, keep their JSON, write the table."""
+"""`python -m benchmarks [--quick] [LETTER…]`: run benchmarks one after the other, keep their JSON, write the table."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import signal
-import subprocess
 import sys
-import time
-from datetime import UTC, datetime
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
-import psutil
-
-from benchmarks.result import Kept, Result
+from benchmarks.apart import MODULES, measured_apart, measured_here
+from benchmarks.scale import QUICK, Extent
 from benchmarks.table import write_table
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-MODULES = {path.stem[0].upper(): path.stem for path in sorted(HERE.glob("[a-n]_*.py"))}
+RESULTS = Extent(HERE / "results", quick=HERE.parent / "build" / "bench-quick")
+TABLE = Extent(HERE.parent / "docs" / "benchmarks.md", quick=HERE.parent / "build" / "bench-quick" / "benchmarks.md")
+LIMIT_SECONDS = Extent(3600, quick=120)
 
 
 def main() -> None:
-    """Each benchmark in a process of its own, so that none inherits another's memory, threads or caches."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("letters", nargs="*", metavar="LETTER", help=f"of {' '.join(MODULES)}; default: all")
-    parser.add_argument("--in-process", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    """What has ended is kept at once, and stands in the table: whatever happens to the next one."""
+    arguments = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
+    if arguments.quick:
+        os.environ[QUICK] = "1"
     if arguments.in_process:
-        _run_here(arguments.in_process)
+        measured_here(*arguments.letters).save(arguments.in_process)
         return
-    letters = [letter.upper() for letter in arguments.letters] or list(MODULES)
-    if unknown := set(letters) - set(MODULES):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(MODULES)}")
-    failed = [letter for letter in letters if _run(letter)]
-    table = write_table(RESULTS)
-    print(table)
+    failed = []
+    for letter in arguments.letters or MODULES:
+        print(f"benchmark {letter} …", file=sys.stderr, flush=True)
+        kept = measured_apart(letter, arguments.limit or LIMIT_SECONDS.now)
+        kept.save(RESULTS.now)
+        print(f"  {kept.seconds:.0f} s" + (f"; {kept.failed}" if kept.failed else ""), file=sys.stderr, flush=True)
+        write_table(RESULTS.now, TABLE.now)
+        failed += [letter] if kept.failed else []
+    print(TABLE.now.read_text(encoding="utf-8"))
     if failed:
         sys.exit(f"did not run: {', '.join(failed)}")
 
 
-def _run(letter: str) -> int:
-    print(f"benchmark {letter} …", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "benchmarks", "--in-process", letter]
-    return subprocess.run(command, cwd=HERE.parent, check=False).returncode  # noqa: S603 - our own module
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("letters", nargs="*", metavar="LETTER", type=_letter, help=f"of {' '.join(MODULES)}; or all")
+    parser.add_argument("--quick", action="store_true", help="at a reduced size, into build/bench-quick")
+    limits = f"of each benchmark; default: {LIMIT_SECONDS.full}, with --quick {LIMIT_SECONDS.quick}"
+    parser.add_argument("--limit", type=_seconds, metavar="SECONDS", help=limits)
+    parser.add_argument("--in-process", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def _run_here(letter: str) -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    module = import_module(f"benchmarks.{MODULES[letter]}")
-    started = time.perf_counter()
-    result: Result = module.run()
-    kept = Kept(
-        letter=letter,
-        title=module.TITLE,
-        command=f"python -m benchmarks {letter}",
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        seconds=round(time.perf_counter() - started, 1),
-        machine=_machine(),
-        result=result,
-    )
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(kept.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    (RESULTS / f"{letter}.json").write_text(text + "\n", encoding="utf-8")
+def _letter(text: str) -> str:
+    if text.upper() not in MODULES:
+        raise argparse.ArgumentTypeError(f"no benchmark {text}; there are {', '.join(MODULES)}")
+    return text.upper()
 
 
-def _machine() -> dict[str, str]:
-    packages = {name: version(name) for name in ("torch", "transformers", "Pillow", "boto3")}
-    gib = round(psutil.virtual_memory().total / 2**30)
-    return {"cores": str(os.cpu_count()), "memory": f"{gib} GiB", "python": platform.python_version(), **packages}
+def _seconds(text: str) -> float:
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"{text} is no time")
+    return float(text)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,20 @@ from benchmarks import fleet, peers
 from benchmarks.images import SIZES, small_images
 from benchmarks.peers import Peer, Settings, Stored
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from maskmill.models.files import resolve
 from maskmill.parameters import DEMO
 from maskmill_producer.embedded import Servers
 
 TITLE = "The demo model over small images on disk, reference to stored mask"
-IMAGES = 2000
-TUNING_IMAGES = 200
-MAP_IMAGES = 500
+IMAGES = Extent(2000, quick=200)
+TUNING_IMAGES = Extent(200, quick=0)
+"""None: the peers run with the settings that they begin with."""
+
+MAP_IMAGES = Extent(500, quick=50)
 WORKERS = 2
 """As in benchmark C; one worker with all cores is measured too."""
-WARM_UP_IMAGES = 768
+WARM_UP_IMAGES = Extent(768, quick=64)
 """Enough shards for each worker to get some."""
 
 IN_A_LOOP = "stock pipeline in a loop"
@@ -51,7 +53,7 @@ RAY_CPUS = 4
 
 def run() -> Result:
     """Ours first, then each peer alone on the machine, all on one S3 server."""
-    paths = [str(path) for path in small_images(scaled(IMAGES, 16))]
+    paths = [str(path) for path in small_images(IMAGES.now)]
     with fleet.servers() as servers:
         ours = [_ours(paths, servers, workers) for workers in (WORKERS, 1)]
         runs = {
@@ -71,7 +73,7 @@ Choices = Sequence[Sequence[Settings]]
 
 def _ours(paths: list[str], servers: Servers, workers: int) -> fleet.Finished:
     with fleet.worker(servers, workers) as running:
-        running.run(paths[: scaled(WARM_UP_IMAGES, 8)], model=DEMO)
+        running.run(paths[: WARM_UP_IMAGES.now], model=DEMO)
         finished = running.run(paths, model=DEMO)
     say(f"ours, workers: {workers}: {finished.rate:.1f} images/s")
     return finished
@@ -91,8 +93,9 @@ def _ray(paths: list[str], servers: Servers) -> Runs:
 
 def _both(peer: Peer, paths: list[str], choices: Choices, start: Settings) -> Runs:
     """With the best settings: all images as the pipeline returns them, and some with one map an image."""
-    settings = peer.tuned(paths[: scaled(TUNING_IMAGES, 16)], choices, start) if choices else start
-    some = paths[: scaled(MAP_IMAGES, 16)]
+    tuning = paths[: TUNING_IMAGES.now]
+    settings = peer.tuned(tuning, choices, start) if choices and tuning else start
+    some = paths[: MAP_IMAGES.now]
     return {
         (peer.name, "segments"): peer.run(paths, settings),
         (peer.name, "map"): peer.run(some, settings, "map"),
@@ -114,7 +117,7 @@ def _result(ours: fleet.Finished, alone: fleet.Finished, runs: Runs) -> Result:
             f"Ours ÷ {_ratios(ours, runs, 'segments', [TWICE])}.",
             f"One worker with all cores ÷ {_ratios(alone, runs, 'segments', BARS)}.",
             f"One segment map an image on the peers' side too: ours ÷ {_ratios(ours, runs, 'map', [*BARS, TWICE])}.",
-            _how(runs),
+            _how(),
         ],
     )
 
@@ -146,11 +149,11 @@ def _ratios(ours: fleet.Finished, runs: Runs, masks: str, names: Iterable[str]) 
     return "; ".join(f"{name}: {ours.rate / runs[name, masks].rate:.2f} ×" for name in names)
 
 
-def _how(runs: Runs) -> str:
-    images = next(iter(runs.values())).images
+def _how() -> str:
+    tuned = f"the best found on the first {TUNING_IMAGES.now} images, one setting after the other"
     return (
-        f"{os.cpu_count()} cores, SeaweedFS on the same machine. The peers' settings are the best found on the first "
-        f"{min(images, scaled(TUNING_IMAGES, 16))} images, one setting after the other; their clocks start with the "
+        f"{os.cpu_count()} cores, SeaweedFS on the same machine. The peers' settings are "
+        f"{tuned if TUNING_IMAGES.now else 'not tuned'}; their clocks start with the "
         f"model loaded and warm (Ray {version('ray')}: the last actor), and they handle no failures. "
         "Peers' memory is without the S3 server, ours without server and submitting client."
     )

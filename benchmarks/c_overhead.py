@@ -19,16 +19,16 @@ from benchmarks.memory import peak_memory
 from benchmarks.models import detr
 from benchmarks.processor_time import described, processor_time
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 
 TITLE = "Whole job against the model alone on ready tensors"
 CORES = os.cpu_count() or 1
 SHARD_SIZE = 8
-SHARDS = 12
-ROUNDS = 3
+SHARDS = Extent(12, quick=3)
+ROUNDS = Extent(3, quick=1)
 """Jobs with the model alone before, between and after them: two runs of the same differ by a few per cent."""
-WARM_UP_SHARDS = 6
-ALONE_IMAGES = 32
+WARM_UP_SHARDS = Extent(6, quick=2)
+ALONE_IMAGES = Extent(32, quick=12)
 BAR = 0.95
 
 
@@ -49,13 +49,13 @@ SHARED = Layout("all on the same cores", 2, max(1, CORES // 2))
 """A machine that has nothing else: what goes on beside the model is taken from it. Two workers, because on a CPU each
 operation waits for the thread whose core does something else for a moment."""
 
-CASES = ((480, APART), (320, APART), (320, SHARED))
+CASES = Extent(((480, APART), (320, APART), (320, SHARED)), quick=((320, APART), (320, SHARED)))
 """The shorter edge of the images that the model sees, and the layout."""
 
 
 def run() -> Result:
     """All cases."""
-    results = [_at(edge, layout) for edge, layout in CASES]
+    results = [_at(edge, layout) for edge, layout in CASES.now]
     return Result(
         figures=[figure for result in results for figure in result.figures],
         comparisons=[comparison for result in results for comparison in result.comparisons],
@@ -73,8 +73,8 @@ def _at(edge: int, layout: Layout) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         photographs = benchmark_photographs(Path(folder))
         warm_up, sources = (str(Path(folder) / name) for name in ("warm-up", "links"))
-        linked(photographs, Path(warm_up), scaled(SHARD_SIZE) * WARM_UP_SHARDS)
-        linked(photographs, Path(sources), scaled(SHARD_SIZE) * SHARDS)
+        linked(photographs, Path(warm_up), SHARD_SIZE * WARM_UP_SHARDS.now)
+        linked(photographs, Path(sources), SHARD_SIZE * SHARDS.now)
         paths = [str(path) for path in photographs]
         jobs, alone, how = _rounds(model, layout, warm_up, sources, paths)
     name = f"edge {edge}, {layout.name}"
@@ -86,8 +86,8 @@ def _at(edge: int, layout: Layout) -> Result:
                 value=fmean(job.rate for job in jobs),
                 unit="images/s",
                 settings=f"mean of {_listed(job.rate for job in jobs)}; warm, default settings but "
-                f"{scaled(SHARD_SIZE)} images a shard: {jobs[0].images} photographs of 640×427 and 320×427 from disk "
-                f"in {SHARDS} shards, submit to manifest; processor time an image: {how}",
+                f"{SHARD_SIZE} images a shard: {jobs[0].images} photographs of 640×427 and 320×427 from disk "
+                f"in {SHARDS.now} shards, submit to manifest; processor time an image: {how}",
                 peak_bytes=max(job.peak_bytes for job in jobs),
             ),
             alone[0].model_copy(
@@ -116,11 +116,11 @@ def _rounds(
     jobs, alone, parts = [], [], Counter[str]()
     with (
         fleet.servers() as servers,
-        fleet.worker(servers, layout.workers, layout.threads, shard_size=scaled(SHARD_SIZE)) as workers,
+        fleet.worker(servers, layout.workers, layout.threads, shard_size=SHARD_SIZE) as workers,
     ):
         workers.run([warm_up], model=model)
         alone.append(_alone(model, layout, paths))
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS.now):
             with processor_time() as taken:
                 jobs.append(workers.run([sources], model=model))
             parts += taken
@@ -136,7 +136,7 @@ def _alone(model: str, layout: Layout, paths: Sequence[str]) -> Figure:
         processes = [stack.enter_context(child("ours", environment)) for _ in range(layout.workers)]
         ready = [process.ask("load", model=model, warm_up=paths[0]) for process in processes]
         peaks = [stack.enter_context(peak_memory(process.pid)) for process in processes]
-        request = {"paths": paths, "batch_size": ready[0]["batch_size"], "images": scaled(ALONE_IMAGES)}
+        request = {"paths": paths, "batch_size": ready[0]["batch_size"], "images": ALONE_IMAGES.now}
         with ThreadPoolExecutor(layout.workers) as pool:
             answers = list(pool.map(lambda process: process.ask("forward", **request), processes))
     rate = sum(answer["images"] / answer["seconds"] for answer in answers)

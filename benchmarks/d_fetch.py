@@ -10,19 +10,19 @@ from benchmarks import fleet
 from benchmarks.child import child
 from benchmarks.images import small_images
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from benchmarks.slow_server import LATENCY_SECONDS
 from maskmill.parameters import DEMO
 
 TITLE = "Images behind 100 ms of latency against images on disk"
-IMAGES = 2000
+IMAGES = Extent(2000, quick=400)
 WARM_UP_IMAGES = 64
 BAR = 0.9
 
 
 def run() -> Result:
     """One job on one warm worker: from the disk, the server, and the disk again, so that drift favours neither."""
-    paths = small_images(scaled(IMAGES, 32))
+    paths = small_images(IMAGES.now)
     with (
         tempfile.TemporaryDirectory() as folder,
         child("slow_server") as server,
@@ -30,7 +30,7 @@ def run() -> Result:
         fleet.worker(servers, allow_private_hosts="all") as worker,
     ):
         address = server.ask("start", folder=str(paths[0].parent))
-        warm_up = _list(Path(folder) / "warm-up.txt", paths[: scaled(WARM_UP_IMAGES, 8)])
+        warm_up = _list(Path(folder) / "warm-up.txt", paths[:WARM_UP_IMAGES])
         worker.run([warm_up], model=DEMO)
         disk = _list(Path(folder) / "disk.txt", paths)
         before = worker.run([disk], model=DEMO)

@@ -16,11 +16,11 @@ from benchmarks.images import linked, small_images
 from benchmarks.memory import peak_memory
 from benchmarks.models import STUB_SIDE, stub
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 
 TITLE = "Growth: jobs of 1,000, 10,000 and 100,000 images"
-SIZES = (1_000, 10_000, 100_000)
-BASE_RUNS = 3
+SIZES = Extent((1_000, 10_000, 100_000), quick=(250, 500, 2_000))
+BASE_RUNS = Extent(3, quick=2)
 """Runs of the smallest job, which takes seconds; their median counts."""
 
 BASE_IMAGES = 64
@@ -49,9 +49,9 @@ def run() -> Result:
     """One worker for all jobs, smallest first, so that whatever it keeps adds up; a new client for each."""
     model = str(stub())
     with tempfile.TemporaryDirectory() as folder, fleet.servers() as servers, fleet.worker(servers) as worker:
-        trees = [_tree(Path(folder) / str(size), size) for size in (scaled(size, 32) for size in SIZES)]
+        trees = [_tree(Path(folder) / str(size), size) for size in SIZES.now]
         _job(worker, model, trees[0])
-        base = [_job(worker, model, trees[0]) for _ in range(BASE_RUNS)]
+        base = [_job(worker, model, trees[0]) for _ in range(BASE_RUNS.now)]
         grown = [_job(worker, model, tree) for tree in trees[1:]]
     return _result(_median(base), grown)
 

@@ -24,6 +24,7 @@ from benchmarks.fleet import servers as fresh_servers
 from benchmarks.fleet import settings_of
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
+from benchmarks.scale import Extent
 from maskmill import Client
 from maskmill.broker.connection import connect
 from maskmill.schema import Reference
@@ -32,8 +33,8 @@ from maskmill_producer import embedded
 
 TITLE = "Submitting a million references: list file → shards in the bucket → admitted"
 
-REFERENCES = 1_000_000
-ROUNDS = 2
+REFERENCES = Extent(1_000_000, quick=100_000)
+ROUNDS = Extent(2, quick=1)
 URL = "https://example.org/a/rather/deep/folder/of/images/{:09d}.jpg"
 PRODUCER = [
     sys.executable,
@@ -57,21 +58,21 @@ class Runs:
     @property
     def rate(self) -> float:
         """References a second, of the median run."""
-        return REFERENCES / median(self.seconds)
+        return REFERENCES.now / median(self.seconds)
 
 
 def run() -> Result:
     """The four kinds of list in turn, so that all meet the machine's good and bad minutes."""
     with tempfile.TemporaryDirectory() as folder, fresh_servers() as servers:
         runs = {path: Runs() for path in _write_lists(Path(folder))}
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS.now):
             for path, found in runs.items():
                 _submit(path, servers, found)
     return _result({path.suffix: found for path, found in runs.items()})
 
 
 def _write_lists(folder: Path) -> list[Path]:
-    uris = list(map(URL.format, range(REFERENCES)))
+    uris = list(map(URL.format, range(REFERENCES.now)))
     writers: dict[str, Callable[[str], str]] = {
         "txt": "{}\n".format,
         "csv": "{},0\n".format,
@@ -114,7 +115,8 @@ def _check(servers: embedded.Servers, job: str) -> None:
     found = Client(settings_of(servers)).job(job)
     record, status = found.record(), found.status()
     last = Reference.from_json(found.store.get(keys.shard(job, record.shards - 1)).splitlines()[-1])
-    if (record.images, status.submitted, last.uri) != (REFERENCES, REFERENCES, URL.format(REFERENCES - 1)):
+    wanted = REFERENCES.now
+    if (record.images, status.submitted, last.uri) != (wanted, wanted, URL.format(wanted - 1)):
         raise RuntimeError(f"{job} is not whole: {record.images:,} images, {status}, {last}")
     if status.shards_queued != record.shards:
         raise RuntimeError(f"{job}: of {record.shards:,} shards {status.shards_queued:,} are queued")
@@ -126,7 +128,7 @@ def _result(runs: dict[str, Runs]) -> Result:
             name=f"`maskmill submit list{suffix}`",
             value=found.rate,
             unit="references/s",
-            settings=f"{REFERENCES:,} references, shards of 128 to 512, median of {ROUNDS}",
+            settings=f"{REFERENCES.now:,} references, shards of 128 to 512, median of {ROUNDS.now}",
             peak_bytes=max(found.producer_bytes),
         )
         for suffix, found in runs.items()

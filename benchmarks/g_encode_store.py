@@ -22,6 +22,7 @@ from PIL import Image
 from benchmarks.fleet import servers as fresh_servers
 from benchmarks.fleet import settings_of
 from benchmarks.result import Comparison, Figure, Result
+from benchmarks.scale import Extent
 from demo.scenes import HELD_OUT_SEEDS, generate_scene
 from maskmill.masks.segment_map import (
     CONTENT_TYPE,
@@ -41,8 +42,8 @@ TITLE = "Encoding and storing masks alone: one segment map an image, or one PNG 
 SIZE = (640, 480)
 SCENES = 12
 MIN_SEGMENTS = 7
-IMAGES = 96
-ROUNDS = 3
+IMAGES = Extent(96, quick=48)
+ROUNDS = Extent(3, quick=1)
 STOCK_THREADS = (4, 8, 16)
 
 
@@ -66,13 +67,14 @@ class Side:
 
     def measure(self, pictures: Sequence[Picture], round_name: str) -> None:
         """One round of `IMAGES` images."""
-        names = [f"{round_name}/{self.threads}/{number}" for number in range(IMAGES)]
-        shown = [pictures[number % len(pictures)] for number in range(IMAGES)]
+        images = IMAGES.now
+        names = [f"{round_name}/{self.threads}/{number}" for number in range(images)]
+        shown = [pictures[number % len(pictures)] for number in range(images)]
         with ThreadPoolExecutor(self.threads) as pool:
             started = time.perf_counter()
             stored = sum(pool.map(self.store, shown, names))
-        self.rates.append(IMAGES / (time.perf_counter() - started))
-        self.sizes.append(stored / IMAGES)
+        self.rates.append(images / (time.perf_counter() - started))
+        self.sizes.append(stored / images)
 
 
 def run() -> Result:
@@ -83,7 +85,7 @@ def run() -> Result:
         services = Services.connect(settings_of(servers))
         ours = Side(_ours(services), services.settings.upload_threads)
         stock = [Side(_stock(servers, threads), threads) for threads in STOCK_THREADS]
-        for number in range(ROUNDS + 1):
+        for number in range(ROUNDS.now + 1):
             for side in (ours, *stock):
                 side.measure(pictures, f"round{number}")
                 if number == 0:  # connections are made and the store wakes up
@@ -152,7 +154,7 @@ def _thread_seconds(encoder: Callable[[Picture], object], picture: Picture) -> f
 
 def _result(pictures: Sequence[Picture], ours: Side, stock: Side) -> Result:
     segments = sum(len(picture.masks) for picture in pictures) / len(pictures)
-    what = f"{IMAGES} images of 640 × 480 with {segments:.1f} segments, median of {ROUNDS}"
+    what = f"{IMAGES.now} images of 640 × 480 with {segments:.1f} segments, median of {ROUNDS.now}"
     our_encode = _encode_milliseconds(lambda picture: encode(picture.ids, picture.header), pictures)
     stock_encode = _encode_milliseconds(lambda picture: list(map(_pillow_png, picture.masks)), pictures)
     figures = []

@@ -17,16 +17,17 @@ from skimage import data
 
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
+from benchmarks.scale import Extent
 from maskmill.schema import Subtask
 from maskmill_worker.model.forward import Outputs
 from maskmill_worker.model.postprocess import Segments, Thresholds, postprocess_for
 from tests.exactness.calibration import enliven, fit_classes, fit_masks, fit_semantic
 
 TITLE = "Post-processing of 12-megapixel images"
-SIZE = (3000, 4000)
+SIZE = Extent((3000, 4000), quick=(1500, 2000))
 LABELS = {index: f"label {index}" for index in range(150)}
 NAMED: dict[str, Any] = {"id2label": LABELS, "label2id": {name: index for index, name in LABELS.items()}}
-REPEATS = 2
+REPEATS = Extent(2, quick=1)
 LOOKING = 0.1
 """Share of a core that goes into measuring memory: peaks of tenths of a second are to be seen."""
 SPEED_UP, GROWTH_GIB = 5.0, 1.0
@@ -72,13 +73,13 @@ def run() -> Result:
 
 
 def _figure(name: str, measure: Measure) -> Figure:
-    settings = f"{SIZE[1]} × {SIZE[0]} pixels, best of {REPEATS}; memory is the growth"
+    settings = f"{SIZE.now[1]} × {SIZE.now[0]} pixels, best of {REPEATS.now}; memory is the growth"
     return Figure(name=name, value=measure.seconds, unit="s", settings=settings, peak_bytes=measure.growth)
 
 
 def _interleaved(*sides: Callable[[], Any]) -> list[Measure]:
     """Each side `REPEATS` times, in turn."""
-    rounds = [[_measured(side) for side in sides] for _ in range(REPEATS)]
+    rounds = [[_measured(side) for side in sides] for _ in range(REPEATS.now)]
     return [
         Measure(min(m.seconds for m in runs), max(m.growth for m in runs), runs[-1].result)
         for runs in zip(*rounds, strict=True)
@@ -99,13 +100,13 @@ def _measured(side: Callable[[], Any]) -> Measure:
 def _ours(case: Case) -> Segments:
     function = postprocess_for(case.processor, case.subtask)
     assert function is not None  # noqa: S101 - for mypy
-    return function(case.outputs, SIZE, case.thresholds)
+    return function(case.outputs, SIZE.now, case.thresholds)
 
 
 def _stock(case: Case) -> Any:
     thresholds = {} if case.subtask is Subtask.SEMANTIC else vars(case.thresholds)
     post_process = getattr(case.processor, f"post_process_{case.subtask}_segmentation")
-    return post_process(case.outputs, target_sizes=[SIZE], **thresholds)[0]
+    return post_process(case.outputs, target_sizes=[SIZE.now], **thresholds)[0]
 
 
 def _agreement(case: Case, stock: Any, ours: Segments) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import fleet
 from benchmarks.child import child
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from maskmill.broker.connection import connect
 from maskmill.ledger.ledger import Ledger
 
@@ -24,9 +24,9 @@ SHARDS = 20_000
 """Of each job: more than are booked in the time."""
 
 WARM_SECONDS = 2.0
-SECONDS = 10.0
+SECONDS = Extent(10.0, quick=3.0)
 FEW, MANY = 10, 1_000
-CLAIMS = 2_000
+CLAIMS = Extent(2_000, quick=500)
 RATE_BAR = 5_000
 COST_BAR = 2.0
 
@@ -54,7 +54,7 @@ def run() -> Result:
 def _rate(url: str) -> tuple[float, float, float]:
     """Shards booked a second, those in flight half-way, and the broker's microseconds for a claim or booking."""
     ledger = _ledger(url, "rate", JOBS)
-    warm, seconds, each = WARM_SECONDS, scaled(int(SECONDS)), WORKERS // PROCESSES
+    warm, seconds, each = WARM_SECONDS, SECONDS.now, WORKERS // PROCESSES
     with ExitStack() as stack, ThreadPoolExecutor(PROCESSES) as pool:
         crews = [stack.enter_context(child("claimants")) for _ in range(PROCESSES)]
         for crew in crews:
@@ -80,7 +80,7 @@ def _check(ledger: Ledger) -> None:
 def _cost(url: str, queue: str, jobs: int) -> Cost:
     """One worker that claims shard after shard, each time the job's whose turn it is."""
     ledger = _ledger(url, queue, jobs)
-    claims, walls = scaled(CLAIMS, 100), []
+    claims, walls = CLAIMS.now, []
     ledger.redis.config_resetstat()
     for _ in range(claims):
         started = time.perf_counter()
@@ -114,7 +114,7 @@ def _result(rate: float, in_flight: float, script: float, costs: dict[int, Cost]
         f"{JOBS} jobs; {in_flight:,.0f} shards in flight half-way; appendfsync always; "
         f"the broker's time for a script {script:.0f} µs"
     )
-    one = f"mean of two runs of {scaled(CLAIMS, 100):,} claims, one after the other"
+    one = f"mean of two runs of {CLAIMS.now:,} claims, one after the other"
     return Result(
         figures=[
             Figure(name="shards claimed and booked", value=rate, unit="shards/s", settings=how),

@@ -7,17 +7,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from benchmarks import fleet
 from benchmarks.images import benchmark_photographs, linked
 from benchmarks.models import detr
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from maskmill import Client, Job
 from maskmill.jobs.account import read_report
 
 TITLE = "A job of 20 images submitted behind one of 2,000, one worker"
-SMALL, LARGE = 20, 2_000
+SMALL, LARGE = Extent(20, quick=6), Extent(2_000, quick=200)
+SHARDS: Extent[dict[str, Any]] = Extent({}, quick={"shard_size": 12})
+"""Settings: the default shards, of which one of the slow model takes 42 s, or smaller ones."""
+
 EDGE = 320
 """The shorter edge that the slow model sees: about half a second an image on two cores."""
 
@@ -48,17 +52,21 @@ def run() -> Result:
 
 
 def _measure(case: Case) -> Result:
-    with tempfile.TemporaryDirectory() as folder, fleet.servers() as servers, fleet.worker(servers) as worker:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        fleet.servers() as servers,
+        fleet.worker(servers, **SHARDS.now) as worker,
+    ):
         photographs = benchmark_photographs(Path(folder))
         small, large = Path(folder) / "small", Path(folder) / "large"
-        linked(photographs, small, scaled(SMALL))
-        linked(photographs, large, scaled(LARGE))
+        linked(photographs, small, SMALL.now)
+        linked(photographs, large, LARGE.now)
         worker.run([str(small)], model=case.model)  # warm
         alone = worker.run([str(small)], model=case.model).seconds
         waits = {priority: _behind(worker, small, large, case.model, priority) for priority in (0, 10)}
     return Result(
         figures=[
-            Figure(name=f"{case.name}: alone", value=alone, unit="s", settings=f"{scaled(SMALL)} images, warm worker"),
+            Figure(name=f"{case.name}: alone", value=alone, unit="s", settings=f"{SMALL.now} images, warm worker"),
             *(_figure(case, priority, *found) for priority, found in waits.items()),
         ],
         comparisons=[

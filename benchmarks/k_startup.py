@@ -14,17 +14,17 @@ from statistics import median
 
 from benchmarks import fleet
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from maskmill import Client
 
 TITLE = "From a command to its first result, the demo model over the 18 samples"
 SAMPLES = Path(__file__).parent.parent / "demo" / "samples"
 COMMAND = (sys.executable, "-c", "from maskmill_producer.entry import main; main()")
 BARE = (sys.executable, "-c", "import torch; from transformers import pipeline")
-TIMES = 5
+TIMES = Extent(5, quick=1)
 """Each is the least of so many: whatever else the machine does makes some of them longer, and none shorter."""
 
-JOBS = 10
+JOBS = Extent(10, quick=3)
 WAIT_SECONDS = 600.0
 HELP_BAR, FIXED_SECONDS, RUN_BAR, AGAIN_BAR, WARM_BAR = 0.4, 3.0, 1.5, 4.0, 0.5
 
@@ -33,7 +33,7 @@ def run() -> Result:
     """Commands and their measure in turns, so that what the machine does meanwhile is shared out."""
     helped, versioned, bare, whole, again = [], [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(scaled(TIMES)):
+        for turn in range(TIMES.now):
             helped.append(_seconds((*COMMAND, "--help")))
             versioned.append(_seconds((*COMMAND, "--version")))
             bare.append(_seconds(BARE))
@@ -90,7 +90,7 @@ def _warm() -> list[float]:
         worker.run([str(SAMPLES)], model="demo")
         client = Client(worker.settings)
         outs = (f"{client.settings.out}-{number}" for number in count())
-        return [_first_mask(client, outs) for _ in range(scaled(JOBS))]
+        return [_first_mask(client, outs) for _ in range(JOBS.now)]
 
 
 def _first_mask(client: Client, outs: Iterator[str]) -> float:

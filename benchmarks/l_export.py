@@ -11,13 +11,13 @@ from benchmarks import fleet
 from benchmarks.child import child
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from benchmarks.stored_job import SEGMENTS, stored_job
 from maskmill.settings import usable_cores
 
 TITLE = "Export to COCO instances: 10,000 and 100,000 masks of 640 × 480 with seven segments"
-SIZES = (10_000, 100_000)
-LOOP_IMAGES = 2_000
+SIZES = Extent((10_000, 100_000), quick=(500, 2_000))
+LOOP_IMAGES = Extent(2_000, quick=200)
 SPEED_BAR, GROWTH_BAR, MEMORY_BAR = 1.5, 1.05, 500
 QUEUE = "bench-export"
 
@@ -40,16 +40,16 @@ def run() -> Result:
     """The store is on this machine. The loop takes masks of the larger job, before ours and after; its best counts."""
     with tempfile.TemporaryDirectory() as folder, fleet.servers() as servers:
         settings = fleet.settings_of(servers, prefix=QUEUE, queue=QUEUE)
-        jobs = [stored_job(settings, scaled(size), Path(folder)) for size in SIZES]
+        jobs = [stored_job(settings, size, Path(folder)) for size in SIZES.now]
         environment = {**servers.environment(), "MASKMILL_PREFIX": QUEUE, "MASKMILL_QUEUE": QUEUE}
 
         def side(name: str, number: int, **more: Any) -> Run:
             target = str(Path(folder) / f"{name}-{number}")
             return _run(environment, name, out=jobs[number].out, job=jobs[number].id, target=target, **more)
 
-        loops = [side("loop", 1, images=scaled(LOOP_IMAGES))]
-        ours = [side("export", number) for number in range(len(SIZES))]
-        loops.append(side("loop", 1, images=scaled(LOOP_IMAGES)))
+        loops = [side("loop", 1, images=LOOP_IMAGES.now)]
+        ours = [side("export", number) for number in range(len(jobs))]
+        loops.append(side("loop", 1, images=LOOP_IMAGES.now))
         download, bare = side("download", 0), side("requests", 0)
     return _result(ours, max(loops, key=lambda each: each.rate), download, bare)
 

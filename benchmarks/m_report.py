@@ -18,7 +18,7 @@ from benchmarks.fleet import servers as fresh_servers
 from benchmarks.fleet import settings_of
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from maskmill import Settings
 from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
@@ -30,7 +30,7 @@ from maskmill_producer.report.page.source import Numbered
 from tools.browser import installed
 
 TITLE = "A report of 100,000 images, and its page in a browser"
-IMAGES, FEWER = 100_000, 10_000
+SIZES = Extent((10_000, 100_000), quick=(1_000, 5_000))
 COMMAND = (sys.executable, "-c", "from maskmill_producer.entry import main; main()", "report", "--json")
 SECONDS_BAR, MEGABYTES_BAR, READY_BAR, HEAP_BAR = 180.0, 500.0, 2.0, 50.0
 BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info")
@@ -64,7 +64,7 @@ def run() -> Result:
     with tempfile.TemporaryDirectory() as folder, fresh_servers() as servers:
         few, many = (
             _report(Path(folder), servers, settings_of(servers, prefix=f"report-{images}"), images)
-            for images in (scaled(FEWER, 300), scaled(IMAGES, 600))
+            for images in SIZES.now
         )
         shown = _show(Path(folder) / f"report-{many.images}")
     return _result(few, many, shown)

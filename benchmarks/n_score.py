@@ -21,17 +21,17 @@ from hotcoco import panoptic as hotcoco_panoptic
 from benchmarks.images import made_once
 from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.scale import Extent, say
 from benchmarks.score_pairs import REGIONS, LocalJob, class_of, make_pairs, scene
 from maskmill.scoring.overlaps import Part, Side, overlaps
 from maskmill.scoring.quality import matches
 from maskmill.scoring.score import ScoreOptions, score
 
 TITLE = "Panoptic quality of 5,000 pairs of 640 × 480"
-PAIRS = 5000
-ROUNDS = 3
+PAIRS = Extent(5000, quick=300)
+ROUNDS = Extent(3, quick=1)
 BAR = 3.0
-MAPS = 50
+MAPS = Extent(50, quick=10)
 """Pairs in memory, of which the quality alone is measured."""
 
 Timed = tuple[float, float, int]
@@ -40,7 +40,7 @@ Timed = tuple[float, float, int]
 
 def run() -> Result:
     """Each side in turn, several times; the medians count."""
-    pairs = scaled(PAIRS, 100)
+    pairs = PAIRS.now
     folder = made_once(f"score-pairs-{pairs}", partial(make_pairs, pairs=pairs))
     sides: dict[str, Callable[[], float]] = {
         "maskmill": partial(_ours, folder),
@@ -50,7 +50,7 @@ def run() -> Result:
         sys.path.insert(0, checkout)
         sides["panopticapi"] = partial(_panopticapi, folder)
     runs: dict[str, list[Timed]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS.now):
         for name, side in sides.items():
             runs[name].append(_timed(side))
             say(f"{name}: PQ {runs[name][-1][0]:.6f} in {runs[name][-1][1]:.1f} s")
@@ -60,7 +60,7 @@ def run() -> Result:
             name=name,
             value=1000 * seconds[name] / pairs,
             unit="ms a pair",
-            settings=f"{pairs:,} pairs, all cores, median of {ROUNDS}; PQ {found[0][0]:.6f}",
+            settings=f"{pairs:,} pairs, all cores, median of {ROUNDS.now}; PQ {found[0][0]:.6f}",
             peak_bytes=max(each[2] for each in found),
         )
         for name, found in runs.items()
@@ -113,14 +113,14 @@ def _panopticapi(folder: Path) -> float:
 
 def _in_memory(count: Callable[[np.ndarray, np.ndarray], object]) -> float:
     """Seconds a pair, the best of several rounds over the same maps."""
-    maps = [(true.astype(np.uint32), predicted) for true, predicted in map(scene, range(MAPS))]
+    maps = [(true.astype(np.uint32), predicted) for true, predicted in map(scene, range(MAPS.now))]
     rounds = []
-    for _ in range(ROUNDS + 1):
+    for _ in range(ROUNDS.now + 1):
         started = time.process_time()
         for true, predicted in maps:
             count(true, predicted)
         rounds.append(time.process_time() - started)
-    return min(rounds) / MAPS
+    return min(rounds) / MAPS.now
 
 
 def _our_matches(true: np.ndarray, predicted: np.ndarray) -> object:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Figure(BaseModel):
@@ -47,7 +49,10 @@ class Result(BaseModel):
 
 
 class Kept(BaseModel):
-    """A result as it is kept in `results/<letter>.json`, with what it was measured on."""
+    """A benchmark as it is kept in `<letter>.json`: what it found, or why it found nothing, and what it ran on.
+
+    `reduced`: a quick run, whose figures are no benchmark's result.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,4 +62,21 @@ class Kept(BaseModel):
     date: str
     seconds: float
     machine: dict[str, str]
-    result: Result
+    reduced: bool = False
+    result: Result | None = None
+    failed: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.result is None) == (self.failed is None):
+            raise ValueError(f"benchmark {self.letter} has either a result or a reason why it has none")
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write the JSON file, in one step."""
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{self.letter}.json"
+        draft.write_text(
+            json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        draft.replace(folder / f"{self.letter}.json")

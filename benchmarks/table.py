@@ -7,25 +7,42 @@ from pathlib import Path
 
 from benchmarks.result import Comparison, Figure, Kept
 
-TARGET = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-
 HEAD = """# Benchmarks
 
 Written by `make bench` from `benchmarks/results/*.json`. Each ratio compares two runs on one machine in one session;
-absolute rates say little about another machine. `python -m benchmarks A H` runs some of them again.
+absolute rates say little about another machine. `python -m benchmarks A H` runs some of them again. `make bench-quick`
+runs all at a reduced size in ten minutes, into `build/bench-quick`.
+"""
 
+REDUCED_HEAD = """# Benchmarks, reduced
+
+Written by `make bench-quick`: everything runs, and about how fast. **No figure here is a result.** The bars are those
+of the full size (`make bench`), where starts and first batches weigh less. Settings name the size that was measured.
+"""
+
+RATIOS = """
 | | ratio | bar | reached |
 | --- | --- | --- | --- |
 """
 
 
-def write_table(results: Path) -> str:
-    """Write the page; returns its text."""
-    kept = [Kept.model_validate_json(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
-    rows = "".join(_ratio(each.letter, comparison) for each in kept for comparison in each.result.comparisons)
-    text = HEAD + rows + "".join("\n".join(_section(each)) for each in kept)
-    TARGET.write_text(text, encoding="utf-8")
-    return text
+def write_table(results: Path, target: Path) -> None:
+    """Write the page of all results of the folder."""
+    kept = [Kept.model_validate_json(path.read_text(encoding="utf-8")) for path in sorted(results.glob("[A-Z].json"))]
+    head = REDUCED_HEAD if any(each.reduced for each in kept) else HEAD
+    rows = "".join(row for each in kept for row in _rows(each))
+    target.write_text(head + RATIOS + rows + "".join("\n".join(_section(each)) for each in kept), encoding="utf-8")
+
+
+def _rows(kept: Kept) -> Iterator[str]:
+    if kept.result is None:
+        yield f"| {kept.letter}. {kept.title} | did not run: {_cell(kept.failed or '')} | – | **no** |\n"
+        return
+    yield from (_ratio(kept.letter, comparison) for comparison in kept.result.comparisons)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _ratio(letter: str, comparison: Comparison) -> str:
@@ -40,9 +57,12 @@ def _ratio(letter: str, comparison: Comparison) -> str:
 
 
 def _section(kept: Kept) -> Iterator[str]:
-    yield f"\n## {kept.letter}. {kept.title}\n"
+    yield f"\n## {kept.letter}. {kept.title}{' (reduced)' if kept.reduced else ''}\n"
     machine = ", ".join(f"{name} {value}" for name, value in kept.machine.items())
     yield f"`{kept.command}`, {kept.date}, {kept.seconds:,.0f} s; {machine}.\n"
+    if kept.result is None:
+        yield f"It did not run: {kept.failed}.\n"
+        return
     yield "| side | figure | peak memory | settings |\n| --- | --- | --- | --- |"
     yield from map(_figure, kept.result.figures)
     yield from (f"\n{note}" for note in kept.result.notes)
