@@ -1,139 +1,190 @@
-"""A. DETR-ResNet-50 panoptic at its real size: image file to mask, against the stock pipeline."""
+"""A. Image file to mask, and the model alone: against the stock pipeline, on torch and on what CPUs are served with."""
 
 from __future__ import annotations
 
+import os
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
-from benchmarks.child import Child, child
+from benchmarks import sides
 from benchmarks.images import benchmark_photographs
-from benchmarks.memory import peak_memory
-from benchmarks.models import COCO_SIZE, detr
+from benchmarks.models import COCO_SIZE, detr, segformer
 from benchmarks.result import Comparison, Figure, Result
-from benchmarks.scale import say, scaled
+from benchmarks.runtimes import PACKAGES
+from benchmarks.scale import Extent, say
+from benchmarks.sides import Side, Work
+from maskmill.errors import one_line
 from maskmill.masks.segment_map import decode
 
-TITLE = "DETR-ResNet-50 panoptic at its real size, image file to mask"
-IMAGES = 6
-STOCK_BATCH_SIZES = (1, 2, 4)
-OUR_BATCH_SIZES = (1, 2, 4)
-OUR_REPEATS = 3
-SPARE_BYTES = 2 * 2**30
-"""Left to the rest of the machine."""
-
-BAR = 6.0
-EQUAL_BAR = 99.9
+TITLE = "DETR-ResNet-50 panoptic and SegFormer-B0 at their real sizes: image file to mask, and the model alone"
+IMAGES = Extent(6, quick=2)
+DETR_SIZE = Extent(COCO_SIZE, quick={"shortest_edge": 320, "longest_edge": 533})
+REPEATS = Extent(3, quick=1)
+OTHERS_BAR, EQUAL_BAR = 1.0, 99.9
 
 
-@dataclass
-class Side:
-    """One run of one side: images a second, its process's peak, and how it was run."""
+@dataclass(frozen=True)
+class Case:
+    """A model and how it is measured: `others_…` on the other runtimes; `bar` is that against stock."""
 
-    batch_size: int
-    rate: float
-    peak_bytes: int
-    kept: list[int] = field(default_factory=list)
-    segments: list[int] = field(default_factory=list)
+    name: str
+    model: Path
+    sees: str
+    batch_sizes: Sequence[int]
+    others_batch_sizes: Sequence[int]
+    forwards: int
+    bar: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All sides of a case, with the reasons of those that did not run; for each, pixels that are stock's, by image."""
+
+    case: Case
+    stock: list[Side]
+    ours: Side
+    our_others: list[Side]
+    others: list[Side]
+    failed: list[str]
+    equal: dict[str, list[NDArray[np.bool_]]]
+
+    def share(self, name: str) -> float:
+        """Percent of all pixels that a side gives to stock's segment, in the pipeline's order."""
+        return 100 * float(np.mean(np.concatenate([each.ravel() for each in self.equal[name]])))
 
 
 def run() -> Result:
-    """Both sides on the same photographs; the stock side with its best batch size, ours with the default one."""
-    model = detr(COCO_SIZE)
+    """Each model on the same photographs."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [str(path) for path in benchmark_photographs(Path(folder))][: scaled(IMAGES)]
-        with child("stock") as process:
-            process.ask("load", model=str(model), warm_up=paths[-1], max_bytes=_free_bytes())
-            tried = [_stock(process, paths, size, folder) for size in STOCK_BATCH_SIZES[: len(paths)]]
-            stock = [side for side in tried if side]
-        with child("ours") as process:
-            default = process.ask("load", model=str(model), warm_up=paths[-1])["batch_size"]
-            sizes = sorted({*OUR_BATCH_SIZES, default})
-            ours = {size: _ours(process, paths, size, folder) for size in sizes}
-        shares = [_equal_share(Path(folder) / Path(path).name) for path in paths]
-    return _result(paths, stock, ours, default, shares)
-
-
-def _free_bytes() -> int:
-    """Stock's mask head copies 256 channels at a quarter of the size for all 100 queries: batches may not fit."""
-    return psutil.virtual_memory().available - SPARE_BYTES
-
-
-def _stock(process: Child, paths: list[str], batch_size: int, folder: str) -> Side | None:
-    """None where the batch does not fit into memory."""
-    with peak_memory(process.pid) as peak:
-        answer = process.ask("segment", paths=paths, batch_size=batch_size, folder=folder)
-    if "failed" in answer:
-        say(f"stock, batch size {batch_size}: {answer['failed']}")
-        return None
-    say(f"stock, batch size {batch_size}: {answer['seconds'] / len(paths):.2f} s an image, kept {answer['kept']}")
-    return Side(batch_size, len(paths) / answer["seconds"], peak.bytes, answer["kept"], answer["segments"])
-
-
-def _ours(process: Child, paths: list[str], batch_size: int, folder: str) -> Side:
-    with peak_memory(process.pid) as peak:
-        answers = [
-            process.ask("segment", paths=paths, batch_size=batch_size, folder=folder) for _ in range(OUR_REPEATS)
-        ]
-    seconds = float(np.median([answer["seconds"] for answer in answers]))
-    say(f"ours, batch size {batch_size}: {seconds / len(paths):.2f} s an image")
-    return Side(batch_size, len(paths) / seconds, peak.bytes)
-
-
-def _equal_share(path: Path) -> NDArray[np.bool_]:
-    """For each pixel, whether both sides gave it to the same segment, in the pipeline's order."""
-    ids, _ = decode(path.with_name(f"{path.name}.png").read_bytes())
-    stock: NDArray[np.uint8] = np.load(path.with_name(f"{path.name}.npy"))
-    equal: NDArray[np.bool_] = stock == ids
-    return equal
-
-
-def _result(
-    paths: list[str], stock: list[Side], ours: dict[int, Side], default: int, shares: list[NDArray[np.bool_]]
-) -> Result:
-    best = max(stock, key=lambda side: side.rate)
-    equal = 100 * float(np.mean(np.concatenate([share.ravel() for share in shares])))
-    worst = 100 * min(float(share.mean()) for share in shares)
-    many = "640×427 photographs" if len(paths) <= 4 else "four 640×427 and two 320×427 photographs"
-    where = f"{many} ({len(paths)} images) from disk, decode to mask, 2 CPU threads, one process"
+        photographs = [str(path) for path in benchmark_photographs(Path(folder))]
+        paths = [*photographs[: IMAGES.now - 1], photographs[-1]]
+        measured = [_measured(case, paths, Path(folder) / str(place)) for place, case in enumerate(_cases())]
     return Result(
-        figures=[
-            *(_figure("stock pipeline", side, f"batches of equal image size; {where}") for side in stock),
-            *(
-                _figure("Maskmill's worker classes", side, f"median of {OUR_REPEATS}; {where}")
-                for side in ours.values()
-            ),
-        ],
-        comparisons=[
-            Comparison(
-                name=f"images/s, ours at its default batch size {default} ÷ stock at its best ({best.batch_size})",
-                value=ours[default].rate / best.rate,
-                bar=BAR,
-            ),
-            Comparison(name="pixels with the same segment", value=equal, bar=EQUAL_BAR, unit="%"),
-        ],
-        notes=[_kept(best, worst)],
+        figures=[figure for each in measured for figure in _figures(each, paths)],
+        comparisons=[comparison for each in measured for comparison in _comparisons(each)],
+        notes=[note for each in measured for note in _notes(each)],
     )
 
 
-def _kept(stock: Side, worst: float) -> str:
+def _cases() -> tuple[Case, Case]:
+    sees = Extent("1199×800 and 800×1067", quick="479×320 and 320×427").now
+    sizes = Extent((1, 2, 4), quick=(1,)).now
+    forwards = Extent((1, 10), quick=(1, 3)).now
+    others = Extent((1, 4), quick=(1,)).now
     return (
-        f"Random weights, seeded: {np.mean(stock.kept):.1f} of 100 queries an image pass 0.9 (each: {stock.kept}), "
-        f"segments left an image: {stock.segments}. Worst image: {worst:.3f} % of pixels equal. "
-        f"Stock batches of {' and '.join(map(str, STOCK_BATCH_SIZES))} were tried; one without a figure did not fit "
-        "into this machine's memory. The image processor resizes 640×427 to 1199×800 pixels, 320×427 to 800×1067."
+        Case("DETR-ResNet-50 panoptic", detr(DETR_SIZE.now), sees, sizes, (1,), forwards[0], 6.0),
+        Case("SegFormer-B0", segformer(), "512×512", sizes, others, forwards[1], 1.5),
     )
 
 
-def _figure(name: str, side: Side, settings: str) -> Figure:
-    return Figure(
-        name=f"{name}, batch size {side.batch_size}",
-        value=side.rate,
-        unit="images/s",
-        settings=settings,
-        peak_bytes=side.peak_bytes,
+def _measured(case: Case, paths: Sequence[str], folder: Path) -> Measured:
+    work = Work(case.model, paths, [paths[0], paths[-1]], case.forwards)
+    folders = {name: folder / name.replace(" ", "-") for name in (sides.STOCK, sides.OURS, *PACKAGES)}
+    for each in folders.values():
+        each.mkdir(parents=True)
+    stock = sides.stock(work, case.batch_sizes, folders[sides.STOCK])
+    ours, default = sides.ours(work, case.batch_sizes, REPEATS.now, folders[sides.OURS])
+    others, failed = [], []
+    for runtime in PACKAGES:
+        try:
+            others += sides.stock(work, case.others_batch_sizes, folders[runtime], runtime)
+        except RuntimeError as error:
+            say(f"{runtime}: {error}")
+            failed.append(f"{case.name} on {runtime} did not run: {one_line(error)}.")
+    ran = [sides.OURS, *(runtime for runtime in PACKAGES if any(runtime in side.name for side in others))]
+    maps = {name: [_map(folders[name], path) for path in paths] for name in (sides.STOCK, *ran)}
+    equal = {name: [a == b for a, b in zip(maps[name], maps[sides.STOCK], strict=True)] for name in ran}
+    at_default = next(side for side in ours if side.batch_size == default)
+    return Measured(case, stock, at_default, [side for side in ours if side is not at_default], others, failed, equal)
+
+
+def _map(folder: Path, path: str) -> NDArray[Any]:
+    """The segment map that a side has written: as an array, or as the worker's PNG."""
+    name = Path(path).name
+    if (folder / f"{name}.npy").exists():
+        ids: NDArray[Any] = np.load(folder / f"{name}.npy")
+        return ids
+    return decode((folder / f"{name}.png").read_bytes())[0]
+
+
+def _comparisons(measured: Measured) -> Iterator[Comparison]:
+    name, ours = measured.case.name, measured.ours
+    best = max(measured.stock, key=_rate)
+    yield Comparison(
+        name=f"{name}: images/s, ours at its default batch size {ours.batch_size} ÷ stock at its best "
+        f"({best.batch_size})",
+        value=ours.rate / best.rate,
+        bar=measured.case.bar,
     )
+    yield Comparison(
+        name=f"{name}: pixels with the same segment", value=measured.share(sides.OURS), bar=EQUAL_BAR, unit="%"
+    )
+    if measured.others:
+        other = max(measured.others, key=_rate)
+        ratio = ours.rate / other.rate
+        yield Comparison(name=f"{name}: images/s, ours ÷ {other.name}", value=ratio, bar=OTHERS_BAR)
+        other = max(measured.others, key=_forward_rate)
+        ratio = ours.forward_rate / other.forward_rate
+        yield Comparison(name=f"{name}: the model alone, ours ÷ {other.name}", value=ratio, bar=OTHERS_BAR)
+
+
+def _rate(side: Side) -> float:
+    return side.rate
+
+
+def _forward_rate(side: Side) -> float:
+    return side.forward_rate
+
+
+def _figures(measured: Measured, paths: Sequence[str]) -> Iterator[Figure]:
+    portraits = sum("-portrait" in path for path in paths)
+    how = (
+        f"{len(paths) - portraits} photographs of 640×427 and {portraits} of 320×427 from disk, decode to mask, "
+        f"{os.cpu_count()} CPU threads, one process; the model sees {measured.case.sees}"
+    )
+    times = f"median of {REPEATS.now}; "
+    for side in (*measured.stock, measured.ours, *measured.our_others, *measured.others):
+        yield Figure(
+            name=f"{measured.case.name}: {side.name}, batch size {side.batch_size}",
+            value=side.rate,
+            unit="images/s",
+            settings=f"{times if side.name == sides.OURS else ''}{how}",
+            peak_bytes=side.peak_bytes,
+        )
+    for side in {each.name: each for each in (*measured.stock, measured.ours, *measured.others)}.values():
+        yield Figure(
+            name=f"{measured.case.name}: the model alone, {side.name}",
+            value=side.forward_rate,
+            unit="images/s",
+            settings=f"ready tensors, one image at a time, {side.forward_images} images of two sizes",
+        )
+
+
+def _notes(measured: Measured) -> Iterator[str]:
+    stock, name = measured.stock[0], measured.case.name
+    if stock.kept:
+        yield (
+            f"{name}: {np.mean(stock.kept):.1f} of 100 queries an image pass 0.9 (each: {stock.kept}), "
+            f"segments left an image: {stock.segments}."
+        )
+    worst = 100 * min(float(each.mean()) for each in measured.equal[sides.OURS])
+    yield (
+        f"{name}: random weights, seeded. Stock batches of {' and '.join(map(str, measured.case.batch_sizes))} were "
+        "tried; one without a figure did not fit into this machine's memory. Worst image of ours: "
+        f"{worst:.3f} % of pixels equal."
+    )
+    versions = ", ".join(
+        f"{runtime} {version(PACKAGES[runtime])}: {measured.share(runtime):.3f} %"
+        for runtime in PACKAGES
+        if runtime in measured.equal
+    )
+    if versions:
+        yield f"{name}: pixels with stock's segment, {versions}; both in float32, exported by torch.onnx."
+    yield from measured.failed

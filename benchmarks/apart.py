@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from benchmarks.machine import machine
 from benchmarks.result import Kept, Result
 from benchmarks.scale import is_quick
 from maskmill.errors import one_line
@@ -64,17 +63,11 @@ def _kept(
         command=f"python -m benchmarks{' --quick' if is_quick() else ''} {letter}",
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         seconds=round(time.perf_counter() - started, 1),
-        machine=_machine(),
+        machine=machine(),
         reduced=is_quick(),
         result=result,
         failed=failed,
     )
-
-
-def _machine() -> dict[str, str]:
-    packages = {name: version(name) for name in ("torch", "transformers", "Pillow", "boto3")}
-    gib = round(psutil.virtual_memory().total / 2**30)
-    return {"cores": str(os.cpu_count()), "memory": f"{gib} GiB", "python": platform.python_version(), **packages}
 
 
 def run_within(limit_seconds: float, command: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.images import benchmark_photographs, made_once, transformers_version
-from tests.exactness.calibration import Runs, enliven, fit_classes, fit_flat_masks, standardise
+from tests.exactness.calibration import Runs, enliven, fit_classes, fit_flat_masks, fit_semantic, standardise
 
 SEED = 0
 KEPT_QUERIES = 0.08
@@ -23,6 +23,7 @@ LABELS = 250
 """As facebook/detr-resnet-50-panoptic has them: COCO's ids of things and stuff, with gaps."""
 
 COCO_SIZE = {"shortest_edge": 800, "longest_edge": 1333}
+ADE_LABELS = 150
 MASK_FIT_SIZE = {"shortest_edge": 200, "longest_edge": 333}
 """The mask head takes many seconds an image at full size, and its statistics change little with it."""
 
@@ -43,6 +44,11 @@ def detr(size: dict[str, int]) -> Path:
     """facebook/detr-resnet-50-panoptic's config and image processor at `size`, with weights drawn here."""
     name = f"detr-resnet50-{size['shortest_edge']}-{transformers_version()}"
     return made_once(name, partial(_write_detr, size))
+
+
+def segformer() -> Path:
+    """SegFormer-B0 with ADE20K's 150 labels at 512×512, as nvidia/segformer-b0-finetuned-ade-512-512 is, drawn here."""
+    return made_once(f"segformer-b0-512-{transformers_version()}", _write_segformer)
 
 
 def stub() -> Path:
@@ -108,6 +114,18 @@ def _photographs(folder: Path) -> list[Image.Image]:
 def _pixels(size: dict[str, int], image: Image.Image) -> Tensor:
     pixels: Tensor = hf.DetrImageProcessor(size=size)(image, return_tensors="pt")["pixel_values"]
     return pixels
+
+
+def _write_segformer(folder: Path) -> None:
+    torch.manual_seed(SEED)
+    model = hf.SegformerForSemanticSegmentation(hf.SegformerConfig(num_labels=ADE_LABELS)).eval()
+    processor = hf.SegformerImageProcessor()
+    enliven(model)
+    pixels = [processor(image, return_tensors="pt")["pixel_values"] for image in _photographs(folder)]
+    with torch.inference_mode():
+        fit_semantic(model.decode_head.classifier, [partial(model, each) for each in pixels])
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def _write_stub(folder: Path) -> None:

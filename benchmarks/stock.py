@@ -1,4 +1,7 @@
-"""A peer in a process of its own: transformers' `pipeline("image-segmentation")`, as its documentation uses it."""
+"""A peer in a process of its own: transformers' `pipeline("image-segmentation")`, as its documentation uses it.
+
+Its model is run by torch, or by another runtime (`benchmarks.runtimes`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from transformers import ImageSegmentationPipeline, pipeline
 
 from benchmarks.child import serve
 from benchmarks.peer_masks import Masks, Output, Uploads, segment_map
+from benchmarks.runtimes import onnx_file, run_by
 
 THRESHOLD = 0.9
 
@@ -40,11 +44,13 @@ class Stock:
         self.pipe: ImageSegmentationPipeline | None = None
         self.kept: list[int] = []
 
-    def load(self, model: str, warm_up: str | None, max_bytes: int | None = None) -> None:
+    def load(self, model: str, warm_up: str | None, max_bytes: int | None = None, runtime: str | None = None) -> None:
         """Load the model, and run it once on an image; allocations beyond `max_bytes` in all fail."""
         if max_bytes:
             resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
         self.pipe = pipeline("image-segmentation", model=model, device="cpu")
+        if runtime:
+            run_by(runtime, self.pipe, onnx_file(Path(model)), torch.get_num_threads())
         if warm_up:
             self.pipe(warm_up)
         if detr := getattr(self.pipe.model, "detr", None):
@@ -88,6 +94,18 @@ class Stock:
             outputs = self.pipe(Paths(paths), batch_size=batch_size, num_workers=num_workers)
         yield from zip(paths, outputs, strict=True)
 
+    def forward(self, paths: Sequence[str], repeats: int) -> dict[str, Any]:
+        """The model alone over tensors that are ready in memory, one image after the other, each size warm."""
+        assert self.pipe  # noqa: S101 - loaded first
+        inputs = [dict(self.pipe.preprocess(path)) for path in paths]
+        for one in inputs:
+            self.pipe.forward(dict(one))
+        started = time.perf_counter()
+        for one in inputs * repeats:
+            self.pipe.forward(dict(one))
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "images": repeats * len(paths)}
+
     def _count_kept(self, _module: object, _inputs: object, logits: torch.Tensor) -> None:
         scores, labels = logits.softmax(-1).max(-1)
         kept = (scores > THRESHOLD) & (labels != logits.shape[-1] - 1)
@@ -105,4 +123,12 @@ def _of_equal_size(paths: Sequence[str]) -> list[list[str]]:
 
 if __name__ == "__main__":
     stock = Stock()
-    serve({"load": stock.load, "segment": stock.segment, "store": stock.store})
+    serve(
+        {
+            "export": lambda model: str(onnx_file(Path(model))),
+            "load": stock.load,
+            "segment": stock.segment,
+            "forward": stock.forward,
+            "store": stock.store,
+        }
+    )
