@@ -10,8 +10,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -72,22 +72,31 @@ def _kept(
 
 def run_within(limit_seconds: float, command: Sequence[str]) -> str:
     """Run a command to its end or its limit; how it ended, in words. Nothing that it started is left."""
-    adopt_orphans()
     before = set(psutil.Process().children(recursive=True))
-    process = subprocess.Popen(command, cwd=HERE.parent)  # noqa: S603 - our own module
-    try:
-        code = process.wait(limit_seconds)
-    except subprocess.TimeoutExpired:
-        return f"ended after its limit of {limit_seconds:g} s; `--limit SECONDS` gives it more"
-    finally:
-        _end(process, before)
+    with _adopting_orphans():
+        process = subprocess.Popen(command, cwd=HERE.parent)  # noqa: S603 - our own module
+        try:
+            code = process.wait(limit_seconds)
+        except subprocess.TimeoutExpired:
+            return f"ended after its limit of {limit_seconds:g} s; `--limit SECONDS` gives it more"
+        finally:
+            _end(process, before)
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def adopt_orphans() -> None:
-    """Become the parent of what a benchmark that dies leaves behind (prctl(2); on Linux alone)."""
+@contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """Be the parent of what a benchmark that dies leaves behind (prctl(2); on Linux alone)."""
+    _adopt_orphans(1)
+    try:
+        yield
+    finally:
+        _adopt_orphans(0)
+
+
+def _adopt_orphans(adopt: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, adopt)
 
 
 def _end(process: subprocess.Popen[bytes], before: Collection[psutil.Process]) -> None:
