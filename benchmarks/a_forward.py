@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from maskmill.errors import one_line
 from maskmill.masks.segment_map import decode
 
 TITLE = "DETR-ResNet-50 panoptic and SegFormer-B0 at their real sizes: image file to mask, and the model alone"
-IMAGES = Extent(6, quick=2)
+IMAGES = Extent(6, quick=1)
 DETR_SIZE = Extent(COCO_SIZE, quick={"shortest_edge": 320, "longest_edge": 533})
 REPEATS = Extent(3, quick=1)
 OTHERS_BAR, EQUAL_BAR = 1.0, 99.9
@@ -52,7 +52,7 @@ class Measured:
     ours: Side
     our_others: list[Side]
     others: list[Side]
-    failed: list[str]
+    failed: dict[str, str]
     equal: dict[str, list[NDArray[np.bool_]]]
 
     def share(self, name: str) -> float:
@@ -85,24 +85,38 @@ def _cases() -> tuple[Case, Case]:
 
 
 def _measured(case: Case, paths: Sequence[str], folder: Path) -> Measured:
-    work = Work(case.model, paths, [paths[0], paths[-1]], case.forwards)
+    """Ours before the other runtimes and after them, so that drift favours neither."""
+    work = Work(case.model, paths, sorted({paths[0], paths[-1]}), case.forwards)
     folders = {name: folder / name.replace(" ", "-") for name in (sides.STOCK, sides.OURS, *PACKAGES)}
     for each in folders.values():
         each.mkdir(parents=True)
     stock = sides.stock(work, case.batch_sizes, folders[sides.STOCK])
-    ours, default = sides.ours(work, case.batch_sizes, REPEATS.now, folders[sides.OURS])
-    others, failed = [], []
+    with sides.ours(work, folders[sides.OURS]) as ours:
+        batch_sizes = sorted({*case.batch_sizes, ours.default})
+        ours.measure(batch_sizes, REPEATS.now)
+        others, failed = _others(case, work, folders)
+        ours.measure([ours.default], REPEATS.now)
+    our_sides = {size: ours.side(size) for size in batch_sizes}
+    equal = {name: _equal(folders, name, paths) for name in (sides.OURS, *PACKAGES) if name not in failed}
+    return Measured(case, stock, our_sides.pop(ours.default), [*our_sides.values()], others, failed, equal)
+
+
+def _others(case: Case, work: Work, folders: Mapping[str, Path]) -> tuple[list[Side], dict[str, str]]:
+    """What ran on the other runtimes, and why one of them did not."""
+    ran: list[Side] = []
+    failed = {}
     for runtime in PACKAGES:
         try:
-            others += sides.stock(work, case.others_batch_sizes, folders[runtime], runtime)
+            ran += sides.stock(work, case.others_batch_sizes, folders[runtime], runtime)
         except RuntimeError as error:
-            say(f"{runtime}: {error}")
-            failed.append(f"{case.name} on {runtime} did not run: {one_line(error)}.")
-    ran = [sides.OURS, *(runtime for runtime in PACKAGES if any(runtime in side.name for side in others))]
-    maps = {name: [_map(folders[name], path) for path in paths] for name in (sides.STOCK, *ran)}
-    equal = {name: [a == b for a, b in zip(maps[name], maps[sides.STOCK], strict=True)] for name in ran}
-    at_default = next(side for side in ours if side.batch_size == default)
-    return Measured(case, stock, at_default, [side for side in ours if side is not at_default], others, failed, equal)
+            failed[runtime] = one_line(error)
+            say(f"{runtime}: {failed[runtime]}")
+    return ran, failed
+
+
+def _equal(folders: Mapping[str, Path], name: str, paths: Sequence[str]) -> list[NDArray[np.bool_]]:
+    """For each image, whether a side gave a pixel to stock's segment."""
+    return [_map(folders[name], path) == _map(folders[sides.STOCK], path) for path in paths]
 
 
 def _map(folder: Path, path: str) -> NDArray[Any]:
@@ -149,13 +163,12 @@ def _figures(measured: Measured, paths: Sequence[str]) -> Iterator[Figure]:
         f"{len(paths) - portraits} photographs of 640×427 and {portraits} of 320×427 from disk, decode to mask, "
         f"{os.cpu_count()} CPU threads, one process; the model sees {measured.case.sees}"
     )
-    times = f"median of {REPEATS.now}; "
     for side in (*measured.stock, measured.ours, *measured.our_others, *measured.others):
         yield Figure(
             name=f"{measured.case.name}: {side.name}, batch size {side.batch_size}",
             value=side.rate,
             unit="images/s",
-            settings=f"{times if side.name == sides.OURS else ''}{how}",
+            settings=f"median of {side.runs}; {how}" if side.runs > 1 else how,
             peak_bytes=side.peak_bytes,
         )
     for side in {each.name: each for each in (*measured.stock, measured.ours, *measured.others)}.values():
@@ -163,7 +176,7 @@ def _figures(measured: Measured, paths: Sequence[str]) -> Iterator[Figure]:
             name=f"{measured.case.name}: the model alone, {side.name}",
             value=side.forward_rate,
             unit="images/s",
-            settings=f"ready tensors, one image at a time, {side.forward_images} images of two sizes",
+            settings=f"ready tensors, one image at a time, {side.forward_images} images, each size warm",
         )
 
 
@@ -187,4 +200,4 @@ def _notes(measured: Measured) -> Iterator[str]:
     )
     if versions:
         yield f"{name}: pixels with stock's segment, {versions}; both in float32, exported by torch.onnx."
-    yield from measured.failed
+    yield from (f"{name} on {runtime} did not run: {reason}." for runtime, reason in measured.failed.items())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
 import psutil
 
 from benchmarks.child import Child, child
@@ -47,6 +48,7 @@ class Side:
     peak_bytes: int
     forward_rate: float
     forward_images: int
+    runs: int = 1
     kept: list[int] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
 
@@ -93,38 +95,48 @@ def _segment(process: Child, name: str, work: Work, batch_size: int, folder: Pat
         peak.bytes,
         forward["images"] / forward["seconds"],
         forward["images"],
-        answer["kept"],
-        answer["segments"],
+        kept=answer["kept"],
+        segments=answer["segments"],
     )
     _say(side)
     return side
 
 
-def ours(work: Work, batch_sizes: Sequence[int], repeats: int, folder: Path) -> tuple[list[Side], int]:
-    """The worker's classes with these batch sizes and the default one, which is told."""
+class Ours:
+    """The worker's classes, measured as often as asked; the medians count."""
+
+    def __init__(self, process: Child, work: Work, folder: Path) -> None:
+        self._process, self._work, self._folder = process, work, folder
+        self.default: int = process.ask("load", model=str(work.model), warm_up=work.sizes[-1])["batch_size"]
+        self._seconds: dict[int, list[float]] = {}
+        self._peaks: dict[int, int] = {}
+        self._forward_seconds: list[float] = []
+
+    def measure(self, batch_sizes: Sequence[int], repeats: int) -> None:
+        """The model alone, then each batch size so many times."""
+        alone = {"paths": self._work.sizes, "batch_size": 1, "images": self._work.model_images}
+        self._forward_seconds += [self._process.ask("forward", **alone)["seconds"] for _ in range(repeats)]
+        for size in batch_sizes:
+            whole = {"paths": self._work.paths, "batch_size": size, "folder": str(self._folder)}
+            with peak_memory(self._process.pid) as peak:
+                seconds = [self._process.ask("segment", **whole)["seconds"] for _ in range(repeats)]
+            self._seconds.setdefault(size, []).extend(seconds)
+            self._peaks[size] = max(self._peaks.get(size, 0), peak.bytes)
+            _say(self.side(size))
+
+    def side(self, batch_size: int) -> Side:
+        """What was found at this batch size so far."""
+        work, runs = self._work, self._seconds[batch_size]
+        alone = work.model_images / median(self._forward_seconds)
+        rate = len(work.paths) / median(runs)
+        return Side(OURS, batch_size, rate, self._peaks[batch_size], alone, work.model_images, len(runs))
+
+
+@contextmanager
+def ours(work: Work, folder: Path) -> Iterator[Ours]:
+    """The worker's classes, loaded and warm; what they make goes to the folder."""
     with child("ours") as process:
-        default = process.ask("load", model=str(work.model), warm_up=work.sizes[-1])["batch_size"]
-        forward = process.ask("forward", paths=work.sizes, batch_size=1, images=work.model_images)
-        sides = [_our_side(process, work, size, repeats, folder, forward) for size in sorted({*batch_sizes, default})]
-    return sides, default
-
-
-def _our_side(process: Child, work: Work, batch_size: int, repeats: int, folder: Path, forward: Answer) -> Side:
-    with peak_memory(process.pid) as peak:
-        answers = [
-            process.ask("segment", paths=work.paths, batch_size=batch_size, folder=str(folder)) for _ in range(repeats)
-        ]
-    seconds = float(np.median([answer["seconds"] for answer in answers]))
-    side = Side(
-        OURS,
-        batch_size,
-        len(work.paths) / seconds,
-        peak.bytes,
-        forward["images"] / forward["seconds"],
-        forward["images"],
-    )
-    _say(side)
-    return side
+        yield Ours(process, work, folder)
 
 
 def _say(side: Side) -> None:
