@@ -100,15 +100,17 @@ def _adopt_orphans(adopt: int) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], before: Collection[psutil.Process]) -> None:
-    """Ask it to stop what it started; what is there after a while is killed."""
+    """Ask it to stop what it started; what is there after a while, or at a second Ctrl-C, is killed."""
     below = psutil.Process().children(recursive=True)
-    if process.poll() is None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    left = {*below, *psutil.Process().children(recursive=True)}.difference(before)
-    for each in left:
-        with suppress(psutil.Error):
-            each.kill()
-    process.wait()
-    psutil.wait_procs(left, GRACE_SECONDS)
+    try:
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+    finally:
+        left = {*below, *psutil.Process().children(recursive=True)}.difference(before)
+        for each in left:
+            with suppress(psutil.Error):
+                each.kill()
+        process.wait()
+        psutil.wait_procs(left, GRACE_SECONDS)

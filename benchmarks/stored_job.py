@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -58,7 +57,7 @@ def stored_job(settings: Settings, images: int, folder: Path) -> Job:
     job = Client(settings).submit(listed, model="demo")
     labels = {each.label_id: str(each.label) for scene in scenes() for each in scene.segments}
     job.store.put(keys.classes(job.id), ModelClasses(id2label=labels).to_json())
-    with Pool(partial(_opened, settings, job.out, job.id), usable_cores()) as pool:
+    with Pool(partial(_opened, settings, job.out, job.id, scenes()), usable_cores()) as pool:
         done = 0
         for stored in pool.map(_store_shard, range(job.record().shards)):
             if (done + stored) // 10_000 > done // 10_000:
@@ -68,15 +67,17 @@ def stored_job(settings: Settings, images: int, folder: Path) -> Job:
     return job
 
 
-def _opened(settings: Settings, out: str, job: str) -> Job:
-    return Client(settings).job(job, out)
+def _opened(settings: Settings, out: str, job: str, made: tuple[Scene, ...]) -> tuple[Job, tuple[Scene, ...]]:
+    """What each process works with; to draw the scenes takes seconds."""
+    return Client(settings).job(job, out), made
 
 
-def _store_shard(job: Job, shard: int) -> int:
+def _store_shard(opened: tuple[Job, tuple[Scene, ...]], shard: int) -> int:
+    job, made = opened
     references = list(read_references(job.store, job.id, shard))
     fingerprint = job.record().spec.fingerprint()
     with ThreadPoolExecutor(THREADS) as pool:
-        outcomes = tuple(pool.map(partial(_stored, job, fingerprint), references, _endless(scenes())))
+        outcomes = tuple(pool.map(partial(_stored, job, fingerprint), references, itertools.cycle(made)))
     report = ShardReport(job=job.id, shard=shard, attempt=1, worker="w", finished=utc_now(), outcomes=outcomes)
     commit_shard(job.services, job.out, report)
     return len(outcomes)
@@ -96,7 +97,3 @@ def _stored(job: Job, fingerprint: str, reference: Reference, scene: Scene) -> O
         height=SIZE[1],
         segments=scene.segments,
     )
-
-
-def _endless(made: Iterable[Scene]) -> Iterator[Scene]:
-    return itertools.cycle(made)

@@ -20,10 +20,16 @@ from benchmarks.table import write_table
 STARTS_A_STUBBORN_ONE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: Path(sys.argv[1]).with_suffix(".asked").touch())
 stubborn = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 Path(sys.argv[1]).with_suffix(".draft").write_text(str(stubborn.pid))
 Path(sys.argv[1]).with_suffix(".draft").rename(sys.argv[1])
+"""
+
+
+SLEEPS = """
+while True:
+    time.sleep(600)
 """
 
 
@@ -128,9 +134,26 @@ def test_one_that_runs_too_long_ends_with_all_that_it_started(monkeypatch: pytes
 
     monkeypatch.setattr(apart.subprocess, "Popen", OutOfTime)
     monkeypatch.setattr(apart, "GRACE_SECONDS", 0.2)
-    text = STARTS_A_STUBBORN_ONE + "time.sleep(600)"
+    text = STARTS_A_STUBBORN_ONE + SLEEPS
     ended = apart.run_within(limit, [sys.executable, "-c", text, str(started)])
     assert ended == "ended after its limit of 3600 s; `--limit SECONDS` gives it more"
+    assert not psutil.pid_exists(int(started.read_text()))
+
+
+def test_a_second_interruption_ends_at_once_what_was_started(tmp_path: Path) -> None:
+    """As Ctrl-C twice: the first ends the wait for the benchmark, the second the wait for its clean end."""
+    started = tmp_path / "pid"
+    runner = f"""
+import signal, sys
+from benchmarks import apart
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+apart.run_within(3600.0, [sys.executable, "-c", {STARTS_A_STUBBORN_ONE + SLEEPS!r}, {str(started)!r}])
+"""
+    with subprocess.Popen([sys.executable, "-c", runner], stderr=subprocess.DEVNULL) as process:
+        for happened in (started, started.with_suffix(".asked")):
+            while not happened.exists():
+                time.sleep(0.01)
+            process.terminate()
     assert not psutil.pid_exists(int(started.read_text()))
 
 
