@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-QUICK = "MASKMILL_BENCHMARKS_QUICK"
+QUICK = "BENCHMARKS_QUICK"
 """Set by `python -m benchmarks --quick` for all processes below it."""
 
 Value = TypeVar("Value")
