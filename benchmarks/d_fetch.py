@@ -15,7 +15,7 @@ from benchmarks.slow_server import LATENCY_SECONDS
 from maskmill.parameters import DEMO
 
 TITLE = "Images behind 100 ms of latency against images on disk"
-IMAGES = Extent(2000, quick=400)
+IMAGES = Extent(2000, quick=200)
 WARM_UP_IMAGES = 64
 BAR = 0.9
 

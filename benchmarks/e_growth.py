@@ -19,7 +19,7 @@ from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import Extent, say
 
 TITLE = "Growth: jobs of 1,000, 10,000 and 100,000 images"
-SIZES = Extent((1_000, 10_000, 100_000), quick=(250, 500, 2_000))
+SIZES = Extent((1_000, 10_000, 100_000), quick=(200, 400, 1_200))
 BASE_RUNS = Extent(3, quick=2)
 """Runs of the smallest job, which takes seconds; their median counts."""
 

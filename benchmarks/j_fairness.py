@@ -18,8 +18,8 @@ from maskmill import Client, Job
 from maskmill.jobs.account import read_report
 
 TITLE = "A job of 20 images submitted behind one of 2,000, one worker"
-SMALL, LARGE = Extent(20, quick=6), Extent(2_000, quick=600)
-SHARDS: Extent[dict[str, Any]] = Extent({}, quick={"shard_size": 12})
+SMALL, LARGE = Extent(20, quick=4), Extent(2_000, quick=600)
+SHARDS: Extent[dict[str, Any]] = Extent({}, quick={"shard_size": 8})
 """Settings: the default shards, of which one of the slow model takes 42 s, or smaller ones."""
 
 EDGE = 320
