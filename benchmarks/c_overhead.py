@@ -27,7 +27,7 @@ SHARD_SIZE = 8
 SHARDS = Extent(12, quick=2)
 ROUNDS = Extent(3, quick=1)
 """Jobs with the model alone before, between and after them: two runs of the same differ by a few per cent."""
-WARM_UP_SHARDS = Extent(6, quick=1)
+WARM_UP_SHARDS = Extent(6, quick=3)
 ALONE_IMAGES = Extent(32, quick=8)
 BAR = 0.95
 
