@@ -59,26 +59,25 @@ def stock(work: Work, batch_sizes: Sequence[int], folder: Path, runtime: str | N
     Raises `RuntimeError` where the runtime is not installed, or cannot take the model.
     """
     name = STOCK if runtime is None else f"{STOCK} on {runtime}"
+    if runtime:
+        _export(runtime, work.model)
     with child("stock") as process:
-        if runtime is None:
-            process.ask("load", model=str(work.model), warm_up=None, max_bytes=_free_bytes())
-        else:
-            _load_on(process, runtime, work)
+        process.ask("load", model=str(work.model), warm_up=None, max_bytes=_free_bytes(), runtime=runtime)
         forward = process.ask("forward", paths=work.sizes, repeats=work.forwards)
         tried = [_segment(process, name, work, size, folder, forward) for size in batch_sizes]
     return [side for side in tried if side]
 
 
-def _load_on(process: Child, runtime: str, work: Work) -> None:
+def _export(runtime: str, model: Path) -> None:
+    """In a process of its own, whose memory is no runtime's."""
     if find_spec(PACKAGES[runtime]) is None:
         raise RuntimeError(f"{PACKAGES[runtime]} is not installed: `pip install {PACKAGES[runtime]} onnxscript`")
-    with child("stock") as exporter:
-        exporter.ask("export", model=str(work.model))
-    process.ask("load", model=str(work.model), warm_up=None, runtime=runtime)
+    with child("stock") as process:
+        process.ask("export", model=str(model))
 
 
 def _free_bytes() -> int:
-    """Stock's mask head copies 256 channels at a quarter of the size for all 100 queries: batches may not fit."""
+    """DETR's mask head copies 256 channels at a quarter of the size for all 100 queries: batches may not fit."""
     return psutil.virtual_memory().available - SPARE_BYTES
 
 
