@@ -16,7 +16,10 @@ PARALLEL ?= -n 2 --dist worksteal
 # A link or an anchor that leads nowhere, and a page that no list of contents has, end the build.
 SPHINX := --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
-.PHONY: help run test quick lint format docs bench bench-quick chaos stores mutate pixels compat interop train clean
+# Where nothing is installed by make, such as on a GPU machine with a torch of its own, that Python is taken.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
+.PHONY: help run test quick lint format docs bench bench-quick gpu chaos stores mutate pixels compat interop train clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -51,6 +54,9 @@ bench: $(BENCH_STAMP) ## Benchmarks A to N against their peers (an hour and a ha
 bench-quick: $(BENCH_STAMP) ## All benchmarks at a reduced size (ten minutes on two cores): JSON and table in build/bench-quick
 	$(BIN)/python -m benchmarks --quick
 
+gpu: ## On a CUDA device, within 8 minutes: exactness, faults, speed; JSON in benchmarks/results/gpu. Installs nothing
+	$(GPU_PYTHON) -m benchmarks gpu
+
 chaos: $(DEV_STAMP) ## The long form of the fault tests (40 minutes on two cores), and a table of what each fault did
 	$(BIN)/python -m tests.chaos.table
 
@@ -63,7 +69,7 @@ mutate: $(MUTATE_STAMP) ## Whether tests notice when the centre is broken: 150 m
 pixels: $(DEV_STAMP) ## A job over Pillow's own test images and a grid of TIFFs: every image right, or refused
 	OPENCV_LOG_LEVEL=SILENT $(BIN)/python -m tests.pixels
 
-compat: $(DEV_STAMP) ## The model tests with the lowest and the newest transformers that are supported
+compat: $(DEV_STAMP) ## The model tests with the lowest transformers and torch, and with the newest transformers
 	$(BIN)/python -m tests.compat $(PARALLEL)
 
 interop: $(DEV_STAMP) ## Exports read by heavy tools, each in an environment of its own in build/interop (3 GB)

@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--quick] [LETTER…]`: run benchmarks one after the other, keep their JSON, write the table."""
+"""`python -m benchmarks [--quick] [LETTER…]`: run benchmarks one after the other, keep their JSON, write the table.
+
+`python -m benchmarks gpu` runs those of a CUDA device instead: see its `--help`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ LIMIT_SECONDS = Extent(3600, quick=180)
 
 def main() -> None:
     """What has ended is kept at once, and stands in the table: whatever happens to the next one."""
+    if sys.argv[1:2] == ["gpu"]:
+        from benchmarks.gpu.run import main as on_a_gpu
+
+        sys.exit(on_a_gpu(sys.argv[2:]))
     arguments = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     if arguments.quick:

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.memory import peak_memory
 from maskmill import Client, Settings
-from maskmill.schema import JobStatus
+from maskmill.schema import JobStatus, Manifest
 from maskmill.settings import S3Settings
 from maskmill_producer import embedded
 from maskmill_producer.local.worker_process import WorkerProcess, worker_process
@@ -48,8 +48,8 @@ class Fleet:
         """Submit a job from this process and wait for its manifest; raises unless every image is stored."""
         client = Client(self.settings)
         with peak_memory(self.process.pid) as peak:
-            images, seconds = run_job(client, sources, lambda _: self.process.check(), **parameters)
-        return Finished(images, seconds, peak.bytes)
+            manifest, seconds = run_job(client, sources, lambda _: self.process.check(), **parameters)
+        return Finished(manifest.submitted, seconds, peak.bytes)
 
 
 def run_job(
@@ -57,15 +57,15 @@ def run_job(
     sources: Sequence[str],
     on_status: Callable[[JobStatus], None] | None = None,
     **parameters: Any,
-) -> tuple[int, float]:
-    """One job from `submit` to its manifest: images, and wall seconds. Raises unless every image is stored."""
+) -> tuple[Manifest, float]:
+    """One job from `submit` to its manifest, and the wall seconds. Raises unless every image is stored."""
     started = time.perf_counter()
     job = client.submit(sources, overwrite=True, **parameters)  # runs of one benchmark share a prefix
     manifest = job.wait(on_status=on_status)
     seconds = time.perf_counter() - started
     if manifest.counts.stored != manifest.submitted:
         raise RuntimeError(f"{manifest.counts} of {manifest.submitted} images: {manifest.failures}")
-    return manifest.submitted, seconds
+    return manifest, seconds
 
 
 @contextmanager
@@ -79,8 +79,10 @@ def servers() -> Iterator[embedded.Servers]:
 
 
 @contextmanager
-def worker(running: embedded.Servers, workers: int = 1, threads: int | None = None, **settings: Any) -> Iterator[Fleet]:
-    """Workers on the CPU, with a queue and an output prefix of their own; the rest is default.
+def worker(
+    running: embedded.Servers, workers: int = 1, threads: int | None = None, device: str = "cpu", **settings: Any
+) -> Iterator[Fleet]:
+    """Workers on one device, with a queue and an output prefix of their own; the rest is default.
 
     Each has so many threads for the model, unless they are to share all cores.
     """
@@ -89,8 +91,8 @@ def worker(running: embedded.Servers, workers: int = 1, threads: int | None = No
     environment = running.environment()
     environment |= {f"MASKMILL_{key.upper()}": str(value) for key, value in changes.items()}
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    device = ["--devices", "cpu", "--workers-per-device", str(workers)] if workers > 1 else ["--device", "cpu"]
-    with worker_process(device, environment, running.state_dir / f"{name}.log") as process:
+    where = ["--devices", device, "--workers-per-device", str(workers)] if workers > 1 else ["--device", device]
+    with worker_process(where, environment, running.state_dir / f"{name}.log") as process:
         yield Fleet(settings_of(running, **changes), environment, process)
 
 

@@ -43,7 +43,10 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
         draft = folder.with_name(f"{name}.{os.getpid()}")
         draft.mkdir(parents=True)
         make(draft)
-        draft.rename(folder)
+        try:
+            draft.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(draft)
     return folder
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers as hf
@@ -40,10 +39,13 @@ ADAPTER_STD = 0.5
 STUB_SIDE = 32
 
 
-def detr(size: dict[str, int]) -> Path:
-    """facebook/detr-resnet-50-panoptic's config and image processor at `size`, with weights drawn here."""
+def detr(size: dict[str, int], device: str = "cpu") -> Path:
+    """facebook/detr-resnet-50-panoptic's config and image processor at `size`, with weights drawn here.
+
+    They are fitted on the device.
+    """
     name = f"detr-resnet50-{size['shortest_edge']}-{transformers_version()}"
-    return made_once(name, partial(_write_detr, size))
+    return made_once(name, partial(_write_detr, size, device))
 
 
 def segformer() -> Path:
@@ -56,20 +58,22 @@ def stub() -> Path:
     return made_once(f"stub-{transformers_version()}", _write_stub)
 
 
-def _write_detr(size: dict[str, int], folder: Path) -> None:
+def _write_detr(size: dict[str, int], device: str, folder: Path) -> None:
     torch.manual_seed(SEED)
     model = hf.DetrForSegmentation(hf.DetrConfig(num_labels=LABELS)).eval()
     for part in (model.detr.model.encoder, model.detr.model.decoder, model.detr.model.query_position_embeddings):
         enliven(part)
     enliven(nn.ModuleList([model.detr.class_labels_classifier, model.mask_head, model.bbox_attention]))
     _tell_queries_apart(model.detr.model)
+    model.to(device)
     photographs = _photographs(folder)
     with torch.inference_mode():
-        pixels = [_pixels(MASK_FIT_SIZE, image) for image in photographs[::3]]
+        pixels = [_pixels(MASK_FIT_SIZE, image).to(device) for image in photographs[::3]]
         _fit_masks(model, [partial(model, each) for each in pixels])
         # The class head's own statistics do change with the size; it runs without the mask head.
-        pixels = [_pixels(size, image) for image in photographs]
-        _fit_classes(model.detr, [partial(model.detr, each) for each in pixels])
+        pixels = [_pixels(size, image).to(device) for image in photographs]
+        runs = [partial(model.detr, each) for each in pixels]
+        fit_classes_evenly(model.detr.class_labels_classifier, runs)
     model.save_pretrained(folder)
     hf.DetrImageProcessor(size=size, format="coco_panoptic").save_pretrained(folder)
 
@@ -93,14 +97,25 @@ def _fit_masks(model: hf.DetrForSegmentation, runs: Runs) -> None:
     fit_flat_masks(model.mask_head.output_conv, runs)
 
 
-def _fit_classes(detr: hf.DetrForObjectDetection, runs: Runs) -> None:
+@torch.no_grad()
+def fit_classes_evenly(classifier: nn.Linear, runs: Runs) -> None:
     """About as many queries for each image: what tells whole images apart has no say in the classes."""
-    outputs: list[Any] = [run() for run in runs]
-    means = torch.cat([output.last_hidden_state.mean(dim=1) for output in outputs])
+    means = torch.cat([_last_input(classifier, run).mean(dim=1) for run in runs])
     _, _, directions = torch.linalg.svd(means - means.mean(dim=0), full_matrices=False)
-    weight = detr.class_labels_classifier.weight
+    weight = classifier.weight
     weight.sub_(weight @ directions.T @ directions)
-    fit_classes(detr.class_labels_classifier, runs, KEPT_QUERIES)
+    fit_classes(classifier, runs, KEPT_QUERIES)
+
+
+def _last_input(module: nn.Module, run: Callable[[], object]) -> Tensor:
+    """What the module is given last in a run: decoders call their heads after every layer."""
+    newest: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: newest.append(inputs[0]))
+    try:
+        run()
+    finally:
+        handle.remove()
+    return newest[-1]
 
 
 def _adapters(mask_head: nn.Module) -> Sequence[nn.Module]:

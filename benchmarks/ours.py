@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import cycle, islice
@@ -33,18 +34,20 @@ class Ours:
     """The loaded model."""
 
     def __init__(self) -> None:
-        self.models = Models("cpu")
+        self.models: Models | None = None
         self.spec: Spec | None = None
 
     @property
     def segmenter(self) -> Segmenter:
         """As the worker gets it for a job."""
-        assert self.spec  # noqa: S101 - loaded first
+        assert self.models  # noqa: S101 - loaded first
+        assert self.spec  # noqa: S101
         return self.models.get(self.spec)
 
-    def load(self, model: str, warm_up: str | None) -> dict[str, int]:
+    def load(self, model: str, warm_up: str | None, device: str = "cpu", **spec: Any) -> dict[str, int]:
         """Load the model, and run it once on an image; torch's threads and the default batch size."""
-        self.spec = Spec(model=model)
+        self.models = self.models or Models(device)
+        self.spec = Spec(model=model, **spec)
         if warm_up:
             list(_masks(self.segmenter, self.spec, [warm_up], 1))
         return {"threads": torch.get_num_threads(), "batch_size": Settings().batch_size}
@@ -61,16 +64,25 @@ class Ours:
         return {"seconds": seconds, "masks": len(masks)}
 
     def forward(self, paths: Sequence[str], batch_size: int, images: int) -> dict[str, Any]:
-        """The model alone over tensors that are ready in memory, in the batches that a job of these files makes."""
+        """The model alone over tensors that are ready on its device, in the batches that a job of these files makes.
+
+        A batch that does not fit into the device's memory takes for ever.
+        """
         segmenter = self.segmenter
-        tensors = [_sample(index, path, segmenter).inputs for index, path in enumerate(paths)]
+        tensors = [
+            {name: value.to(segmenter.device) if torch.is_tensor(value) else value for name, value in inputs.items()}
+            for inputs in (_sample(index, path, segmenter).inputs for index, path in enumerate(paths))
+        ]
         endless = islice(cycle(tensors), images)
         batches = list(_batches(endless, shape_of, batch_size))
-        segmenter.forward(batches[0])
-        started = time.perf_counter()
-        for batch in batches:
-            segmenter.forward(batch)
-        seconds = time.perf_counter() - started
+        try:
+            segmenter.forward(batches[0])
+            started = time.perf_counter()
+            for batch in batches:
+                segmenter.forward(batch)
+            seconds = time.perf_counter() - started
+        except torch.OutOfMemoryError:
+            seconds = math.inf
         described = f"{len(batches)} batches of equal shape, up to {batch_size} images each"
         return {"seconds": seconds, "images": images, "described": described}
 

@@ -74,13 +74,15 @@ class Peer:
 
 
 @contextmanager
-def stock(model: str, warm_up: str, environment: Mapping[str, str], name: str, number: int = 1) -> Iterator[Peer]:
+def stock(
+    model: str, warm_up: str, environment: Mapping[str, str], name: str, number: int = 1, device: str = "cpu"
+) -> Iterator[Peer]:
     """The stock pipeline, loaded and warm, in so many processes, which share out the paths and the cores."""
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))} if number > 1 else {}
     with ExitStack() as stack:
         processes = [stack.enter_context(child("stock", {**environment, **threads})) for _ in range(number)]
         for process in processes:
-            process.ask("load", model=model, warm_up=warm_up)
+            process.ask("load", model=model, warm_up=warm_up, device=device)
         pool = stack.enter_context(ThreadPoolExecutor(number))
 
         def store(paths: Sequence[str], prefix: str, **arguments: Any) -> Mapping[str, Any]:

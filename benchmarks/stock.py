@@ -5,6 +5,7 @@ Its model is run by torch, or by another runtime (`benchmarks.runtimes`).
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,11 +45,18 @@ class Stock:
         self.pipe: ImageSegmentationPipeline | None = None
         self.kept: list[int] = []
 
-    def load(self, model: str, warm_up: str | None, max_bytes: int | None = None, runtime: str | None = None) -> None:
+    def load(
+        self,
+        model: str,
+        warm_up: str | None,
+        device: str = "cpu",
+        max_bytes: int | None = None,
+        runtime: str | None = None,
+    ) -> None:
         """Load the model, and run it once on an image; allocations beyond `max_bytes` in all fail."""
         if max_bytes:
             resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
-        self.pipe = pipeline("image-segmentation", model=model, device="cpu")
+        self.pipe = pipeline("image-segmentation", model=model, device=device)
         if runtime:
             run_by(runtime, self.pipe, onnx_file(Path(model)), torch.get_num_threads())
         if warm_up:
@@ -76,11 +84,14 @@ class Stock:
     def store(
         self, paths: Sequence[str], prefix: str, masks: Masks, batch_size: int, num_workers: int, threads: int
     ) -> dict[str, Any]:
-        """Image files to stored masks."""
+        """Image files to stored masks. A batch that does not fit into the device's memory takes for ever."""
         uploads = Uploads(prefix, masks, threads)
         started = time.perf_counter()
-        for path, output in self.run(paths, batch_size, num_workers):
-            uploads.add(path, output)
+        try:
+            for path, output in self.run(paths, batch_size, num_workers):
+                uploads.add(path, output)
+        except torch.OutOfMemoryError:
+            return {"seconds": math.inf, "objects": uploads.flush()}
         objects = uploads.flush()
         return {"seconds": time.perf_counter() - started, "objects": objects}
 

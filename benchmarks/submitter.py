@@ -33,8 +33,8 @@ class Progress:
 
 def run(sources: Sequence[str], model: str) -> dict[str, Any]:
     """One job from `submit` to its manifest."""
-    images, seconds = run_job(Client(), sources, Progress(), model=model)
-    return {"images": images, "seconds": seconds, "rss_bytes": psutil.Process().memory_info().rss}
+    manifest, seconds = run_job(Client(), sources, Progress(), model=model)
+    return {"images": manifest.submitted, "seconds": seconds, "rss_bytes": psutil.Process().memory_info().rss}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.result import Comparison, Figure, Kept
@@ -26,12 +26,33 @@ RATIOS = """
 """
 
 
+ON_A_GPU = """
+## On a GPU
+
+`make gpu` runs every family, the faults and the speed of five models on a CUDA device, within eight minutes.
+{state}
+"""
+NOT_RUN = "It is written, dry-run on a CPU (`python -m benchmarks gpu --device cpu`), not run on a GPU."
+
+
 def write_table(results: Path, target: Path) -> None:
     """Write the page of all results of the folder."""
-    kept = [Kept.model_validate_json(path.read_text(encoding="utf-8")) for path in sorted(results.glob("[A-Z].json"))]
+    kept = _kept(results.glob("[A-Z].json"))
     head = REDUCED_HEAD if any(each.reduced for each in kept) else HEAD
+    target.write_text(head + _parts(kept) + _on_a_gpu(_kept((results / "gpu").glob("*.json"))), encoding="utf-8")
+
+
+def _kept(paths: Iterable[Path]) -> list[Kept]:
+    return [Kept.model_validate_json(path.read_text(encoding="utf-8")) for path in sorted(paths)]
+
+
+def _parts(kept: Sequence[Kept]) -> str:
     rows = "".join(row for each in kept for row in _rows(each))
-    target.write_text(head + RATIOS + rows + "".join("\n".join(_section(each)) for each in kept), encoding="utf-8")
+    return RATIOS + rows + "".join("\n".join(_section(each)) for each in kept)
+
+
+def _on_a_gpu(kept: Sequence[Kept]) -> str:
+    return ON_A_GPU.format(state="What it found:") + _parts(kept) if kept else ON_A_GPU.format(state=NOT_RUN)
 
 
 def _rows(kept: Kept) -> Iterator[str]:

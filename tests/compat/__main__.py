@@ -1,6 +1,7 @@
 """`make compat`: the model tests with the lowest and the newest transformers that pyproject.toml allows.
 
-Each has an environment of its own in build/compat, which takes all but transformers from this one: 60 MB, not 5 GB.
+The lowest goes with the lowest torch. Each has an environment of its own in build/compat, which takes all else from
+this one: 60 MB, with torch 1.3 GB, not 5.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
-import venv
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+
+from tools.install import CPU_INDEX, PAIR
+from tools.layered import layered
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / "build" / "compat"
@@ -25,44 +29,47 @@ TESTS = (
     "tests/unit/test_trust.py",
     "tests/unit/test_unusable_models.py",
 )
+TRANSFORMERS = "transformers"
+
 REAL_JOBS = "tests/exactness/test_exactness.py"
 """Left out: a worker's command is of the environment that Maskmill is installed in."""
 
 
-def requirement() -> str:
-    """Which versions of transformers are supported, such as `transformers>=5.20,<6`."""
+def requirements() -> list[str]:
+    """Which versions of torch, torchvision and transformers are supported, such as `transformers>=5.17,<6`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    [found] = [each for each in project["optional-dependencies"]["worker"] if each.startswith("transformers")]
-    return str(found)
+    worker = project["optional-dependencies"]["worker"]
+    return [each for name in (*PAIR, TRANSFORMERS) for each in worker if each.startswith(f"{name}>")]
 
 
 def lowest(wanted: str) -> str:
-    """`transformers==5.20.0` for `transformers>=5.20,<6`."""
-    found = re.search(r">=(\d+\.\d+)", wanted)
+    """`transformers==5.17.0` for `transformers>=5.17,<6`."""
+    found = re.fullmatch(r"(\w+)>=(\d+\.\d+),.*", wanted)
     assert found, wanted
-    return f"transformers=={found[1]}.0"
+    return f"{found[1]}=={found[2]}.0"
 
 
-def environment(name: str, package: str) -> Path:
-    """The Python of an environment with this package, and all else from the one that runs this."""
-    folder = ENVIRONMENTS / name
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, symlinks=True)
-    [packages] = folder.glob("lib/python*/site-packages")
-    (packages / "base.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--upgrade", package], check=True)
+def environment(name: str, packages: Sequence[str]) -> Path:
+    """The Python of an environment with these packages, and all else from the one that runs this."""
+    python = layered(ENVIRONMENTS / name)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check", "install"]
+    *pair, transformers = packages
+    if pair:
+        # What they need is there: that of another build of torch, whose CUDA libraries serve these too.
+        source = ["--index-url", CPU_INDEX] if version("torch").endswith("+cpu") else []
+        subprocess.run([*pip, "--no-deps", *source, *pair], check=True)
+    subprocess.run([*pip, "--upgrade", transformers], check=True)
     return python
 
 
 def main() -> int:
     """The exit code: 0 when the tests passed with both."""
     failed = []
-    for name, package in (("lowest", lowest(requirement())), ("newest", requirement())):
-        python = environment(name, package)
+    wanted = requirements()
+    for name, packages in (("lowest", list(map(lowest, wanted))), ("newest", wanted[-1:])):
+        python = environment(name, packages)
         paths = os.pathsep.join(str(ROOT / each) for each in ("", "producer", "worker"))
-        print(f"{name}: {package}", flush=True)
+        print(f"{name}: {', '.join(packages)}", flush=True)
         command = [
             str(python),
             "-m",
@@ -74,7 +81,7 @@ def main() -> int:
             *sys.argv[1:],
         ]
         if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode:
-            failed.append(f"{name} ({package})")
+            failed.append(f"{name} ({', '.join(packages)})")
     print(f"failed with {', '.join(failed)}" if failed else "passed with both")
     return bool(failed)
 

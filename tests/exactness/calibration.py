@@ -128,8 +128,9 @@ def fit_masks(pixels: nn.Module, embedder: nn.Module, runs: Runs) -> None:
 
 def _offset(embeddings: Tensor) -> Tensor:
     """The feature vector whose product with every embedding is nearest to the wanted mean logit."""
-    wanted = torch.full((len(embeddings), 1), MASK_LOGIT_MEAN)
-    ridge = 0.05 * embeddings.pow(2).mean() * len(embeddings) * torch.eye(embeddings.shape[1])
+    wanted = embeddings.new_full((len(embeddings), 1), MASK_LOGIT_MEAN)
+    one = torch.eye(embeddings.shape[1], device=embeddings.device)
+    ridge = 0.05 * embeddings.pow(2).mean() * len(embeddings) * one
     return torch.linalg.solve(embeddings.T @ embeddings + ridge, embeddings.T @ wanted).squeeze(1)
 
 

@@ -17,19 +17,21 @@ MASK_AGREEMENT = 0.999
 
 
 @cache
-def stock_pipeline(folder: Path, **options: Any) -> ImageSegmentationPipeline:
-    """The stock pipeline for a model folder, on the CPU, kept: the models are small."""
-    return pipeline("image-segmentation", model=str(folder), device="cpu", **options)
+def stock_pipeline(folder: Path, device: str = "cpu", **options: Any) -> ImageSegmentationPipeline:
+    """The stock pipeline for a model folder, kept: the models are small."""
+    return pipeline("image-segmentation", model=str(folder), device=device, **options)
 
 
-def stock_output(folder: Path, photograph: Path, subtask: str | None = None, **parameters: Any) -> list[Segment]:
+def stock_output(
+    folder: Path, photograph: Path, subtask: str | None = None, device: str = "cpu", **parameters: Any
+) -> list[Segment]:
     """What `transformers.pipeline` gives for the image file alone (batch size 1), with one thread."""
     if subtask is not None:
         parameters["subtask"] = subtask
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return stock_pipeline(folder)(str(photograph), **parameters)
+        return stock_pipeline(folder, device)(str(photograph), **parameters)
     finally:
         torch.set_num_threads(threads)
 

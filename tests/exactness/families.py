@@ -36,18 +36,23 @@ class Family:
     """Pipeline parameters other than the defaults, for both sides."""
     needs: str = ""
     """The configuration's class, of a type that came with a later release of transformers."""
+    every: int = 2
+    """Its heads are fitted to every so manieth photograph."""
     seed: int = 20
     """Chosen so that inputs moved by 1e-5 leave every segment in place, and most photographs have several."""
 
-    def write(self, folder: Path) -> Path:
-        """Writes config, safetensors weights, image processor and, where needed, tokenizer into `folder`."""
+    def write(self, folder: Path, device: str = "cpu") -> Path:
+        """Writes config, safetensors weights, image processor and, where needed, tokenizer into `folder`.
+
+        Weights are drawn and fitted on the device; another kind of device draws others.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(self.seed)
             small = self.draw(folder)
             enliven(small.model)
         small.model.eval()
-        small.fit(_runs_on_photographs(small, self.subtasks))
+        small.fit(_runs_on_photographs(small, self.subtasks, device, self.every))
         _save(small, folder)
         return folder
 
@@ -57,14 +62,14 @@ def is_here(family: Family) -> bool:
     return not family.needs or hasattr(transformers, family.needs)
 
 
-def _runs_on_photographs(small: SmallModel, subtasks: Sequence[str | None]) -> Runs:
+def _runs_on_photographs(small: SmallModel, subtasks: Sequence[str | None], device: str, every: int) -> Runs:
     """Runs of the model on a few photographs of different shapes, as the stock pipeline would make them."""
     pipe = ImageSegmentationPipeline(
-        model=small.model, image_processor=small.image_processor, tokenizer=small.tokenizer, device="cpu"
+        model=small.model, image_processor=small.image_processor, tokenizer=small.tokenizer, device=device
     )
     tasks = subtasks[1:] if small.tokenizer else subtasks[:1]  # a task sentence changes the queries
     with tempfile.TemporaryDirectory() as folder:
-        paths = list(photographs(Path(folder)).values())[::2]
+        paths = list(photographs(Path(folder)).values())[::every]
         inputs = [pipe.preprocess(str(path), subtask=task) for path in paths for task in tasks]
     return [partial(pipe.forward, item) for item in inputs]
 

@@ -153,6 +153,11 @@ def mask2former_on(backbone: Any, image_processor: hf.Mask2FormerImageProcessor,
         num_attention_heads=4,
         **NAMED,
     )
+    return mask2former_of(config, image_processor)
+
+
+def mask2former_of(config: hf.Mask2FormerConfig, image_processor: hf.Mask2FormerImageProcessor) -> SmallModel:
+    """Mask2Former of this configuration."""
     model = hf.Mask2FormerForUniversalSegmentation(config)
     fit = query_fit(
         model,
@@ -181,14 +186,19 @@ def oneformer(folder: Path) -> SmallModel:
         task_seq_len=24,
         **NAMED,
     )
+    return oneformer_of(config, folder, ASPECT_KEEPING)
+
+
+def oneformer_of(config: hf.OneFormerConfig, folder: Path, size: dict[str, int]) -> SmallModel:
+    """OneFormer of this configuration, for images of this size."""
     model = hf.OneFormerForUniversalSegmentation(config)
-    _write_class_info(folder)
+    _write_class_info(folder, config.id2label)
     processor = hf.OneFormerImageProcessor(
-        size=ASPECT_KEEPING,
+        size=size,
         repo_path=str(folder),
         class_info_file=CLASS_INFO,
-        num_text=QUERIES,
-        num_labels=len(LABELS),
+        num_text=config.num_queries,
+        num_labels=len(config.id2label),
     )
     decoder = "model.transformer_module.decoder"
     fit = query_fit(
@@ -200,9 +210,9 @@ def oneformer(folder: Path) -> SmallModel:
     return SmallModel(model, processor, fit, write_tokenizer(folder))
 
 
-def _write_class_info(folder: Path) -> None:
+def _write_class_info(folder: Path, labels: dict[int, str]) -> None:
     """Names and kinds of the classes; without it instance segmentation fails (`"ade20k" in None`)."""
-    info = {str(index): {"name": label, "isthing": label in THINGS} for index, label in enumerate(LABELS)}
+    info = {str(index): {"name": label, "isthing": label in THINGS} for index, label in labels.items()}
     (folder / CLASS_INFO).write_text(json.dumps(info), encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import DetrForSegmentation
 
 from maskmill_worker.model.detr import DetrForward
-from maskmill_worker.model.fastest import forward_of
+from maskmill_worker.model.fastest import FAST, forward_of
 from maskmill_worker.model.forward import Keep, above, everything
 from maskmill_worker.model.frozen_norms import folded
 
@@ -128,3 +128,20 @@ def test_a_fast_forward_that_disagrees_is_not_used(model: DetrForSegmentation, m
         "maskmill_worker.model.detr.functional.interpolate", lambda x, size, mode: x.new_zeros(*x.shape[:2], *size)
     )
     assert not isinstance(forward_of(Loaded(model)), DetrForward)
+
+
+def test_a_fast_forward_is_compared_without_tf32_and_used_as_torch_is_set(
+    model: DetrForSegmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TF32's rounding in a GPU's convolutions, torch's default, is as large as what a wrong forward might change."""
+    allowed = []
+
+    class Watched(DetrForward):
+        def __call__(self, *arguments: Any) -> Any:
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return super().__call__(*arguments)
+
+    monkeypatch.setitem(FAST, DetrForSegmentation, Watched)
+    assert isinstance(forward_of(Loaded(model)), Watched)
+    assert set(allowed) == {False}
+    assert torch.backends.cudnn.allow_tf32

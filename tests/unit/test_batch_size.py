@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from maskmill_worker.model.batch_size import LARGEST, SAMPLES, BatchSize, out_of_memory
+from maskmill_worker.model.batch_size import LARGEST, SAMPLES, BatchSize, device_lost, out_of_memory
 
 
 def run(size: BatchSize, elements: int, seconds_of: dict[int, float] | None = None, batches: int = 100) -> int:
@@ -67,3 +67,17 @@ def test_running_out_of_memory_is_told_from_other_errors() -> None:
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"))
     assert not out_of_memory(RuntimeError("shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"],
+)
+def test_a_full_device_is_full_whoever_says_so_and_is_not_lost(text: str) -> None:
+    assert out_of_memory(torch.AcceleratorError(text))
+    assert not device_lost(torch.AcceleratorError(text))
+
+
+def test_a_device_that_failed_is_lost() -> None:
+    assert device_lost(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    assert not device_lost(ValueError("shapes cannot be multiplied"))

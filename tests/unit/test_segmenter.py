@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskmill.errors import DeviceLost, SegmentationFailed
+from maskmill.errors import DeviceLost, ModelUnavailable, SegmentationFailed
 from maskmill.masks.segment_map import narrowest
 from maskmill.schema import Reference, Segment, Spec, Subtask
 from maskmill_worker.model.batch_size import BatchSize
@@ -226,6 +226,54 @@ def test_a_device_that_is_lost_while_a_model_is_loaded_is_no_fault_of_the_model(
     monkeypatch.setattr("maskmill_worker.model.checkpoint.Checkpoint.load", lost)
     with pytest.raises(DeviceLost, match="device-side assert"):
         Models("cpu").get(Spec(model="demo"))
+
+
+def test_a_device_that_is_lost_behind_another_library_s_error_is_nobody_s_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an assertion in a kernel, cuBLAS may be the first to fail, with an error of its own."""
+
+    def lost() -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
+    monkeypatch.setattr("torch.cuda.synchronize", lost)
+    with pytest.raises(DeviceLost, match="device-side assert"):
+        run(Fake(bad_forward=[0]), samples(1))
+
+
+class Full(Fake):
+    """Its device has no memory for post-processing, the host has."""
+
+    def __init__(self, host_has_memory: bool) -> None:
+        super().__init__()
+        self.host_has_memory = host_has_memory
+
+    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
+        if not (self.host_has_memory and isinstance(outputs, Outputs)):
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return super().postprocess(outputs)
+
+
+def test_outputs_for_which_the_device_has_no_memory_are_postprocessed_on_the_host() -> None:
+    predictions = run(Full(host_has_memory=True), samples(3))
+    assert failed(predictions) == {}
+    assert_others_are_right(predictions)
+
+
+def test_an_image_for_whose_outputs_nobody_has_memory_fails() -> None:
+    assert failed(run(Full(host_has_memory=False), samples(1))) == {0: "postprocessing found no memory"}
+
+
+def test_a_device_without_memory_for_a_model_may_have_some_another_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr("maskmill_worker.model.checkpoint.Checkpoint.load", full)
+    with pytest.raises(ModelUnavailable, match="cannot be loaded now") as raised:
+        Models("cpu").get(Spec(model="demo"))
+    assert raised.value.retryable
 
 
 def test_an_interruption_is_not_taken_for_a_failed_image() -> None:

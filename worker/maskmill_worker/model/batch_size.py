@@ -14,9 +14,21 @@ SAMPLES = 3
 """Full batches of a size that are timed before the next is tried."""
 
 
+NO_MEMORY = (
+    "can't allocate memory",  # torch on the CPU
+    "CUDA error: out of memory",  # outside of torch's own allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",  # cuBLAS allocates by itself (pytorch#128601)
+)
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether the device, or the host, had no memory for the batch."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in NO_MEMORY)
+
+
+def device_lost(error: Exception) -> bool:
+    """Whether nothing that this process computes on the device from now on can be trusted."""
+    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
 
 
 @dataclass

@@ -110,6 +110,7 @@ def _own_sizes(config: Any) -> list[Size]:
 
 
 @torch.inference_mode()
+@torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32's rounding is as large as what is looked for
 def _disagreement(loaded: SegmentMapPipeline, fast: Forward, stock: Forward) -> str | None:
     """How a fast forward differs from the stock one for noise, beyond the rounding of the model's dtype."""
     exact = None if loaded.dtype == torch.float32 else StockForward(copy.deepcopy(loaded.model).float())

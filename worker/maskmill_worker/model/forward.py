@@ -88,6 +88,11 @@ class StockForward:
         ]
 
 
+def on_host(outputs: Mapping[str, Any]) -> Outputs:
+    """The outputs with their tensors in the host's memory, as the stock pipeline post-processes them."""
+    return Outputs({name: value.cpu() if torch.is_tensor(value) else value for name, value in outputs.items()})
+
+
 def shape_of(inputs: Inputs) -> tuple[Any, ...] | None:
     """Images with equal keys can share a batch; None: this one runs alone.
 

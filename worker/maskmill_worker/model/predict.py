@@ -11,8 +11,8 @@ import structlog
 import torch
 
 from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
-from maskmill_worker.model.batch_size import BatchSize, out_of_memory
-from maskmill_worker.model.forward import element_count
+from maskmill_worker.model.batch_size import BatchSize, device_lost, out_of_memory
+from maskmill_worker.model.forward import element_count, on_host
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.model.segmenter import Segmentation, Segmenter
 from maskmill_worker.process.watchdog import NO_LIMIT, time_limit
@@ -35,8 +35,9 @@ def predict(
     """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
 
     A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
-    image fails. `size` learns how long batches take and which were too large. A forward pass or a post-processing that
-    takes longer than the timeout ends this process (see `maskmill_worker.process.watchdog`).
+    image fails. Outputs for which the device has no memory left are post-processed on the host. `size` learns how long
+    batches take and which were too large. A forward pass or a post-processing that takes longer than the timeout ends
+    this process (see `maskmill_worker.process.watchdog`).
     """
     started = time.perf_counter()
     failure: str | None = None
@@ -44,10 +45,8 @@ def predict(
     try:
         with time_limit(timeout_seconds):
             outputs = segmenter.forward([sample.inputs for sample in batch])
-    except torch.AcceleratorError as error:
-        raise DeviceLost(one_line(error)) from error
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
-        failure = one_line(error)
+        failure = _failure(error)
         if out_of_memory(error):
             size.too_large(len(batch), elements)
     if failure is not None:
@@ -65,11 +64,11 @@ def predict(
 def _predict_halves(
     segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float, failure: str
 ) -> Iterator[Prediction]:
+    _free_memory()
     if len(batch) == 1:
         yield Prediction(batch[0], SegmentationFailed(f"the model failed: {failure}"), {})
         return
     log.warning("batch_halved", images=len(batch), reason=failure)
-    torch.cuda.empty_cache()  # does nothing where CUDA was never used
     middle = len(batch) // 2
     yield from predict(segmenter, batch[:middle], size, timeout_seconds)
     yield from predict(segmenter, batch[middle:], size, timeout_seconds)
@@ -79,12 +78,42 @@ def _postprocess(
     segmenter: Segmenter, sample: Sample, outputs: Mapping[str, Any], forward_seconds: float
 ) -> Prediction:
     started = time.perf_counter()
-    result: Segmentation | ImageError
-    try:
-        result = segmenter.postprocess(outputs)
-    except torch.AcceleratorError as error:  # also that of a kernel of the forward pass, which is not waited for
-        raise DeviceLost(one_line(error)) from error
-    except Exception as error:  # noqa: BLE001 - whatever a model family raises for this image
-        result = SegmentationFailed(f"postprocessing failed: {one_line(error)}")
+    result = _segmentation(segmenter, outputs)
+    if result is None:
+        _free_memory()
+        log.warning("postprocessed_on_host", image=sample.task.reference.uri, reason="the device has no memory left")
+        result = _segmentation(segmenter, on_host(outputs)) or SegmentationFailed("postprocessing found no memory")
     seconds = {"forward": forward_seconds, "postprocess": time.perf_counter() - started}
     return Prediction(sample, result, seconds)
+
+
+def _segmentation(segmenter: Segmenter, outputs: Mapping[str, Any]) -> Segmentation | ImageError | None:
+    """None where there was no memory for it."""
+    try:
+        return segmenter.postprocess(outputs)
+    except Exception as error:  # noqa: BLE001 - whatever a model family raises for this image
+        failure = _failure(error)
+        return None if out_of_memory(error) else SegmentationFailed(f"postprocessing failed: {failure}")
+
+
+def _failure(error: Exception) -> str:
+    """What went wrong; raises `DeviceLost` for what is no image's fault.
+
+    It may be that of any kernel before, which nobody waited for.
+    """
+    if device_lost(error):
+        raise DeviceLost(one_line(error)) from error
+    return one_line(error)
+
+
+def _free_memory() -> None:
+    """Give back what torch keeps of the device's memory; raises `DeviceLost` if the device does not answer any more.
+
+    A library's own error, of cuBLAS say, may be the first sign of that. Does nothing where CUDA was never used.
+    """
+    try:
+        torch.cuda.empty_cache()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
+    except torch.AcceleratorError as error:
+        raise DeviceLost(one_line(error)) from error

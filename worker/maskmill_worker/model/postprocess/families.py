@@ -1,6 +1,6 @@
 """Which image processor's post-processing is known, function by function, and done here another way.
 
-Source: transformers 5.20 to 5.23, the `post_process_*_segmentation` of each class. A processor of any other class, a
+Source: transformers 5.17 to 5.24, the `post_process_*_segmentation` of each class. A processor of any other class, a
 subclass too, keeps its own functions.
 """
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskmill.schema import Subtask
-from maskmill_worker.model.forward import Outputs
+from maskmill_worker.model.forward import on_host
 from maskmill_worker.model.postprocess.axis import Size
 from maskmill_worker.model.postprocess.segments import Segments, Thresholds
 
@@ -25,10 +25,10 @@ class StockPostProcess:
 
     def __call__(self, outputs: Mapping[str, Any], size: Size, thresholds: Thresholds) -> Segments:
         """The segments at `size`, height and width."""
-        on_host = Outputs({name: v.cpu() if torch.is_tensor(v) else v for name, v in outputs.items()})
+        there = on_host(outputs)
         if self._semantic:
-            return from_labels(self._function(on_host, target_sizes=[size])[0])
-        result = self._function(on_host, target_sizes=[size], **asdict(thresholds))[0]
+            return from_labels(self._function(there, target_sizes=[size])[0])
+        result = self._function(there, target_sizes=[size], **asdict(thresholds))[0]
         return from_segments(result["segmentation"], result["segments_info"])
 
 
