@@ -107,28 +107,36 @@ def fit_flat_masks(output: nn.Module, runs: Runs) -> None:
         output.bias.add_(MASK_LOGIT_MEAN)
 
 
-def fit_masks(pixels: nn.Module, embedder: nn.Module, runs: Runs) -> None:
+def fit_masks(
+    pixels: nn.Module,
+    embedder: nn.Module,
+    runs: Runs,
+    mean: float = MASK_LOGIT_MEAN,
+    std: float = MASK_LOGIT_STD,
+) -> None:
     """Fits mask logits that are products of query embeddings and pixel features: varied in space, mostly off.
 
     Args:
         pixels: the last module with weight and bias before the product on the pixels' side.
         embedder: the perceptron that makes the queries' mask embeddings.
         runs: each runs the model on one photograph.
+        mean: of the logits.
+        std: their standard deviation.
     """
     standardise(pixels, runs)
     last = [module for module in embedder.modules() if isinstance(module, nn.Linear)][-1]
     embeddings = observe(last, runs)
     features = observe(pixels, runs)
-    scale = MASK_LOGIT_STD / (_sample(embeddings) @ _sample(features).T).std(dim=1).mean()
+    scale = std / (_sample(embeddings) @ _sample(features).T).std(dim=1).mean()
     with torch.no_grad():
         last.weight.mul_(scale)
         last.bias.mul_(scale)
-        pixels.bias.add_(_offset(embeddings * scale))
+        pixels.bias.add_(_offset(embeddings * scale, mean))
 
 
-def _offset(embeddings: Tensor) -> Tensor:
+def _offset(embeddings: Tensor, mean: float) -> Tensor:
     """The feature vector whose product with every embedding is nearest to the wanted mean logit."""
-    wanted = embeddings.new_full((len(embeddings), 1), MASK_LOGIT_MEAN)
+    wanted = embeddings.new_full((len(embeddings), 1), mean)
     one = torch.eye(embeddings.shape[1], device=embeddings.device)
     ridge = 0.05 * embeddings.pow(2).mean() * len(embeddings) * one
     return torch.linalg.solve(embeddings.T @ embeddings + ridge, embeddings.T @ wanted).squeeze(1)

@@ -11,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the imports below: huggin
 
 import torch
 
+from maskmill_worker.model.parts import onednn
+
 from .families import FAMILIES, OTHERS
 from .photographs import photographs
 
@@ -22,6 +24,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _onednn() -> Iterator[None]:
+    """Every linear layer by oneDNN, on a machine that is not faster with it too, and however small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onednn, "LEAST_WEIGHTS", 0)
+        patch.setattr(onednn, "is_faster", lambda _: True)
+        yield
 
 
 @pytest.fixture(scope="session")

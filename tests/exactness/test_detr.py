@@ -111,7 +111,7 @@ class Loaded:
     """What `forward_of` asks of a pipeline."""
 
     def __init__(self, model: DetrForSegmentation) -> None:
-        self.model, self.device, self.dtype = model, model.device, model.dtype
+        self.model, self.device, self.dtype, self.tokenizer = model, model.device, model.dtype, None
 
 
 def test_a_model_that_computes_something_else_runs_the_stock_way(model: DetrForSegmentation) -> None:

@@ -83,7 +83,7 @@ class _Loaded:
         self.is_stock = isinstance(pipeline, SegmentMapPipeline)
         self._post_processes: dict[Subtask, PostProcess] = {}
         if self.is_stock:
-            self._forward: Forward = forward_of(pipeline)
+            self._forward: Forward = forward_of(pipeline, compiled=compiled)
             if compiled:
                 self._forward.compile()
 

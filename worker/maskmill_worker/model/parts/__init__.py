@@ -1,0 +1,5 @@
+"""A model's own parts in a faster form, in a copy that shares its weights; each form is in a module of its own."""
+
+from maskmill_worker.model.parts.changes import faster
+
+__all__ = ["faster"]
