@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +26,12 @@ from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, Sha
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.sample import Sample
+from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import DRAIN_FILE
-from maskmill_worker.shards import attempts
+from maskmill_worker.shards import attempts, flow
+from maskmill_worker.shards.crashes import CrashNote
 from maskmill_worker.shards.flow import process_shards
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.lease import Leases
@@ -235,6 +242,81 @@ def test_a_worker_that_begins_to_drain_finishes_what_it_has_in_hand_and_no_more(
     progress = services.ledger.progress(job.id)
     assert (progress.claimed, progress.waiting, progress.begun) == (0, 0, 0)
     assert 1 <= progress.shards_done < IMAGES
+
+
+# Side by side
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What torch has to share out, whatever the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass
+class InModel:
+    """What `predict` is called with: the batches that are in the model, and those that were by themselves there."""
+
+    now: list[list[int]] = field(default_factory=list)
+    most: int = 0
+    by_themselves: list[list[int]] = field(default_factory=list)
+    both: threading.Barrier | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def predict(self, segmenter: Segmenter, batch: list[Sample], *rest: Any) -> Iterator[Prediction]:
+        indices = [sample.task.index for sample in batch]
+        with self._lock:
+            before, self.now = len(self.now), [*self.now, indices]
+            self.most = max(self.most, len(self.now))
+        if self.both and not self.both.broken:
+            with suppress(threading.BrokenBarrierError):
+                self.both.wait()
+        yield from predict(segmenter, batch, *rest)
+        with self._lock:
+            if not before and self.now == [indices]:
+                self.by_themselves.append(indices)
+            self.now.remove(indices)
+
+
+@pytest.fixture
+def in_model(monkeypatch: pytest.MonkeyPatch) -> InModel:
+    noting = InModel()
+    monkeypatch.setattr(flow, "predict", noting.predict)
+    return noting
+
+
+@pytest.mark.parametrize("asked", [None, 1])
+def test_two_batches_are_in_the_model_at_a_time_unless_the_settings_say_one(
+    services: Services, demo: Models, images: Path, two_threads: None, in_model: InModel, asked: int | None
+) -> None:
+    in_model.both = threading.Barrier(2, timeout=60 if asked is None else 0.1)
+    job = submitted(services, images)
+    work(services, demo, forward_threads=asked)
+    assert in_model.most == (asked or 2)
+    assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
+
+
+def test_an_image_that_may_end_the_process_has_the_model_for_itself(
+    services: Services, demo: Models, tmp_path: Path, two_threads: None, in_model: InModel
+) -> None:
+    """Two of twelve were in the model when the last process died."""
+    write_good(tmp_path / "some", 12)
+    job = submitted(services, tmp_path / "some", shard_size=12)
+    claim = services.ledger.claim_next("dead", 60)
+    services.ledger.note(job.id, "dead", {claim.shard: CrashNote(in_model=(1, 4)).text()})
+    services.ledger.renew(job.id, [claim.shard], "dead", 0.001)
+
+    def done() -> bool:
+        work(services, demo)
+        return job.manifest() is not None
+
+    wait_for(done, lambda: services.ledger.progress(job.id))
+    assert job.status().counts == Counts(stored=12)
+    assert [1] in in_model.by_themselves
+    assert [4] in in_model.by_themselves
 
 
 # With none
