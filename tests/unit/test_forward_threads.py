@@ -52,7 +52,7 @@ def segmenter(*, side_by_side: bool) -> SimpleNamespace:
 def test_a_model_runs_side_by_side_if_it_can_in_no_more_threads_than_torch_has(
     side_by_side: bool, asked: int | None, count: int
 ) -> None:
-    assert thread_count(segmenter(side_by_side=side_by_side), asked) == count  # type: ignore[arg-type]
+    assert thread_count(segmenter(side_by_side=side_by_side), asked) == count
 
 
 def test_threads_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
@@ -63,7 +63,7 @@ def test_threads_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
 
 def test_two_batches_run_at_a_time_and_the_model_is_said_to_have_both() -> None:
     both_run, entered = Barrier(2, timeout=SECONDS), []
-    with threads(lambda _: both_run.wait()).open() as forward:  # type: ignore[arg-type, return-value]
+    with threads(lambda _: both_run.wait()).open() as forward:
         for each in (batch(0, 1), batch(2)):
             forward.run(each, entering=lambda samples: entered.append(indices(samples)))
         forward.finish()
