@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from threading import Barrier, Event
@@ -13,7 +14,7 @@ import torch
 from maskmill.schema import Reference
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.forward_threads import Batch, ForwardThreads, images_each, thread_count
+from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, images_each, thread_count
 
 SECONDS = 20
 """Longer than any of these takes."""
@@ -90,6 +91,14 @@ def test_a_third_batch_waits_until_one_of_two_is_out() -> None:
         forward.finish()
         assert not forward.at_work
     assert entered == [[0], [0, 1], [0, 2]]
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(2, SWITCH_SECONDS), (1, sys.getswitchinterval())])
+def test_other_threads_let_go_of_pythons_lock_sooner_while_several_run(count: int, seconds: float) -> None:
+    before = sys.getswitchinterval()
+    with ForwardThreads(lambda _: None, count, DeviceClock()).open():
+        assert sys.getswitchinterval() == pytest.approx(seconds)
+    assert sys.getswitchinterval() == before
 
 
 def test_what_a_batch_ends_with_is_raised_by_the_next_call() -> None:

@@ -7,6 +7,7 @@ threads. Two batches at a time, in threads over the same weights, keep two cores
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,6 +23,13 @@ from maskmill_worker.process.clock import DeviceClock
 
 SIDE_BY_SIDE = 2
 """Batches at a time unless the settings say: more of them wait for Python's lock, which one thread in four holds."""
+
+SWITCH_SECONDS = 50e-6
+"""How long another thread may keep Python's lock while one of these waits for it, which it does after each operation.
+
+Python's own 5 ms are longer than an upload thread computes before it waits for the network, so that it kept the lock
+for all of that time (python/cpython#52194, the 'convoy effect').
+"""
 
 LIGHT_ELEMENTS = 2**21
 """Numbers in a batch's tensors (8 MiB of float32) up to which a second batch at the same time is small in memory."""
@@ -70,7 +78,9 @@ class ForwardThreads:
     @contextmanager
     def open(self) -> Iterator[ForwardThreads]:
         """End the threads after the block; after an interruption without waiting for their batches."""
-        at_once = True
+        at_once, before = True, sys.getswitchinterval()
+        if self.count > 1:
+            sys.setswitchinterval(SWITCH_SECONDS)
         try:
             yield self
             at_once = False
@@ -79,6 +89,7 @@ class ForwardThreads:
             raise
         finally:
             self._pool.shutdown(wait=not at_once, cancel_futures=True)
+            sys.setswitchinterval(before)
 
     @property
     def at_work(self) -> bool:
