@@ -28,7 +28,7 @@ SWITCH_SECONDS = 50e-6
 """How long another thread may keep Python's lock while one of these waits for it, which it does after each operation.
 
 Python's own 5 ms are longer than an upload thread computes before it waits for the network, so that it kept the lock
-for all of that time (python/cpython#52194, the 'convoy effect').
+for all of that time (bpo-7946, the 'convoy effect').
 """
 
 LIGHT_ELEMENTS = 2**21
