@@ -288,14 +288,21 @@ def in_model(monkeypatch: pytest.MonkeyPatch) -> InModel:
     return noting
 
 
-@pytest.mark.parametrize("asked", [None, 1])
-def test_two_batches_are_in_the_model_at_a_time_unless_the_settings_say_one(
-    services: Services, demo: Models, images: Path, two_threads: None, in_model: InModel, asked: int | None
+@pytest.mark.parametrize(("asked", "deterministic", "most"), [(None, None, 2), (1, None, 1), (None, True, 1)])
+def test_two_batches_are_in_the_model_at_a_time_unless_settings_or_job_ask_for_one(
+    services: Services,
+    demo: Models,
+    images: Path,
+    two_threads: None,
+    in_model: InModel,
+    asked: int | None,
+    deterministic: bool | None,
+    most: int,
 ) -> None:
-    in_model.both = threading.Barrier(2, timeout=60 if asked is None else 0.1)
-    job = submitted(services, images)
+    in_model.both = threading.Barrier(2, timeout=60 if most == 2 else 0.1)
+    job = submitted(services, images, deterministic=deterministic)
     work(services, demo, forward_threads=asked)
-    assert in_model.most == (asked or 2)
+    assert in_model.most == most
     assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
 
 

@@ -100,8 +100,9 @@ class Flow:
         look_ahead = min(MAX_LOOK_AHEAD, LOOK_AHEAD_BATCHES * (self.size.asked or MAX_LOOK_AHEAD))
         self.batches = Batches(self._shape, self._images, look_ahead)
         self.pace = Pace()
-        count = thread_count(segmenter, self.settings.forward_threads)
-        self.threads = ForwardThreads(self._segment, count, shards.clock)
+        # The threads of an operation decide the order of its sums: they are to be the same for every image then.
+        asked = 1 if record.execution.deterministic else self.settings.forward_threads
+        self.threads = ForwardThreads(self._segment, thread_count(segmenter, asked), shards.clock)
         self._tasks: Iterator[Task] = iter(())
         self._last_shard = False
 
