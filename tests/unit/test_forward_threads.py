@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import SegformerForSemanticSegmentation
 
 from maskmill.schema import Reference
+from maskmill_worker.model.fastest import runs_side_by_side
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.process.clock import DeviceClock
 from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, images_each, thread_count
@@ -54,6 +56,23 @@ def test_a_model_runs_side_by_side_if_it_can_in_no_more_threads_than_torch_has(
     side_by_side: bool, asked: int | None, count: int
 ) -> None:
     assert thread_count(segmenter(side_by_side=side_by_side), asked) == count
+
+
+class FromElsewhere(SegformerForSemanticSegmentation):
+    """Code of a model's own, as a trusted one brings."""
+
+
+@pytest.mark.parametrize(
+    ("device", "of", "runs"),
+    [
+        ("cpu", SegformerForSemanticSegmentation, True),
+        ("cuda", SegformerForSemanticSegmentation, False),
+        ("cpu", FromElsewhere, False),
+    ],
+)
+def test_models_of_transformers_own_code_can_run_side_by_side_on_a_cpu(device: str, of: type, runs: bool) -> None:
+    loaded = SimpleNamespace(device=torch.device(device), model=object.__new__(of))
+    assert runs_side_by_side(loaded) == runs  # type: ignore[arg-type]
 
 
 def test_threads_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
