@@ -233,15 +233,26 @@ def test_a_worker_that_drains_takes_no_shard(
 
 
 def test_a_worker_that_begins_to_drain_finishes_what_it_has_in_hand_and_no_more(
-    services: Services, demo: Models, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: Services, demo: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(DRAIN_FILE, str(tmp_path / "drain"))
-    services.events.subscribe(lambda event: (tmp_path / "drain").touch() if isinstance(event, ShardCommitted) else None)
-    job = submitted(services, images, shard_size=1)
+    """It drains from its first commit on, and has far fewer images in hand than there are."""
+    many, drain, begun = 24, tmp_path / "drain", threading.Event()
+    write_good(tmp_path / "many", many)
+    monkeypatch.setenv(DRAIN_FILE, str(drain))
+    services.events.subscribe(lambda event: drain.touch() if isinstance(event, ShardCommitted) else None)
+
+    def after_the_first(*arguments: Any) -> Iterator[Prediction]:
+        if begun.is_set():
+            wait_for(drain.exists, lambda: "nothing was committed")
+        begun.set()
+        yield from predict(*arguments)
+
+    monkeypatch.setattr(flow, "predict", after_the_first)
+    job = submitted(services, tmp_path / "many", shard_size=1)
     work(services, demo, batch_size=1, fetch_threads=1, upload_threads=1)
     progress = services.ledger.progress(job.id)
     assert (progress.claimed, progress.waiting, progress.begun) == (0, 0, 0)
-    assert 1 <= progress.shards_done < IMAGES
+    assert 1 <= progress.shards_done < many
 
 
 # Side by side
