@@ -24,7 +24,7 @@ from maskmill_worker.process.clock import DeviceClock
 SIDE_BY_SIDE = 2
 """Batches at a time unless the settings say: more of them wait for Python's lock, which one thread in four holds."""
 
-SWITCH_SECONDS = 5e-6
+SWITCH_SECONDS = 50e-6
 """How long another thread may keep Python's lock while one of these waits for it, which it does after each operation.
 
 Python's own 5 ms are longer than an upload thread computes before it waits for the network, so that it kept the lock
