@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from benchmarks import fleet, peers
-from benchmarks.images import SIZES, small_images
+from benchmarks.images import SIZES, linked, small_images
 from benchmarks.peers import Peer, Settings, Stored
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import Extent, say
@@ -22,15 +26,16 @@ TUNING_IMAGES = Extent(200, quick=0)
 
 MAP_IMAGES = Extent(500, quick=50)
 WORKERS = 2
-"""As in benchmark C; one worker with all cores is measured too."""
+"""Of ours, beside one; and processes of the peer that is run twice."""
 WARM_UP_IMAGES = Extent(768, quick=64)
-"""Enough shards for each worker to get some."""
+"""Enough shards for each worker to get some. Other names than the job's: its masks are new, as those of the peers."""
 
 IN_A_LOOP = "stock pipeline in a loop"
 WITH_LOADER = "stock pipeline, DataLoader and upload threads"
 TWICE = f"{WITH_LOADER}, in {WORKERS} processes"
 RAY_DATA = "Ray Data"
-BARS = {IN_A_LOOP: 3.0, WITH_LOADER: 2.0, RAY_DATA: 2.0}
+BARS = {IN_A_LOOP: 4.0, WITH_LOADER: 2.8, RAY_DATA: 2.8}
+MEMORY_BAR = 1.3
 
 LOOP: Settings = {"batch_size": 1, "num_workers": 0, "threads": 0}
 LOADER: Settings = {"batch_size": 8, "num_workers": 1, "threads": 8}
@@ -55,14 +60,23 @@ def run() -> Result:
     """Ours first, then each peer alone on the machine, all on one S3 server."""
     paths = [str(path) for path in small_images(IMAGES.now)]
     with fleet.servers() as servers:
-        ours = [_ours(paths, servers, workers) for workers in (WORKERS, 1)]
+        ours = Ours(_ours(paths, servers), _ours(paths, servers, forward_threads=1), _ours(paths, servers, WORKERS))
         runs = {
             **_stock(paths, servers, IN_A_LOOP, (), LOOP),
             **_stock(paths, servers, WITH_LOADER, LOADER_CHOICES, LOADER),
             **_ray(paths, servers),
             **_stock(paths, servers, TWICE, LOADER_CHOICES, LOADER, processes=WORKERS),
         }
-    return _result(*ours, runs)
+    return _result(ours, runs)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One worker as it is started by default, one with one batch in the model at a time, and several."""
+
+    worker: fleet.Finished
+    one_at_a_time: fleet.Finished
+    workers: fleet.Finished
 
 
 Runs = dict[tuple[str, str], Stored]
@@ -71,11 +85,12 @@ Runs = dict[tuple[str, str], Stored]
 Choices = Sequence[Sequence[Settings]]
 
 
-def _ours(paths: list[str], servers: Servers, workers: int) -> fleet.Finished:
-    with fleet.worker(servers, workers) as running:
-        running.run(paths[: WARM_UP_IMAGES.now], model=DEMO)
+def _ours(paths: list[str], servers: Servers, workers: int = 1, **settings: Any) -> fleet.Finished:
+    with tempfile.TemporaryDirectory() as folder, fleet.worker(servers, workers, **settings) as running:
+        linked([Path(path) for path in paths], Path(folder), WARM_UP_IMAGES.now)
+        running.run([folder], model=DEMO)
         finished = running.run(paths, model=DEMO)
-    say(f"ours, workers: {workers}: {finished.rate:.1f} images/s")
+    say(f"ours, workers: {workers}, {settings or 'default settings'}: {finished.rate:.1f} images/s")
     return finished
 
 
@@ -102,21 +117,33 @@ def _both(peer: Peer, paths: list[str], choices: Choices, start: Settings) -> Ru
     }
 
 
-def _result(ours: fleet.Finished, alone: fleet.Finished, runs: Runs) -> Result:
+def _result(ours: Ours, runs: Runs) -> Result:
+    worker, workers = ours.worker, ours.workers
+    several = f"{WORKERS} workers, `maskmill-worker --devices cpu --workers-per-device {WORKERS}`"
     return Result(
         figures=[
-            _ours_figure(ours, f"{WORKERS} workers, `maskmill-worker --devices cpu --workers-per-device {WORKERS}`"),
-            _ours_figure(alone, "1 worker, `maskmill-worker`"),
+            _ours_figure(worker, "1 worker, `maskmill-worker`"),
+            _ours_figure(ours.one_at_a_time, "1 worker, `MASKMILL_FORWARD_THREADS=1 maskmill-worker`"),
+            _ours_figure(workers, several),
             *(_figure(name, masks, stored) for (name, masks), stored in runs.items()),
         ],
         comparisons=[
-            Comparison(name=f"images/s, ours ÷ {name}", value=ours.rate / runs[name, "segments"].rate, bar=bar)
-            for name, bar in BARS.items()
+            *(
+                Comparison(name=f"images/s, ours ÷ {name}", value=worker.rate / runs[name, "segments"].rate, bar=bar)
+                for name, bar in BARS.items()
+            ),
+            Comparison(
+                name="peak memory, two batches at a time ÷ one",
+                value=worker.peak_bytes / ours.one_at_a_time.peak_bytes,
+                bar=MEMORY_BAR,
+                sense="at most",
+            ),
         ],
         notes=[
-            f"Ours ÷ {_ratios(ours, runs, 'segments', [TWICE])}.",
-            f"One worker with all cores ÷ {_ratios(alone, runs, 'segments', BARS)}.",
-            f"One segment map an image on the peers' side too: ours ÷ {_ratios(ours, runs, 'map', [*BARS, TWICE])}.",
+            f"Ours ÷ {_ratios(worker, runs, 'segments', [TWICE])}.",
+            f"Two batches in the model at a time ÷ one: {worker.rate / ours.one_at_a_time.rate:.2f} × the images/s.",
+            f"{WORKERS} workers ÷ {_ratios(workers, runs, 'segments', [*BARS, TWICE])}.",
+            f"One segment map an image on the peers' side too: ours ÷ {_ratios(worker, runs, 'map', [*BARS, TWICE])}.",
             _how(),
         ],
     )

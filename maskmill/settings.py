@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     batch_size: Positive | Literal["auto"] = 4
     """Images of equal shape in a forward pass; `auto` finds what is fastest and fits."""
 
+    forward_threads: Positive | None = None
+    """Batches in the model at a time on a CPU, each with its share of the cores. None: 2. On a GPU always 1."""
+
     compile: bool = False
     """Run the model through `torch.compile`: slow first batches, faster ones after; needs a C++ compiler."""
 

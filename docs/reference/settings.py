@@ -29,8 +29,8 @@ GROUPS = {
         "host_headers host_requests_per_second fetch_proxy"
     ),
     "Speed": (
-        "device batch_size num_workers fetch_threads upload_threads compile max_batch_size max_num_workers "
-        "max_fetch_timeout_seconds shard_size window"
+        "device batch_size forward_threads num_workers fetch_threads upload_threads compile max_batch_size "
+        "max_num_workers max_fetch_timeout_seconds shard_size window"
     ),
     "Limits of one image": (
         "fetch_timeout_seconds max_image_bytes max_image_pixels image_timeout_seconds loader_memory_bytes "

@@ -134,6 +134,8 @@ def test_two_workers_share_the_jobs(
     assert (code, said["healthy"], said["queue"]) == (0, True, client.settings.queue)
     spins = {process.environ().get("GOMP_SPINCOUNT") for process in family_of(fleet)}
     assert spins - {None} == {SPIN_COUNT}, "they share the cores"  # None: setproctitle writes over what /proc shows
+    arenas = {process.environ().get("MALLOC_ARENA_MAX") for process in family_of(fleet)}
+    assert arenas - {None} == {"2"}, "what slices free stays together"
 
 
 def test_a_killed_worker_comes_back_and_the_job_is_complete(

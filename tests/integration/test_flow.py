@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +26,12 @@ from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, Sha
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
+from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.sample import Sample
+from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import DRAIN_FILE
-from maskmill_worker.shards import attempts
+from maskmill_worker.shards import attempts, flow
+from maskmill_worker.shards.crashes import CrashNote
 from maskmill_worker.shards.flow import process_shards
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.lease import Leases
@@ -226,15 +233,108 @@ def test_a_worker_that_drains_takes_no_shard(
 
 
 def test_a_worker_that_begins_to_drain_finishes_what_it_has_in_hand_and_no_more(
-    services: Services, demo: Models, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: Services, demo: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(DRAIN_FILE, str(tmp_path / "drain"))
-    services.events.subscribe(lambda event: (tmp_path / "drain").touch() if isinstance(event, ShardCommitted) else None)
-    job = submitted(services, images, shard_size=1)
+    """It drains from its first commit on, and has far fewer images in hand than there are."""
+    many, drain, begun = 24, tmp_path / "drain", threading.Event()
+    write_good(tmp_path / "many", many)
+    monkeypatch.setenv(DRAIN_FILE, str(drain))
+    services.events.subscribe(lambda event: drain.touch() if isinstance(event, ShardCommitted) else None)
+
+    def after_the_first(*arguments: Any) -> Iterator[Prediction]:
+        if begun.is_set():
+            wait_for(drain.exists, lambda: "nothing was committed")
+        begun.set()
+        yield from predict(*arguments)
+
+    monkeypatch.setattr(flow, "predict", after_the_first)
+    job = submitted(services, tmp_path / "many", shard_size=1)
     work(services, demo, batch_size=1, fetch_threads=1, upload_threads=1)
     progress = services.ledger.progress(job.id)
     assert (progress.claimed, progress.waiting, progress.begun) == (0, 0, 0)
-    assert 1 <= progress.shards_done < IMAGES
+    assert 1 <= progress.shards_done < many
+
+
+# Side by side
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What torch has to share out, whatever the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass
+class InModel:
+    """What `predict` is called with: the batches that are in the model, and those that were by themselves there."""
+
+    now: list[list[int]] = field(default_factory=list)
+    most: int = 0
+    by_themselves: list[list[int]] = field(default_factory=list)
+    both: threading.Barrier | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def predict(self, segmenter: Segmenter, batch: list[Sample], *rest: Any) -> Iterator[Prediction]:
+        indices = [sample.task.index for sample in batch]
+        with self._lock:
+            before, self.now = len(self.now), [*self.now, indices]
+            self.most = max(self.most, len(self.now))
+        if self.both and not self.both.broken:
+            with suppress(threading.BrokenBarrierError):
+                self.both.wait()
+        yield from predict(segmenter, batch, *rest)
+        with self._lock:
+            if not before and self.now == [indices]:
+                self.by_themselves.append(indices)
+            self.now.remove(indices)
+
+
+@pytest.fixture
+def in_model(monkeypatch: pytest.MonkeyPatch) -> InModel:
+    noting = InModel()
+    monkeypatch.setattr(flow, "predict", noting.predict)
+    return noting
+
+
+@pytest.mark.parametrize(("asked", "deterministic", "most"), [(None, None, 2), (1, None, 1), (None, True, 1)])
+def test_two_batches_are_in_the_model_at_a_time_unless_settings_or_job_ask_for_one(
+    services: Services,
+    demo: Models,
+    images: Path,
+    two_threads: None,
+    in_model: InModel,
+    asked: int | None,
+    deterministic: bool | None,
+    most: int,
+) -> None:
+    in_model.both = threading.Barrier(2, timeout=60 if most == 2 else 0.1)
+    job = submitted(services, images, deterministic=deterministic)
+    work(services, demo, forward_threads=asked)
+    assert in_model.most == most
+    assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
+
+
+def test_an_image_that_may_end_the_process_has_the_model_for_itself(
+    services: Services, demo: Models, tmp_path: Path, two_threads: None, in_model: InModel
+) -> None:
+    """Two of twelve were in the model when the last process died."""
+    write_good(tmp_path / "some", 12)
+    job = submitted(services, tmp_path / "some", shard_size=12)
+    claim = services.ledger.claim_next("dead", 60)
+    services.ledger.note(job.id, "dead", {claim.shard: CrashNote(in_model=(1, 4)).text()})
+    services.ledger.renew(job.id, [claim.shard], "dead", 0.001)
+
+    def done() -> bool:
+        work(services, demo)
+        return job.manifest() is not None
+
+    wait_for(done, lambda: services.ledger.progress(job.id))
+    assert job.status().counts == Counts(stored=12)
+    assert [1] in in_model.by_themselves
+    assert [4] in in_model.by_themselves
 
 
 # With none

@@ -4,7 +4,7 @@ import pytest
 
 from maskmill.schema import Counts, DeviceSeconds, JobState, JobStatus
 from maskmill_producer.cli.display import bench_json
-from maskmill_producer.local.bench import STAGES, BenchResult, Stage
+from maskmill_producer.local.bench import STAGES, BenchResult, Stage, side_by_side
 
 STATUS = JobStatus(
     job="20261122-205301-9f86d081",
@@ -48,6 +48,11 @@ def test_figures_are_those_of_the_time_measured() -> None:
     assert (measured.seconds, measured.images_per_second, measured.busy) == (10.0, 1.0, 0.95)
     assert measured.stage("forward").capacity == 2.0
     assert measured.stage("fetch").capacity == 16_000.0
+
+
+def test_batches_that_ran_side_by_side_took_longer_than_the_worker() -> None:
+    assert [side_by_side(seconds, 10.0) for seconds in (0.0, 9.0, 17.0)] == [1, 1, 2]
+    assert side_by_side(0.0, 0.0) == 1
 
 
 def test_machines_get_the_same_figures() -> None:

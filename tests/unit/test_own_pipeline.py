@@ -116,6 +116,7 @@ def test_a_model_with_a_pipeline_of_its_own_gives_what_that_gives(folder: Path, 
     result = segmenter.postprocess(outputs)
 
     assert shape_of(inputs) is None, "its images share no batch"
+    assert not segmenter.side_by_side
     assert (result.ids == (matte >= 128)).all()
     [segment] = result.segments
     assert (segment.label, segment.score, segment.area) == ("foreground", None, int((matte >= 128).sum()))

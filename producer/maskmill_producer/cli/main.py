@@ -83,8 +83,8 @@ def run(
 ) -> None:
     """Segment images on this machine, from sources to masks in a folder; needs no server and no root.
 
-    Starts an embedded broker and object store (127.0.0.1 only) and one worker, and stops them at the end. For many
-    images on a CPU, `--devices cpu --workers-per-device N` does more, and takes the memory of N workers.
+    Starts an embedded broker and object store (127.0.0.1 only) and one worker, and stops them at the end. On a CPU
+    with many cores, `--devices cpu --workers-per-device N` does more, and takes the memory of N workers.
     Interrupted, the same command goes on where it stopped.
 
     The folder holds the results of the last run: masks, metadata.jsonl, failures.jsonl, classes.json, a contact sheet,

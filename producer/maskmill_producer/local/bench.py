@@ -123,27 +123,33 @@ def measured(job: Job, settings: Settings) -> BenchResult:
     if not seconds:
         reasons = [f"{o.code}: {o.reason}" for report in reports for o in report.outcomes]
         raise JobFailed(f"no image was segmented ({reasons[0]})")
-    at_a_time = dict.fromkeys(STAGES, 1) | {
-        "fetch": settings.fetch_threads,
-        "decode": max(1, settings.loader_processes),
-        "preprocess": max(1, settings.loader_processes),
-        "encode": settings.upload_threads,
-        "upload": settings.upload_threads,
-    }
     means = {name: sum(each.get(name, 0.0) for each in seconds) / len(seconds) for name in STAGES}
     timed = [report for report in sorted(reports, key=lambda report: report.finished) if report.device]
     timed = timed[1:] or timed
     laps = [report.device for report in timed if report.device]
-    return BenchResult(
-        status=job.status(),
-        stages=tuple(Stage(name, mean, at_a_time[name]) for name, mean in means.items()),
-        device=DeviceSeconds(
-            busy=sum(lap.busy for lap in laps),
-            loading=sum(lap.loading for lap in laps),
-            storing=sum(lap.storing for lap in laps),
-        ),
-        images=sum(len(report.outcomes) for report in timed),
+    device = DeviceSeconds(
+        busy=sum(lap.busy for lap in laps),
+        loading=sum(lap.loading for lap in laps),
+        storing=sum(lap.storing for lap in laps),
     )
+    images = sum(len(report.outcomes) for report in timed)
+    batches = side_by_side(images * (means["forward"] + means["postprocess"]), device.busy)
+    at_a_time = {
+        "fetch": settings.fetch_threads,
+        "decode": max(1, settings.loader_processes),
+        "preprocess": max(1, settings.loader_processes),
+        "forward": batches,
+        "postprocess": batches,
+        "encode": settings.upload_threads,
+        "upload": settings.upload_threads,
+    }
+    stages = tuple(Stage(name, mean, at_a_time[name]) for name, mean in means.items())
+    return BenchResult(job.status(), stages, device, images)
+
+
+def side_by_side(model_seconds: float, busy_seconds: float) -> int:
+    """How many batches the worker had in the model at a time, which only it knows: by the time that they took."""
+    return max(1, round(model_seconds / busy_seconds)) if busy_seconds else 1
 
 
 def _reports(job: Job) -> Iterator[ShardReport]:

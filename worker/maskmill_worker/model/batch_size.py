@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 
@@ -36,7 +37,7 @@ class BatchSize:
     """Batch sizes by image size. `asked` is the number of images, None to find one.
 
     What fits is counted in elements (numbers in an image's tensors), because images of a job differ in size. Found
-    sizes double from 1 while that brings throughput.
+    sizes double from 1 while that brings throughput. Threads may share one.
     """
 
     asked: int | None
@@ -45,6 +46,7 @@ class BatchSize:
     _max_elements: float = float("inf")
     _rates: list[float] = field(default_factory=list)
     _rate_before: float = 0.0
+    _lock: Lock = field(default_factory=Lock, compare=False)
 
     def of(self, elements: int) -> int:
         """Images of so many elements each that share a forward pass."""
@@ -53,17 +55,19 @@ class BatchSize:
 
     def too_large(self, images: int, elements: int) -> None:
         """A batch ran out of memory: half of it is the most from now on."""
-        self._max_elements = min(self._max_elements, images * elements / 2)
-        self._settled = True
+        with self._lock:
+            self._max_elements = min(self._max_elements, images * elements / 2)
+            self._settled = True
 
     def took(self, images: int, elements: int, seconds: float) -> None:
         """A batch was run in so many seconds."""
-        if self.asked or self._settled or images < self._images:
-            return
-        self._rates.append(images * elements / seconds)
-        if len(self._rates) == SAMPLES:
-            self._judge(max(self._rates))
-            self._rates.clear()
+        with self._lock:
+            if self.asked or self._settled or images < self._images:
+                return
+            self._rates.append(images * elements / seconds)
+            if len(self._rates) == SAMPLES:
+                self._judge(max(self._rates))
+                self._rates.clear()
 
     def _judge(self, rate: float) -> None:
         if rate < self._rate_before * WORTH_DOUBLING:

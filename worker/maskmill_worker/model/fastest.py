@@ -34,6 +34,9 @@ HALF_TOLERANCE = 1.5
 TRIAL_SIZES: tuple[Size, ...] = ((64, 96), (224, 224), (224, 64))
 """Height and width of the images that a model is tried out with: of which it may take only its own size."""
 
+OWN_MODELS = "transformers.models."
+"""Where transformers has its own models."""
+
 NOISE_SIZES: tuple[Size, ...] = ((64, 96), (97, 61))
 """Those of the noise that forwards are compared for, unless the model takes its own size only."""
 
@@ -69,6 +72,14 @@ def _fast(model: Any, *, compiled: bool) -> Forward | None:
     if type(model) in FAST:
         return FAST[type(model)](changed or model)
     return StockForward(changed) if changed else None
+
+
+def runs_side_by_side(loaded: SegmentMapPipeline) -> bool:
+    """Whether several threads may run the model at a time: on a CPU, if its code is transformers' own.
+
+    That keeps nothing of one call for another (`tests/exactness/test_side_by_side.py`); a trusted model's may.
+    """
+    return loaded.device.type == "cpu" and type(loaded.model).__module__.startswith(OWN_MODELS)
 
 
 def tried_postprocess(segmenter: Segmenter) -> PostProcess:

@@ -12,7 +12,7 @@ from maskmill.errors import ModelChanged, ModelUnavailable
 from maskmill.models.files import require_allowed
 from maskmill.schema import LOADED, ModelIdentity, Spec, Subtask
 from maskmill_worker.model.checkpoint import Checkpoint
-from maskmill_worker.model.fastest import forward_of, tried_postprocess
+from maskmill_worker.model.fastest import forward_of, runs_side_by_side, tried_postprocess
 from maskmill_worker.model.forward import Forward
 from maskmill_worker.model.own_pipeline import OwnSegmenter
 from maskmill_worker.model.postprocess import PostProcess, StockPostProcess
@@ -84,6 +84,7 @@ class _Loaded:
         self._post_processes: dict[Subtask, PostProcess] = {}
         if self.is_stock:
             self._forward: Forward = forward_of(pipeline, compiled=compiled)
+            self._side_by_side = runs_side_by_side(pipeline) and not compiled
             if compiled:
                 self._forward.compile()
 
@@ -102,4 +103,6 @@ class _Loaded:
         return self._with(self._post_processes[subtask], spec)
 
     def _with(self, post_process: PostProcess, spec: Spec) -> Segmenter:
-        return Segmenter(self.pipeline, self._forward, post_process, spec, self.identity)
+        segmenter = Segmenter(self.pipeline, self._forward, post_process, spec, self.identity)
+        segmenter.side_by_side = self._side_by_side
+        return segmenter

@@ -65,8 +65,10 @@ def subtask_of(image_processor: Any, wanted: Subtask | None) -> Subtask:
 class Segmenter:
     """A loaded model with one spec's parameters: `preprocess` on any process, the rest on the device's own.
 
-    `identity` says which files it was made of.
+    `identity` says which files it was made of, `side_by_side` whether several threads may call it at a time.
     """
+
+    side_by_side = False
 
     def __init__(
         self, pipeline: SegmentMapPipeline, run: Forward, post_process: PostProcess, spec: Spec, identity: ModelIdentity

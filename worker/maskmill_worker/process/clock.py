@@ -27,22 +27,30 @@ class StageClock:
 
 
 class DeviceClock:
-    """What the thread that drives the model does: it works, or it waits for images or for uploads."""
+    """What the threads that drive the model do: they work, or they wait for images or for uploads.
+
+    Of several `threads` each counts for its share, so that all seconds together are the time that has passed.
+    """
 
     def __init__(self) -> None:
+        self.threads = 1
         self._lock = Lock()
         self._since = time.perf_counter()
         self._waited = {"loading": 0.0, "storing": 0.0}
 
     @contextmanager
     def waiting(self, reason: str) -> Iterator[None]:
-        """Book the block's time as waiting, for `loading` or for `storing`."""
+        """Book the block's time as waiting, of one thread, for `loading` or for `storing`."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            with self._lock:
-                self._waited[reason] += time.perf_counter() - max(started, self._since)
+            self.waited(reason, started)
+
+    def waited(self, reason: str, since: float) -> None:
+        """Book the time since then (of `time.perf_counter`), likewise."""
+        with self._lock:
+            self._waited[reason] += (time.perf_counter() - max(since, self._since)) / self.threads
 
     def lap(self) -> DeviceSeconds:
         """The seconds since the last lap; may be called from another thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import draining
 from maskmill_worker.process.watchdog import time_limit
+from maskmill_worker.shards.forward_threads import ForwardThreads, images_each, thread_count
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.scheduler import Pace
 from maskmill_worker.shards.slice import Slice
@@ -97,24 +98,30 @@ class Flow:
         self.loader = worker.loader(record, segmenter)
         self.size = worker.batch_size(record)
         look_ahead = min(MAX_LOOK_AHEAD, LOOK_AHEAD_BATCHES * (self.size.asked or MAX_LOOK_AHEAD))
-        self.batches = Batches(self._shape, lambda sample: self.size.of(element_count(sample.inputs)), look_ahead)
+        self.batches = Batches(self._shape, self._images, look_ahead)
         self.pace = Pace()
+        # The threads of an operation decide the order of its sums: they are to be the same for every image then.
+        asked = 1 if record.execution.deterministic else self.settings.forward_threads
+        self.threads = ForwardThreads(self._segment, thread_count(segmenter, asked), shards.clock)
         self._tasks: Iterator[Task] = iter(())
         self._last_shard = False
 
     def run(self, first: HeldShard) -> None:
         """Load, sort, batch, predict and store until every image of every shard in hand has its outcome."""
         self._tasks = self._tasks_of(first)
-        while True:
-            self.shards.check()
-            self.load()
-            sample = self.next_sample()
-            if sample is None:
-                break
-            for batch in self.sort(sample):
-                self.predict(batch)
-        for batch in self.batches.rest():
-            self.predict(batch)
+        with self.threads.open():
+            while True:
+                self.shards.check()
+                self.load()
+                sample = self.next_sample()
+                if sample is None:
+                    break
+                for batch in self.sort(sample):
+                    self.predict(batch)
+            rest = self.batches.rest()
+            for batch in rest:
+                self.predict(batch, alone=len(rest) == 1 and not self.threads.at_work)
+            self.threads.finish()
         self.stored.finish()
 
     def load(self) -> None:
@@ -151,7 +158,9 @@ class Flow:
 
     def next_sample(self) -> Sample | None:
         """The next image's tensors, or its error; None once nothing is in flight."""
-        with time_limit(stuck_seconds(self.settings), "worker_stuck"), self.shards.clock.waiting("loading"):
+        several = self.threads.count > 1  # then they say themselves how long they wait
+        waiting = nullcontext() if several else self.shards.clock.waiting("loading")
+        with time_limit(stuck_seconds(self.settings), "worker_stuck"), waiting:
             return self.loader.next()
 
     def sort(self, sample: Sample) -> Sequence[list[Sample]]:
@@ -168,18 +177,36 @@ class Flow:
             return self.batches.add(sample)
         return ()
 
-    def predict(self, batch: list[Sample]) -> None:
-        """Run the model over a batch and hand what comes of it to the upload threads."""
+    def predict(self, batch: list[Sample], *, alone: bool = False) -> None:
+        """Run the model over a batch and hand what comes of it to the upload threads.
+
+        Alone: with all cores and with no other batch beside it, as an image must that may end the process.
+        """
         self.shards.check()
-        with self.shards.in_model(batch), self.pace.measure(len(batch)):
+        if alone or self.threads.count == 1 or any(map(self._goes_alone, batch)):
+            self.threads.finish()
+            with self.shards.in_model(batch):
+                self._segment(batch)
+        else:
+            self.threads.run(batch, self.shards.enter_model)
+
+    def _segment(self, batch: list[Sample]) -> None:
+        with self.pace.measure(len(batch) * self.threads.count):
             for prediction in predict(self.segmenter, batch, self.size, self.settings.batch_timeout_seconds):
                 self.stored.add(prediction)
 
+    def _images(self, sample: Sample) -> int:
+        """How many images of this one's shape make a batch."""
+        elements = element_count(sample.inputs)
+        return images_each(self.size.of(elements), elements, self.threads.count)
+
     def _shape(self, sample: Sample) -> tuple[Any, ...] | None:
         """What images of one batch have in common; None for one that may end the process, which goes alone."""
+        return None if self._goes_alone(sample) else shape_of(sample.inputs)
+
+    def _goes_alone(self, sample: Sample) -> bool:
         shard = self.shards.get(sample.task.shard)
-        alone = shard is not None and sample.task.index in shard.crash_note.alone
-        return None if alone else shape_of(sample.inputs)
+        return shard is not None and sample.task.index in shard.crash_note.alone
 
 
 def stuck_seconds(settings: Settings) -> float:

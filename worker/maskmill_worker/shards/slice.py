@@ -128,14 +128,19 @@ class Slice:
         yield
         self._loading = ""
 
-    @contextmanager
-    def in_model(self, batch: Sequence[Sample]) -> Iterator[None]:
-        """Tell the ledger which images are in the model, so that they are known should it end this process."""
-        indices = indices_by_shard([sample.task for sample in batch])
+    def enter_model(self, samples: Sequence[Sample]) -> None:
+        """Tell the ledger which images are in the model, so that they are known should one end this process."""
+        indices = indices_by_shard([sample.task for sample in samples])
         held = list(self._held.values())
         self._note({each: each.crash_note.passed().entering(indices.get(each.number, ())) for each in held})
+
+    @contextmanager
+    def in_model(self, batch: Sequence[Sample]) -> Iterator[None]:
+        """The same for a batch that has the model for itself; of images that must go alone, say that they are out."""
+        self.enter_model(batch)
         yield
-        alone = [each for each in held if each.number in indices and each.crash_note.alone]
+        numbers = {sample.task.shard for sample in batch}
+        alone = [each for each in self._held.values() if each.number in numbers and each.crash_note.alone]
         self._note({each: each.crash_note.passed() for each in alone})
 
     def decide(self, number: int, index: int, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 
 from maskmill.errors import ImageError
 from maskmill.jobs.reuse import StoredMask, put_mask
@@ -25,7 +26,7 @@ PENDING_PER_THREAD = 4
 class Uploads:
     """Images whose outcomes are on their way to the slice's shards.
 
-    What a thread raised (an upload, a commit) is raised by the next `add…` or by `finish`.
+    What a thread raised (an upload, a commit) is raised by the next `add…` or by `finish`. Several threads may add.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Uploads:
         self._pool = pool
         self._limit = limit
         self._pending: deque[Future[None]] = deque()
+        self._lock = Lock()
 
     def add(self, prediction: Prediction) -> None:
         """Take one image's prediction; blocks while too many wait."""
@@ -57,16 +59,25 @@ class Uploads:
 
     def finish(self) -> None:
         """Wait until all that was added is stored and all complete shards are committed."""
-        while self._pending:
-            self._pending.popleft().result()
+        while oldest := self._take_oldest(more_than=0):
+            oldest.result()
 
     def _submit(self, function: Callable[..., None], *arguments: object) -> None:
-        while self._pending and self._pending[0].done():
-            self._pending.popleft().result()
-        if len(self._pending) >= self._limit:
-            with self.shards.clock.waiting("storing"):
-                self._pending.popleft().result()
-        self._pending.append(self._pool.submit(function, *arguments))
+        while oldest := self._take_oldest(self._limit - 1):
+            if oldest.done():
+                oldest.result()
+            else:
+                with self.shards.clock.waiting("storing"):
+                    oldest.result()
+        with self._lock:
+            self._pending.append(self._pool.submit(function, *arguments))
+
+    def _take_oldest(self, more_than: int) -> Future[None] | None:
+        """The oldest one that is done, or that more than so many wait with."""
+        with self._lock:
+            if self._pending and (self._pending[0].done() or len(self._pending) > more_than):
+                return self._pending.popleft()
+        return None
 
     def _store(self, sample: Sample, result: Segmentation, seconds: dict[str, float]) -> None:
         clock = StageClock()
