@@ -236,7 +236,9 @@ def test_a_server_that_has_ended_is_named_with_its_log(state_dir: Path) -> None:
     start(state_dir)
     require(state_dir)
     _, store = status(state_dir).servers
-    psutil.Process(store.pid).kill()
+    process = psutil.Process(store.pid)
+    process.kill()
+    process.wait(30)
     with pytest.raises(EmbeddedServersFailed, match=rf"the embedded {store.name} has ended: .*\n") as failed:
         require(state_dir)
     assert str(store.log) in str(failed.value)

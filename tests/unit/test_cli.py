@@ -282,23 +282,26 @@ def test_python_m_is_the_command() -> None:
     assert printed == f"maskmill {version('maskmill')}\n"
 
 
+MASKMILL = str(Path(sys.executable).parent / "maskmill")
+
+
+def printed_by(*command: str, **variables: str) -> str:
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes_it(shell: str, tmp_path: Path) -> None:
-    home = os.environ | {"HOME": str(tmp_path)}
-    script = Path(sys.executable).parent / "maskmill"
+def test_there_are_completions_for_each_shell(shell: str) -> None:
+    assert "complete_" + shell in printed_by(MASKMILL, _MASKMILL_COMPLETE=f"source_{shell}")
 
-    def run(*arguments: str, **variables: str) -> str:
-        command = [script, *arguments]
-        done = subprocess.run(command, env=home | variables, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    run("--install-completion", shell)
-    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert "_MASKMILL_COMPLETE" in written
-    if shell == "bash":
-        completed = run(_MASKMILL_COMPLETE="complete_bash", COMP_WORDS="maskmill servers st", COMP_CWORD="2")
-        assert completed.split() == ["start", "status", "stop"]
+def test_the_shell_that_it_is_called_from_completes_it(tmp_path: Path) -> None:
+    """Which one that is, is looked for among the processes that it comes from."""
+    printed_by("bash", "-c", '"$0" --install-completion && true', MASKMILL, HOME=str(tmp_path))
+    assert "_MASKMILL_COMPLETE" in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    asked = {"_MASKMILL_COMPLETE": "complete_bash", "COMP_WORDS": "maskmill servers st", "COMP_CWORD": "2"}
+    assert printed_by(MASKMILL, **asked).split() == ["start", "status", "stop"]
 
 
 def test_ctrl_c_before_any_command_is_one_line_too(
