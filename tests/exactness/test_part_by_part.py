@@ -9,7 +9,7 @@ from torch import nn
 from transformers.models.mask2former import modeling_mask2former
 from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
 
-from maskmill_worker.model.parts import changes, deformable, segformer
+from maskmill_worker.model.parts import changes, deformable, onednn, segformer
 
 
 @pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
@@ -71,3 +71,14 @@ def test_a_class_of_somebody_else_with_a_known_name_is_left_alone() -> None:
     namesake = type("SegformerDecodeHead", (nn.Module,), {})
     assert changes._change(namesake()) is None
     assert changes._change(decode_head()) is not None
+
+
+def test_a_model_of_somebody_else_s_code_keeps_all_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may rely on what its layers are, and what it does with noise is not for us to find out."""
+    monkeypatch.setattr(onednn, "is_faster", lambda _threads: True)
+    small = {"hidden_sizes": [4, 4, 4, 8], "depths": [1] * 4, "num_attention_heads": [1] * 4}
+    config = hf.SegformerConfig(num_labels=2, decoder_hidden_size=64, **small)
+    own = hf.SegformerForSemanticSegmentation(config)
+    assert changes.faster(own) is not None
+    own.__class__ = type("Trusted", (hf.SegformerForSemanticSegmentation,), {})
+    assert changes.faster(own) is None

@@ -16,7 +16,7 @@ from maskmill.errors import one_line
 from maskmill.schema import Subtask
 from maskmill_worker.model.detr import DetrForward
 from maskmill_worker.model.forward import Forward, Inputs, Outputs, StockForward, everything
-from maskmill_worker.model.parts import faster
+from maskmill_worker.model.parts import faster, is_own
 from maskmill_worker.model.postprocess import PostProcess, Size, StockPostProcess, mismatch, postprocess_for
 from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline
 
@@ -33,9 +33,6 @@ HALF_TOLERANCE = 1.5
 
 TRIAL_SIZES: tuple[Size, ...] = ((64, 96), (224, 224), (224, 64))
 """Height and width of the images that a model is tried out with: of which it may take only its own size."""
-
-OWN_MODELS = "transformers.models."
-"""Where transformers has its own models."""
 
 NOISE_SIZES: tuple[Size, ...] = ((64, 96), (97, 61))
 """Those of the noise that forwards are compared for, unless the model takes its own size only."""
@@ -79,7 +76,7 @@ def runs_side_by_side(loaded: SegmentMapPipeline) -> bool:
 
     That keeps nothing of one call for another (`tests/exactness/test_side_by_side.py`); a trusted model's may.
     """
-    return loaded.device.type == "cpu" and type(loaded.model).__module__.startswith(OWN_MODELS)
+    return loaded.device.type == "cpu" and is_own(loaded.model)
 
 
 def tried_postprocess(segmenter: Segmenter) -> PostProcess:

@@ -29,9 +29,17 @@ CHANGES: Mapping[str, Change] = {
 """By the name of a class of transformers. A module keeps its place, so that lists of modules hold the changed one."""
 
 
+def is_own(module: nn.Module) -> bool:
+    """Whether its very class is one of transformers' models. Of somebody else's code nobody knows what it relies on."""
+    return type(module).__module__.startswith("transformers.models.")
+
+
 def faster(model: Any) -> Any | None:
-    """The model with faster parts; None where it has none. All were measured on CPUs, in float32."""
-    if model.device.type != "cpu" or model.dtype != torch.float32:
+    """The model with faster parts; None where it has none. All were measured on CPUs, in float32.
+
+    A model of somebody else's code stays as it is.
+    """
+    if not is_own(model) or model.device.type != "cpu" or model.dtype != torch.float32:
         return None
     copied = shared_copy(model)
     changes = [(change, module) for module in copied.modules() if (change := _change(module))]
@@ -48,5 +56,4 @@ def shared_copy(model: Any) -> Any:
 
 
 def _change(module: nn.Module) -> Change | None:
-    kind = type(module)
-    return CHANGES.get(kind.__name__) if kind.__module__.startswith("transformers.models.") else None
+    return CHANGES.get(type(module).__name__) if is_own(module) else None
