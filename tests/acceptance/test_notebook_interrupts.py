@@ -50,7 +50,8 @@ class Notebook:
         try:
             while True:
                 message = self.client.get_iopub_msg(timeout=0.1)
-                self.printed += message["content"].get("text", "")
+                if message["parent_header"].get("msg_id") == self._asked:  # and not what an earlier cell said last
+                    self.printed += message["content"].get("text", "")
         except Empty:
             return self.printed
 
