@@ -1,4 +1,4 @@
-"""Whether this machine will do (shared memory, room and rights), and what its disk means when it will not."""
+"""Whether this machine will do (shared memory, room, rights), what its disk means when it will not, and its malloc."""
 
 from __future__ import annotations
 
@@ -26,11 +26,22 @@ SCARCE_FILES = 1000
 LOADER_BYTES = 256 * 2**20
 """A loader process with two images of common size ready, beside what it shares with its parent."""
 
+ARENAS = "MALLOC_ARENA_MAX"
+"""A variable of glibc's malloc (mallopt(3)), which it reads at a process's start; nothing to others."""
+
 SHARED_CURE = "give the container more (docker: --shm-size, Kubernetes: an emptyDir of medium Memory at /dev/shm)"
 
 
 ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 """What a file system says about one name; a full disk or a read-only folder concerns them all."""
+
+
+def few_arenas() -> dict[str, str]:
+    """Two of malloc's arenas, unless somebody has chosen otherwise, for the environment of a process.
+
+    Threads that come and go would leave what they freed in all sixteen of two cores, and memory would grow with a job.
+    """
+    return {ARENAS: os.environ.get(ARENAS, "2")}
 
 
 @contextmanager

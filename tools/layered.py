@@ -7,11 +7,17 @@ import venv
 from pathlib import Path
 
 
-def layered(folder: Path) -> Path:
-    """The Python of the environment in this folder, made unless it is there: `layered(Path("build/compat/lowest"))`."""
+def bare(folder: Path) -> Path:
+    """The Python of an environment with nothing in it yet, not even pip; made unless it is there."""
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, symlinks=True)
+    return python
+
+
+def layered(folder: Path) -> Path:
+    """The Python of the environment in this folder, made unless it is there: `layered(Path("build/compat/lowest"))`."""
+    python = bare(folder)
     [packages] = folder.glob("lib/python*/site-packages")
     below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
     (packages / "below.pth").write_text(below, encoding="utf-8")

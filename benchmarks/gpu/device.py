@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from benchmarks.sampling import sampled
 
@@ -55,13 +56,18 @@ def described(device: str) -> dict[str, str]:
 def _reader() -> Callable[[], float] | None:
     """A function that tells the utilisation now: by NVML's module where it is installed, else by nvidia-smi."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(_index())
+        pynvml, handle = _nvml()
         return lambda: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
     except Exception:  # noqa: BLE001 - not installed, or of another make: the command tells the same
         return _by_command()
+
+
+def _nvml() -> tuple[Any, Any]:
+    """NVML's module and its handle of the device; raises whatever it has for being absent or forbidden."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml, pynvml.nvmlDeviceGetHandleByIndex(_index())
 
 
 def _by_command() -> Callable[[], float] | None:
@@ -77,7 +83,7 @@ def _by_command() -> Callable[[], float] | None:
 
 def _ask_smi(*fields: str) -> list[str]:
     command = ["nvidia-smi", f"--id={_index()}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True)  # noqa: S603
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True)  # noqa: S603 - NVIDIA's
     return next(csv.reader([asked.stdout], skipinitialspace=True))
 
 
@@ -90,10 +96,7 @@ def _index() -> int:
 def compute_processes() -> set[int] | None:
     """The processes that have a context on the device; None where the driver does not tell."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(_index())
+        pynvml, handle = _nvml()
         return {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)} or None
     except Exception:  # noqa: BLE001 - not installed, or not allowed to
         return None

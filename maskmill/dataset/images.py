@@ -168,10 +168,9 @@ class Dataset:
             return (outcome.mask_key or "").removeprefix("masks/").removesuffix(".png")
         return path
 
-    def renames(self, outcome: Outcome) -> bool:
+    def renames(self, image: LabelledImage) -> bool:
         """Whether an image below the job's root is not called by its path there: no file may be, everywhere."""
-        path = self._path_of(outcome)
-        return path is not None and self.name_of(outcome) != path
+        return self._path_of(image.outcome) not in (None, image.name)
 
     def _path_of(self, outcome: Outcome) -> str | None:
         root = f"{(self.source.record.root or '').rstrip('/')}/"

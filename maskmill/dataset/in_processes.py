@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from maskmill.machine import few_arenas
 from maskmill.parent import die_with_parent
 
 Worker = TypeVar("Worker")
@@ -19,9 +20,6 @@ Answer = TypeVar("Answer")
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with images done and images in all."""
-
-ARENAS = "MALLOC_ARENA_MAX"
-"""A variable of glibc's malloc (mallopt(3)), which it reads at a process's start; nothing to others."""
 
 _workers: list[Any] = []
 """The worker of this process, once it is one of a pool's."""
@@ -52,7 +50,7 @@ class Pool(Generic[Worker]):
                 initializer=_start,
                 initargs=(self._make, os.getpid()),
                 timeout=None,
-                env=_environment(),
+                env=few_arenas(),
             )
         return self
 
@@ -79,11 +77,6 @@ class Pool(Generic[Worker]):
         with interrupts_held_back():  # it may start a process
             submitted: Future[Answer] = self._executor.submit(_work, work, item)
         return submitted
-
-
-def _environment() -> dict[str, str]:
-    """With two of glibc's arenas: else threads that come and go scatter what they free, and memory grows with a job."""
-    return {ARENAS: os.environ.get(ARENAS, "2")}
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def _export_shard(
             if error:
                 part.problems.append(ImageProblem.of(image.uri, error))
                 continue
-            part.notes["names_changed"] += dataset.renames(image.outcome)
+            part.notes["names_changed"] += dataset.renames(image)
             part.notes["stems_changed"] += form.by_stem and image.number in place.stems
         form.end(part)
     return part.counts()

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL.Image import Image
 from transformers import ImageSegmentationPipeline, pipeline
+
+from tests.torch_threads import torch_threads
 
 Segment = dict[str, Any]
 """What the stock pipeline gives for a segment: `score` (float or None), `label`, `mask` ("L" image)."""
@@ -28,12 +29,8 @@ def stock_output(
     """What `transformers.pipeline` gives for the image file alone (batch size 1), with one thread."""
     if subtask is not None:
         parameters["subtask"] = subtask
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         return stock_pipeline(folder, device)(str(photograph), **parameters)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def assert_same_output(ours: list[Segment], stock: list[Segment], where: str) -> None:

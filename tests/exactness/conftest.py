@@ -9,9 +9,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the imports below: huggingface_hub reads it when imported
 
-import torch
 
 from maskmill_worker.model.parts import onednn
+from tests.torch_threads import torch_threads
 
 from .families import FAMILIES, OTHERS
 from .photographs import photographs
@@ -20,10 +20,8 @@ from .photographs import photographs
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Small models run fastest on one thread, and the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,6 +40,7 @@ from maskmill_worker.shards.worker import ShardWorker
 from tests.acceptance.images import write_good
 from tests.conftest import wait_for
 from tests.integration.no_models import NoModels
+from tests.torch_threads import torch_threads
 
 IMAGES, SHARD_SIZE, SHARDS = 13, 4, 4
 
@@ -261,10 +262,8 @@ def test_a_worker_that_begins_to_drain_finishes_what_it_has_in_hand_and_no_more(
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """What torch has to share out, whatever the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 @dataclass

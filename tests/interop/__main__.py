@@ -13,10 +13,11 @@ import os
 import subprocess
 import sys
 import sysconfig
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tools.layered import bare, layered
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / "build" / "interop"
@@ -56,13 +57,7 @@ def _said(module: Path, name: str) -> Any:
 
 def environment(name: str, packages: Sequence[str], *, apart: bool) -> Path:
     """The Python of an environment with these packages, and unless it is `apart` all else from ours."""
-    folder = ENVIRONMENTS / name
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, symlinks=True)
-    if not apart:
-        [own] = folder.glob("lib/python*/site-packages")
-        (own / "base.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    python = (bare if apart else layered)(ENVIRONMENTS / name)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--upgrade", *packages], check=True)
     return python
@@ -84,9 +79,8 @@ def main(wanted: Sequence[str]) -> int:
         said.append(versions(python, requires(module)))
         print(f"{name}: {said[-1]}", flush=True)
         command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", str(module)]
-        if subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": search_path(apart=apart)}, check=False
-        ).returncode:
+        variables = {**os.environ, "PYTHONPATH": search_path(apart=apart)}
+        if subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode:
             failed.append(name)
     print(f"not read by {', '.join(failed)}" if failed else f"read by {', '.join(said)}")
     return bool(failed)

@@ -277,9 +277,7 @@ def test_the_worker_s_h_is_help_too() -> None:
 
 
 def test_python_m_is_the_command() -> None:
-    command = [sys.executable, "-m", "maskmill", "--version"]
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
-    assert printed == f"maskmill {version('maskmill')}\n"
+    assert printed_by(sys.executable, "-m", "maskmill", "--version") == f"maskmill {version('maskmill')}\n"
 
 
 MASKMILL = str(Path(sys.executable).parent / "maskmill")

@@ -19,11 +19,12 @@ import pytest
 from maskmill.dataset.classes import Classes
 from maskmill.dataset.fuse import fused, hull
 from maskmill.dataset.images import plain_stem, stem_with_extension
-from maskmill.dataset.in_processes import ARENAS, Pool
+from maskmill.dataset.in_processes import Pool
 from maskmill.dataset.selection import NewName, Selection, of_options, read_label_map
 from maskmill.dataset.survey import ShardSurvey, _places, _stems
 from maskmill.dataset.things import KNOWN, things_among
 from maskmill.errors import UsageError
+from maskmill.machine import ARENAS
 from maskmill.schema import Segment, Subtask
 
 

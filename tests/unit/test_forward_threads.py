@@ -17,6 +17,7 @@ from maskmill_worker.model.fastest import runs_side_by_side
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.process.clock import DeviceClock
 from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, images_each, thread_count
+from tests.torch_threads import torch_threads
 
 SECONDS = 20
 """Longer than any of these takes."""
@@ -27,10 +28,8 @@ Work = Callable[[Batch], None]
 @pytest.fixture(autouse=True)
 def four_threads() -> Iterator[None]:
     """What torch has to share out, whatever the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(4):
+        yield
 
 
 def batch(*indices: int) -> Batch:

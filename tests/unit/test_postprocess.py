@@ -17,6 +17,7 @@ from maskmill.schema import Subtask
 from maskmill_worker.model.forward import Outputs
 from maskmill_worker.model.postprocess import Found, Thresholds, cells, planes, postprocess_for
 from maskmill_worker.model.postprocess.axis import Size
+from tests.torch_threads import torch_threads
 
 LABELS, QUERIES = 5, 7
 SQUARE = {"shortest_edge": 48, "longest_edge": 48}
@@ -84,10 +85,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 def volume(kind: str, number: int, samples: Size, seed: int = 0) -> Tensor:

@@ -18,6 +18,7 @@ from maskmill import exit_codes
 from maskmill.child_process import Backoff
 from maskmill.device import check, pin, refuse_contradictions
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
+from maskmill.machine import few_arenas
 from maskmill.parent import die_with_parent
 from maskmill.settings import Settings, load_settings
 from maskmill.terminal import Program, print_error
@@ -109,7 +110,7 @@ def worker(
         die_with_parent(with_parent, signal.SIGTERM)
     environment = dict(os.environ)  # as it was given: what follows would not mean the same a second time
     _let_idle_threads_sleep()
-    _keep_freed_memory_together()
+    os.environ.update(few_arenas())  # before the processes start
     _keep_trackers_quiet()
     _set(
         MASKMILL_BATCH_SIZE=batch_size or None,
@@ -175,14 +176,6 @@ def _let_idle_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for LLVM's runtime
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # for GNU's, where it goes before the policy
-
-
-def _keep_freed_memory_together() -> None:
-    """Have glibc's malloc use two arenas: threads that come and go with slices would leave what they freed in 16.
-
-    Must be set before the processes start (mallopt(3)).
-    """
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 
 def _keep_trackers_quiet() -> None:

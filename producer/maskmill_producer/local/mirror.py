@@ -6,7 +6,7 @@ Outcomes pass through as a stream: a few are in memory at a time, however many t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,8 +84,9 @@ def mirror(
     """
     try:
         with Folder.open(path) as folder:
-            _enter(folder, job.record(), replace=replace)
-            result = _copy_masks(job, folder, processes, on_progress)
+            record = job.record()
+            _enter(folder, record, replace=replace)
+            result = _copy_masks(_copied(job, record, folder, processes, on_progress), job, folder)
             _write_failures(job, folder)
             if manifest := job.manifest():
                 folder.write(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
@@ -123,13 +124,13 @@ def _enter(folder: Folder, record: JobRecord, *, replace: bool) -> None:
     folder.write(JOB, record.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
 
 
-def _copy_masks(job: Job, folder: Folder, processes: int | None, on_progress: OnProgress) -> Mirrored:
+def _copy_masks(masks: Iterable[Copied], job: Job, folder: Folder) -> Mirrored:
     result, of_model = Mirrored(), read_classes(job.store, job.id)
     classes = dict(of_model.id2label) if of_model else {}
     with ExitStack() as stack:
         metadata, missing = (stack.enter_context(folder.growing(name)) for name in (METADATA, NOT_COPIED))
         lines = TypedLines(metadata)
-        for each in _copied(job, folder, processes, on_progress):
+        for each in masks:
             if each.problem:
                 missing.write(json.dumps(each.problem.model_dump(), ensure_ascii=False).encode() + b"\n")
                 result.not_copied += 1
@@ -146,8 +147,10 @@ def _copy_masks(job: Job, folder: Folder, processes: int | None, on_progress: On
     return result
 
 
-def _copied(job: Job, folder: Folder, processes: int | None, on_progress: OnProgress) -> Iterator[Copied]:
-    record, manifest = job.record(), job.manifest()
+def _copied(
+    job: Job, record: JobRecord, folder: Folder, processes: int | None, on_progress: OnProgress
+) -> Iterator[Copied]:
+    manifest = job.manifest()
     masks = manifest.counts.stored + manifest.counts.reused if manifest else record.images
     wanted = processes or (min(usable_cores(), PROCESSES) if masks > FEW_IMAGES else 1)
     if wanted == 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import torch
@@ -21,6 +22,8 @@ from maskmill_worker.model.postprocess import PostProcess, Size, StockPostProces
 from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline
 
 log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
 
 FAST: dict[type, Callable[[Any], Forward]] = {DetrForSegmentation: DetrForward}
 """Faster forwards by the model's very class; a subclass may compute something else. Others may have faster parts."""
@@ -115,16 +118,23 @@ def postprocess_of(image_processor: Any, subtask: Subtask, *outputs: Outputs) ->
 def _trials(segmenter: Segmenter) -> Iterator[Outputs]:
     """Outputs for one size that the model takes; for each, where the processor cuts images into patches."""
     for size in (*TRIAL_SIZES, *_own_sizes(segmenter.pipeline.model.config)):
-        try:
-            outputs = segmenter.trial(size)
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a family raises for a size
-            log.info("size_not_taken", size=size, reason=one_line(error))
+        outputs = _if_taken(segmenter.trial, size)
+        if outputs is None:
             continue
         yield outputs
         if not outputs.get("patch_offsets"):
             return
+
+
+def _if_taken(run: Callable[[Size], Answer], size: Size) -> Answer | None:
+    """What running a model over an image of this size gives; None where the model does not take it."""
+    try:
+        return run(size)
+    except torch.AcceleratorError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a family raises for a size
+        log.info("size_not_taken", size=size, reason=one_line(error))
+        return None
 
 
 def _own_sizes(config: Any) -> list[Size]:
@@ -140,27 +150,25 @@ def _own_sizes(config: Any) -> list[Size]:
 def _disagreement(loaded: SegmentMapPipeline, fast: Forward, stock: Forward) -> str | None:
     """How a fast forward differs from the stock one for noise, beyond the rounding of the model's dtype."""
     exact = None if loaded.dtype == torch.float32 else StockForward(copy.deepcopy(loaded.model).float())
-    sizes, noises = _sizes_taken(loaded, stock), NOISES if exact is None else 1
+
+    @cache
+    def tried(size: Size, seed: int) -> tuple[Inputs, Sequence[Outputs]]:
+        noise = _noise(loaded, size, seed)
+        return noise, stock(noise, everything)
+
+    sizes, noises = _sizes_taken(loaded, lambda size: tried(size, 0)), NOISES if exact is None else 1
     for size in sizes:
-        reasons = (_difference_for(_noise(loaded, size, seed), fast, stock, exact) for seed in range(noises))
+        reasons = (_difference_for(*tried(size, seed), fast, exact) for seed in range(noises))
         found = list(takewhile(bool, reasons))
         if len(found) == noises:
             return f"differs {found[-1]} at {size}"
     return None if sizes else "takes no noise of any size"
 
 
-def _sizes_taken(loaded: SegmentMapPipeline, stock: Forward) -> Sequence[Size]:
-    """The sizes of noise that the model takes: all, or its own."""
-    for sizes in (NOISE_SIZES, *((size,) for size in _own_sizes(loaded.model.config))):
-        try:
-            stock(_noise(loaded, sizes[-1]), everything)
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a family raises for a size
-            log.info("size_not_taken", size=sizes[-1], reason=one_line(error))
-            continue
-        return sizes
-    return ()
+def _sizes_taken(loaded: SegmentMapPipeline, run: Callable[[Size], object]) -> Sequence[Size]:
+    """The sizes of noise that the model takes: all, or its own; `run` has it run over noise of one."""
+    groups = (NOISE_SIZES, *((size,) for size in _own_sizes(loaded.model.config)))
+    return next((sizes for sizes in groups if _if_taken(run, sizes[-1]) is not None), ())
 
 
 def _noise(loaded: SegmentMapPipeline, size: Size, seed: int = 0) -> Inputs:
@@ -175,9 +183,9 @@ def _noise(loaded: SegmentMapPipeline, size: Size, seed: int = 0) -> Inputs:
     return inputs
 
 
-def _difference_for(batch: Inputs, fast: Forward, stock: Forward, exact: Forward | None) -> str | None:
+def _difference_for(batch: Inputs, theirs: Sequence[Outputs], fast: Forward, exact: Forward | None) -> str | None:
     """By how much the outputs differ from the stock ones; in half precision from those that are exact."""
-    ours, theirs = fast(batch, everything), stock(batch, everything)
+    ours = fast(batch, everything)
     if exact is None:
         difference, allowed = _difference(ours, theirs), TOLERANCE
     else:

@@ -103,6 +103,6 @@ class _Loaded:
         return self._with(self._post_processes[subtask], spec)
 
     def _with(self, post_process: PostProcess, spec: Spec) -> Segmenter:
-        segmenter = Segmenter(self.pipeline, self._forward, post_process, spec, self.identity)
-        segmenter.side_by_side = self._side_by_side
-        return segmenter
+        return Segmenter(
+            self.pipeline, self._forward, post_process, spec, self.identity, side_by_side=self._side_by_side
+        )

@@ -113,7 +113,7 @@ def _free_memory() -> None:
     """
     try:
         torch.cuda.empty_cache()
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own is untyped
             torch.cuda.synchronize()
     except torch.AcceleratorError as error:
         raise DeviceLost(one_line(error)) from error

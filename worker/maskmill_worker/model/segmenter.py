@@ -71,10 +71,18 @@ class Segmenter:
     side_by_side = False
 
     def __init__(
-        self, pipeline: SegmentMapPipeline, run: Forward, post_process: PostProcess, spec: Spec, identity: ModelIdentity
+        self,
+        pipeline: SegmentMapPipeline,
+        run: Forward,
+        post_process: PostProcess,
+        spec: Spec,
+        identity: ModelIdentity,
+        *,
+        side_by_side: bool,
     ) -> None:
         self.pipeline = pipeline
         self.identity = identity
+        self.side_by_side = side_by_side
         self._run = run
         self._post_process = post_process
         self.subtask = subtask_of(pipeline.image_processor, spec.subtask)
