@@ -200,3 +200,11 @@ def test_the_clock_hears_for_how_much_of_the_time_no_batch_came(monkeypatch: pyt
         go.set()
         forward.finish()
     assert clock.lap().model_dump() == {"busy": 6.0, "loading": 4.0, "storing": 0.0}
+
+
+def test_a_shard_that_ends_right_after_another_has_the_time_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = DeviceClock()
+    now[0] += 0.0002
+    assert clock.lap().total == pytest.approx(0.0002)

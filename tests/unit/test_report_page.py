@@ -233,8 +233,7 @@ def test_an_address_opens_an_image_and_one_that_there_is_not_opens_nothing(chrom
         page.wait_for_selector("dialog[open] #viewer-remarks li")
         assert page.inner_text("#viewer-title") == "2026/0000/IMG_000007.jpg"
         assert page.inner_text("#viewer-remarks").startswith("not_found: ")
-        page.click("#close")
-        page.evaluate("location.hash = '#i=12'")
+        page.evaluate("byId('close').click(); location.hash = '#i=12'")  # at once: the close is told after the address
         page.wait_for_function("document.getElementById('viewer-title').textContent.endsWith('11.jpg')")
         assert "alpha_dropped" in page.inner_text("#viewer-remarks")
     for wrong in ("#i=0", f"#i={IMAGES + 1}", "#i=x", "#i=99999999999"):

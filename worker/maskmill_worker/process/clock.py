@@ -59,4 +59,4 @@ class DeviceClock:
             passed, waited = now - self._since, dict(self._waited)
             self._since, self._waited = now, dict.fromkeys(waited, 0.0)
         busy = max(0.0, passed - sum(waited.values()))
-        return DeviceSeconds(busy=round(busy, 3), **{name: round(value, 3) for name, value in waited.items()})
+        return DeviceSeconds(busy=round(busy, 6), **{name: round(value, 6) for name, value in waited.items()})

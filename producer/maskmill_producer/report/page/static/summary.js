@@ -165,7 +165,7 @@ function imageLinks(title, images) {
 
 /** Its number stands for an image until its name is there. */
 function imageLink(image) {
-  const link = element("a", { href: `#i=${image + 1}`, class: "name" }, `image ${number(image + 1)}`);
+  const link = element("a", { href: addressOf(image), class: "name" }, `image ${number(image + 1)}`);
   imageRow(image).then((row) => { link.textContent = row.name; }, () => {});
   return link;
 }

@@ -25,16 +25,20 @@ function startViewer() {
 }
 
 /** `#i=17` is the seventeenth image. */
+function addressOf(image) {
+  return `#i=${image + 1}`;
+}
+
 function openFromAddress() {
   const found = /^#i=(\d{1,9})$/.exec(location.hash);
   const image = found ? Number(found[1]) - 1 : -1;
   if (image >= 0 && image < maskmill.columns.images) open_(image);
 }
 
-/** A close is told later than it happens: an address may have opened another image by then. */
+/** A close is told later than it happens: an address may have opened another image by then, or be about to. */
 function leave() {
   if (byId("viewer").open) return;
-  history.replaceState(null, "", location.pathname + location.search);
+  if (location.hash === addressOf(viewer.image)) history.replaceState(null, "", location.pathname + location.search);
   focusImage(viewer.image);
   viewer.image = null;
 }
@@ -53,7 +57,7 @@ function step(by) {
 
 async function open_(image) {
   viewer.image = image;
-  history.replaceState(null, "", `#i=${image + 1}`);
+  history.replaceState(null, "", addressOf(image));
   if (!byId("viewer").open) byId("viewer").showModal();
   byId("viewer-title").textContent = `Image ${number(image + 1)}`;
   try {
@@ -72,7 +76,7 @@ function showImage(image, row, masks) {
   byId("viewer-facts").textContent = [`image ${number(image + 1)} of ${number(columns.images)}`,
     row.width ? `${number(row.width)} × ${number(row.height)} pixels` : null,
     STATUSES[columns.status[image]], row.mask || null].filter(Boolean).join(" · ");
-  byId("viewer-link").href = `#i=${image + 1}`;
+  byId("viewer-link").href = addressOf(image);
   byId("previous").disabled = neighbour(-1) === undefined;
   byId("next").disabled = neighbour(1) === undefined;
   const picture = byId("stage-picture");
