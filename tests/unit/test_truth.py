@@ -166,6 +166,15 @@ def test_what_names_no_classes_is_refused(text: str, tmp_path: Path) -> None:
         read_classes(tmp_path / "classes.json")
 
 
+@pytest.mark.parametrize("truth", ["s3://bucket/truth.json", "https://host/annotations/truth.json"])
+def test_an_address_is_no_path(truth: str) -> None:
+    with (
+        scratch() as file,
+        pytest.raises(TruthUnusable, match=r"this machine's disk: fetch truth\.json first, and name its path"),
+    ):
+        open_truth(Path(truth), file)
+
+
 # Names of classes and images
 
 

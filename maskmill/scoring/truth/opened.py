@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from maskmill.scoring.truth.instances import open_instances
 from maskmill.scoring.truth.panoptic import open_panoptic
 from maskmill.scoring.truth.truth import Truth
 
+ADDRESS = re.compile("[a-z0-9]{2,}:/", re.IGNORECASE)
+"""What a path begins with that was an address, such as `s3://bucket/truth.json`."""
+
 
 def open_truth(path: Path, scratch: Scratch, classes_file: Path | None = None) -> Truth:
     """The truth at a path, with its images listed in the scratch file; raises `TruthUnusable` for what is none."""
+    if ADDRESS.match(str(path)) and not path.exists():
+        raise TruthUnusable(f"a truth is read from this machine's disk: fetch {path.name} first, and name its path")
     if path.is_dir():
         _check_folder(path, classes_file)
         return open_class_ids(path, classes_file, scratch)
