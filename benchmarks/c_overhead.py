@@ -20,6 +20,7 @@ from benchmarks.models import detr
 from benchmarks.processor_time import described, processor_time
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import Extent, say
+from maskmill.machine import memory_of_models
 
 TITLE = "Whole job against the model alone on ready tensors"
 CORES = os.cpu_count() or 1
@@ -132,7 +133,7 @@ def _rounds(
 
 def _alone(model: str, layout: Layout, paths: Sequence[str]) -> Figure:
     """A loop of the worker's forward pass, in several processes at once."""
-    environment = {"OMP_NUM_THREADS": str(layout.threads)}
+    environment = {"OMP_NUM_THREADS": str(layout.threads), **memory_of_models()}  # as the worker has it
     with ExitStack() as stack:
         processes = [stack.enter_context(child("ours", environment)) for _ in range(layout.processes)]
         ready = [process.ask("load", model=model, warm_up=paths[0]) for process in processes]

@@ -6,7 +6,7 @@ import errno
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,17 @@ LOADER_BYTES = 256 * 2**20
 """A loader process with two images of common size ready, beside what it shares with its parent."""
 
 ARENAS = "MALLOC_ARENA_MAX"
-"""A variable of glibc's malloc (mallopt(3)), which it reads at a process's start; nothing to others."""
+MMAP_THRESHOLD, TRIM_THRESHOLD = "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"
+"""Variables of glibc's malloc (mallopt(3)), which it reads at a process's start; nothing to others."""
+
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Has torch ask for huge pages for tensors of 2 MiB and more (pytorch/pytorch#107697)."""
+
+LARGEST_THRESHOLD = 32 * 2**20
+"""In bytes; glibc takes no higher one."""
+
+KEPT_BYTES = 128 * 2**20
+"""So much may lie free at the heap's end: more than a few images need."""
 
 SHARED_CURE = "give the container more (docker: --shm-size, Kubernetes: an emptyDir of medium Memory at /dev/shm)"
 
@@ -41,7 +51,28 @@ def few_arenas() -> dict[str, str]:
 
     Threads that come and go would leave what they freed in all sixteen of two cores, and memory would grow with a job.
     """
-    return {ARENAS: os.environ.get(ARENAS, "2")}
+    return _unless_chosen({ARENAS: "2"})
+
+
+def memory_of_models() -> dict[str, str]:
+    """Few arenas, and huge pages for torch's tensors, likewise, for processes that run models on a CPU.
+
+    A forward pass makes and drops tensors of many megabytes, at a page fault for every 4 KiB else. Where the kernel has
+    no huge pages for who asks (`/sys/kernel/mm/transparent_hugepage/enabled`), nothing changes.
+    """
+    return few_arenas() | _unless_chosen({HUGE_PAGES: "1"})
+
+
+def kept_heap() -> dict[str, str]:
+    """Few arenas that keep what was freed, likewise, for a process that makes and drops arrays of a mask's size.
+
+    Else malloc gives them back to the system, at a page fault for every 4 KiB of the next one.
+    """
+    return few_arenas() | _unless_chosen({MMAP_THRESHOLD: str(LARGEST_THRESHOLD), TRIM_THRESHOLD: str(KEPT_BYTES)})
+
+
+def _unless_chosen(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: os.environ.get(name, value) for name, value in variables.items()}
 
 
 @contextmanager

@@ -77,4 +77,5 @@ def _image(out: str, outcome: Outcome, reference: Reference | None) -> dict[str,
 
 def _segment(segment: Segment) -> dict[str, Any]:
     label = None if segment.label is None else str(segment.label)
-    return segment.model_dump(include=set(SEGMENT)) | {"label": label} | dict(zip(BOX, segment.box, strict=True))
+    fields = {name: getattr(segment, name) for name in SEGMENT}
+    return fields | {"label": label} | dict(zip(BOX, segment.box, strict=True))

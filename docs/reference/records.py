@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
+
 from docs.reference.markdown import code, docstring, head, table
 from maskmill import schema
 from maskmill.dataset.classes import Category
@@ -124,9 +126,9 @@ def page() -> str:
     return "\n".join([*parts, "## What `--json` prints\n", table(("command", "the fields of each object"), rows)])
 
 
-def _record(record: type[Record]) -> Iterator[str]:
+def _record(record: type[Any]) -> Iterator[str]:
     """A record of the schema, a field a row; its docstring says what the fields mean."""
-    found = record.model_json_schema(mode="validation")
+    found = TypeAdapter(record).json_schema(mode="validation")
     yield f"### {record.__name__}\n"
     yield f"{docstring(record)}\n"
     required = set(found.get("required", ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,13 +40,7 @@ def fused(
 
 def _joined(one: Segment, other: Segment) -> Segment:
     scores = [each.score for each in (one, other) if each.score is not None]
-    return one.model_copy(
-        update={
-            "area": one.area + other.area,
-            "box": hull(one.box, other.box),
-            "score": max(scores) if scores else None,
-        }
-    )
+    return replace(one, area=one.area + other.area, box=hull(one.box, other.box), score=max(scores) if scores else None)
 
 
 def hull(one: Box, other: Box) -> Box:

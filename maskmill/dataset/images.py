@@ -80,12 +80,17 @@ class LabelledImage:
         return self.outcome.height or 0
 
     @cached_property
-    def mask(self) -> Mask:
-        """The whole segment map and its header. Fetched once, and checked.
+    def png(self) -> bytes:
+        """The mask's file. Fetched once; raises one of `OF_ONE_MASK` where it cannot be had, and `StoreUnavailable`."""
+        return self.source.mask(self.outcome.mask_key or "")
 
-        Raises one of `OF_ONE_IMAGE` where the mask is missing, damaged or another's, and `StoreUnavailable`.
+    @cached_property
+    def mask(self) -> Mask:
+        """The whole segment map and its header, checked.
+
+        Raises one of `OF_ONE_MASK` where the mask is missing, damaged or another's, and `StoreUnavailable`.
         """
-        mask = read_mask(self.source.mask(self.outcome.mask_key or ""), self.outcome)
+        mask = read_mask(self.png, self.outcome)
         if mask.size != (self.width, self.height):
             raise InvalidRecord(f"{self.outcome.mask_key} is not {self.width} × {self.height} pixels large", "")
         return mask

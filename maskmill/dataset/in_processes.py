@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from maskmill.machine import few_arenas
+from maskmill.machine import kept_heap
 from maskmill.parent import die_with_parent
 
 Worker = TypeVar("Worker")
@@ -50,7 +50,7 @@ class Pool(Generic[Worker]):
                 initializer=_start,
                 initargs=(self._make, os.getpid()),
                 timeout=None,
-                env=few_arenas(),
+                env=kept_heap(),
             )
         return self
 

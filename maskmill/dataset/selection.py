@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
@@ -62,7 +63,7 @@ class Selection(Record):
             if reason := self._against(name, segment):
                 left_out[reason] += 1
             else:
-                kept.append(segment if name == segment.label else segment.model_copy(update={"label": name}))
+                kept.append(segment if name == segment.label else replace(segment, label=name))
         return tuple(kept), left_out
 
     def _against(self, name: str | None, segment: Segment) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from maskmill.addresses import on_one_line
-from maskmill.dataset.images import Dataset, LabelledImage, ShardPlace, ahead
+from maskmill.dataset.images import OF_ONE_IMAGE, Dataset, LabelledImage, ShardPlace, ahead
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.originals import Copy, Originals
 from maskmill.dataset.source import SourceMaker
@@ -143,15 +143,19 @@ def _export_shard(
 
 
 def _read(form: Format, originals: Originals | None, image: LabelledImage) -> Copy | None:
-    """Fetch and decode the mask, and with it the image if it is wanted, in a thread."""
-    _ = image.ids
+    """Fetch the mask, and with it the image if it is wanted, in a thread.
+
+    The mask is decoded by who goes through it: threads that compute fight for Python's lock and each other's caches.
+    """
+    _ = image.png
     return form.read(image, originals.read(image.whole_address, image.mask)) if originals else None
 
 
 def _add(form: Format, image: LabelledImage, part: Part, copy: Copy | None) -> MaskmillError | None:
     try:
+        _ = image.ids  # raises before anything is written
         form.add(image, copy, part)
-    except (Unwritable, InvalidRecord) as error:
+    except (Unwritable, *OF_ONE_IMAGE) as error:
         return error
     part.images += 1
     part.segments += len(image.segments)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import putchunk
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK, putchunk
 
 from maskmill.errors import one_line
 
@@ -32,6 +32,9 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 IHDR = struct.Struct(">4x4sIIBBBBB")
 """Width, height, bits, kind of pixel, compression, filter method and interlacing (PNG, 3rd edition, 11.2.1)."""
+
+CHUNK, CHECKSUM_BYTES = struct.Struct(">I4s"), 4
+"""Bytes of data and kind of a chunk; the data and a checksum of kind and data follow (11.2.2)."""
 
 MODES = {(8, GREYSCALE): "L", (16, GREYSCALE): "I;16", (8, COLOURS): "RGB"}
 """Pillow's mode by bits and kind of pixel, of those that Rust reads here."""
@@ -58,6 +61,54 @@ def read_png(png: bytes) -> Decoded:
 def why_unread(error: Exception) -> str:
     """What is wrong with bytes that `read_png` raised this for; Pillow's own text names a place in memory."""
     return "it does not begin as one" if isinstance(error, UnidentifiedImageError) else one_line(error)
+
+
+def international_text(png: bytes, keyword: str) -> str | None:
+    """The text of this keyword, which may be compressed (11.3.3.4); None if there is none. No pixel is decoded.
+
+    Every chunk's checksum is verified: raises `ValueError` for a file that was cut off or damaged, or is none at all.
+    """
+    begin, found = keyword.encode() + b"\0", None
+    for kind, data in _chunks(png):
+        if kind == b"iTXt" and data.startswith(begin):
+            found = _text(data[len(begin) :])
+    return found
+
+
+def _text(data: bytes) -> str:
+    """What follows the keyword: whether and how it is compressed, its language, the keyword in that, and the text."""
+    try:
+        (compressed, method), (_language, _translated, text) = data[:2], data[2:].split(b"\0", 2)
+        return (_inflated(text, method) if compressed else text).decode()
+    except (ValueError, zlib.error) as error:
+        raise ValueError("its text is malformed, or very long") from error
+
+
+def _inflated(data: bytes, method: int) -> bytes:
+    inflate = zlib.decompressobj()
+    text = inflate.decompress(data, MAX_TEXT_CHUNK)  # as much as Pillow takes
+    if method or not inflate.eof:
+        raise ValueError("another method, or more text than is wanted")
+    return text
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk, up to the last."""
+    if not png.startswith(SIGNATURE):
+        raise ValueError("it does not begin as one")
+    place, kind = len(SIGNATURE), b""
+    while kind != b"IEND":
+        if len(png) < place + CHUNK.size:
+            raise ValueError("it is cut off")
+        size, kind = CHUNK.unpack_from(png, place)
+        end = place + CHUNK.size + size
+        data, checksum = png[place + CHUNK.size : end], png[end : end + CHECKSUM_BYTES]
+        if len(checksum) < CHECKSUM_BYTES:
+            raise ValueError("it is cut off")
+        if zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum):
+            raise ValueError("it is damaged: a checksum is wrong")
+        yield kind, data
+        place = end + CHECKSUM_BYTES
 
 
 def _read_by_rust(png: bytes) -> Decoded | None:

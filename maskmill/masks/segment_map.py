@@ -5,7 +5,6 @@ One object carries all that the pipeline returned for one image, so mask and met
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from maskmill.errors import InvalidRecord
-from maskmill.masks.png import read_png, why_unread, write_png
+from maskmill.masks.png import international_text, read_png, why_unread, write_png
 from maskmill.schema import VERSION, ImageWarning, Record, Segment, Subtask
 
 TEXT_KEY = "maskmill"
@@ -69,7 +68,7 @@ def encode(ids: SegmentMap, header: MaskHeader) -> bytes:
 def decode(png: bytes) -> Mask:
     """The segment map and header of a stored mask; raises `InvalidRecord` for any other bytes.
 
-    Each chunk's checksum is verified first: Pillow reads pixels without, and from files that were cut off behind them.
+    Each chunk's checksum is verified first: not every reader of pixels does so, nor minds what is cut off behind them.
     """
     header = read_header(png)
     try:
@@ -86,11 +85,9 @@ def read_header(png: bytes) -> MaskHeader:
     Each chunk's checksum is verified, so a file that was cut off or damaged is no mask.
     """
     try:
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-            text = image.info.get(TEXT_KEY)
-            image.verify()
-    except Exception as error:  # what Pillow raises for broken files is no closed set
-        raise InvalidRecord(f"not a whole PNG: {why_unread(error)}", "") from error
+        text = international_text(png, TEXT_KEY)
+    except ValueError as error:
+        raise InvalidRecord(f"not a whole PNG: {error}", "") from error
     if text is None:
         raise InvalidRecord("a PNG without the maskmill text is not a mask of ours", "")
     return MaskHeader.from_json(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from maskmill.errors import InvalidRecord, MaskReplaced
 from maskmill.masks.segment_map import Mask, MaskHeader, decode
@@ -22,7 +23,7 @@ def is_mask_of(header: MaskHeader, outcome: Outcome) -> bool:
 
 
 def _as_texts(segments: Iterable[Segment]) -> list[Segment]:
-    return [segment.model_copy(update={"label": segment.title}) for segment in segments]
+    return [replace(segment, label=segment.title) for segment in segments]
 
 
 def read_mask(png: bytes, outcome: Outcome) -> Mask:

@@ -9,10 +9,11 @@ from json.encoder import encode_basestring
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_serializer
+from pydantic.dataclasses import dataclass
 
 from maskmill.addresses import Address
 from maskmill.errors import MaskmillError
-from maskmill.schema.record import VERSION, Count, Excerpt, JobId, MaskKey, Record
+from maskmill.schema.record import STRICT, VERSION, Count, Excerpt, JobId, MaskKey, Record
 
 
 class Reference(Record):
@@ -47,7 +48,9 @@ Text = Annotated[str, AfterValidator(lambda text: text.encode(errors="replace").
 """A foreign text as UTF-8 can hold it: half of a surrogate pair, which JSON can escape, becomes `?`."""
 
 
-class Segment(Record):
+# No `Record`: a shard has thousands of them, and a model takes four times the memory and twice the time to read.
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Segment:
     """One region of one image.
 
     `id` is the pixel value in the segment map (from 1), `area` in pixels, `box` is COCO's

@@ -25,10 +25,17 @@ Excerpt = Annotated[str, AfterValidator(lambda text: text[:500])]
 """The beginning of a foreign text."""
 
 
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+"""A foreign text is noticed, and not shown whole."""
+
+UNKNOWN_FIELD = {"extra_forbidden", "unexpected_keyword_argument"}
+"""How pydantic calls a field that a model, or a dataclass, does not have."""
+
+
 class Record(BaseModel):
     """Base of all records: immutable, and strict about unknown fields so that a foreign text is noticed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = STRICT | ConfigDict(frozen=True)
 
     def to_json(self) -> bytes:
         """The record as one line of UTF-8 JSON, without the fields that are unset."""
@@ -58,7 +65,7 @@ def _fields(error: ValidationError) -> str:
 
 def _is_newer(text: str, error: ValidationError) -> bool:
     """Whether a record is of a later version, or of this one with fields that it got since."""
-    if {each["type"] for each in error.errors(include_url=False)} == {"extra_forbidden"}:
+    if {each["type"] for each in error.errors(include_url=False)} <= UNKNOWN_FIELD:
         return True
     try:
         found = json.loads(text)

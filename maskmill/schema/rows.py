@@ -6,6 +6,7 @@ images have not is an empty text here, never null in one line and a list in the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, Self
 
 from pydantic import ConfigDict
@@ -131,4 +132,4 @@ def _in_words(warning: ImageWarning) -> str:
 
 
 def _with_text(segment: Segment) -> Segment:
-    return segment if isinstance(segment.label, str) else segment.model_copy(update={"label": segment.title})
+    return segment if isinstance(segment.label, str) else replace(segment, label=segment.title)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from maskmill.scoring.quality import Matches, Tally, matches, mean_quality
 from maskmill.scoring.scores import ImageScore
 from maskmill.scoring.scratch import PROBLEM, Row, Scratch, TrueImage
 from maskmill.scoring.sides import side
-from maskmill.scoring.truth.truth import Truth
+from maskmill.scoring.truth.truth import Fetched, Truth
 from maskmill.storage.ahead import map_ahead
 
 if TYPE_CHECKING:
@@ -95,9 +95,6 @@ class Asked:
     why_empty: str | None = None
 
 
-Found: TypeAlias = tuple[Side | Masks | None, SegmentMap | None]
-
-
 @dataclass(frozen=True)
 class Scorer:
     """What a process needs to score images. No AP without `max_detections`."""
@@ -132,21 +129,23 @@ class Scorer:
         return self._portion(Asked(image.key, image.path, image, why_empty=NOT_IN_JOB) for image in images)
 
     def _portion(self, asked: Iterable[Asked]) -> Portion:
-        """Masks and truth are read in threads, and scored in this one."""
+        """The files of masks and truth are fetched in threads; they are decoded and scored in this one."""
         portion = Portion.empty(len(self.table.classes), self.max_detections)
-        for each, found in map_ahead(self._attempt, asked, THREADS):
+        for each, truth in map_ahead(self._fetch, asked, THREADS):
             portion.images += 1
             try:
-                if isinstance(found, MaskmillError):
-                    raise found
-                self._score(portion, each, *found)
+                if isinstance(truth, MaskmillError):
+                    raise truth
+                self._score(portion, each, truth(), each.image.ids if each.image else None)
             except (*OF_ONE_IMAGE, TruthUnusable) as error:
                 portion.leave_out(each, error)
         return portion
 
-    def _attempt(self, asked: Asked) -> tuple[Asked, Found | MaskmillError]:
+    def _fetch(self, asked: Asked) -> tuple[Asked, Fetched | MaskmillError]:
         try:
-            return asked, (self.truth.read(asked.true), asked.image.ids if asked.image else None)
+            if asked.image:
+                _ = asked.image.png
+            return asked, self.truth.fetch(asked.true)
         except (*OF_ONE_IMAGE, TruthUnusable) as error:
             return asked, error
 

@@ -136,6 +136,8 @@ def test_two_workers_share_the_jobs(
     assert spins - {None} == {SPIN_COUNT}, "they share the cores"  # None: setproctitle writes over what /proc shows
     arenas = {process.environ().get("MALLOC_ARENA_MAX") for process in family_of(fleet)}
     assert arenas - {None} == {"2"}, "what slices free stays together"
+    huge = {process.environ().get("THP_MEM_ALLOC_ENABLE") for process in family_of(fleet)}
+    assert huge - {None} == {"1"}, "tensors come without a page fault for each 4 KiB"
 
 
 def test_a_killed_worker_comes_back_and_the_job_is_complete(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_a_mask_that_lacks_a_segment_of_its_list_costs_itself_alone(
     class Wrong(Scene):
         @property
         def segments(self) -> tuple[Segment, ...]:
-            return tuple(each.model_copy(update={"area": 144}) for each in super().segments)
+            return tuple(replace(each, area=144) for each in super().segments)
 
     covered = {1: (2, 0.9), 2: (1, 0.5)}
     ids = np.ones((12, 12), np.uint8)

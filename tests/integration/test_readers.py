@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from maskmill_producer.local.mirror import mirror
 from tests.conftest import settings_of
 
 MASK_COLUMNS, FAILURE_COLUMNS = list(MaskRow.model_fields), list(FailureRow.model_fields)
+SEGMENT_COLUMNS = tuple(each.name for each in fields(Segment))
 
 ODD = (
     "a b",
@@ -166,7 +168,7 @@ def test_every_line_has_every_column_in_the_same_order_and_of_one_type(out: Path
     rows, failures = lines_of(out / "metadata.jsonl"), lines_of(out / "failures.jsonl")
     assert len(rows) == EMPTY + len(ODD) + 2
     assert {tuple(row) for row in rows} == {tuple(MASK_COLUMNS)}
-    assert {tuple(segment) for row in rows for segment in row["segments"]} == {tuple(Segment.model_fields)}
+    assert {tuple(segment) for row in rows for segment in row["segments"]} == {SEGMENT_COLUMNS}
     for name in MASK_COLUMNS:
         assert len({type(row[name]) for row in rows}) == 1, name
     assert [tuple(row) for row in failures] == [tuple(FAILURE_COLUMNS)]
@@ -268,7 +270,7 @@ def test_segments_without_scores_are_read_too(module_client: Client, tmp_path: P
     mirror(job, tmp_path / "labels")
     path = tmp_path / "labels" / "metadata.jsonl"
     rows = lines_of(path)
-    assert {tuple(each) for row in rows for each in row["segments"]} == {tuple(Segment.model_fields)}
+    assert {tuple(each) for row in rows for each in row["segments"]} == {SEGMENT_COLUMNS}
     assert pl.read_ndjson(path).to_dicts() == pd.read_json(path, lines=True).to_dict("records") == rows
     table = duckdb.sql(f"SELECT * FROM read_json('{path}')")
     assert [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()] == rows

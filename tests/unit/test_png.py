@@ -6,16 +6,18 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import kornia_rs.io as rust
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
 
 from maskmill.errors import InvalidRecord
 from maskmill.masks import png as reader
-from maskmill.masks.png import read_png, write_png
+from maskmill.masks.png import international_text, read_png, write_png
 from maskmill.masks.segment_map import decode
 
 CHANCE = np.random.default_rng(0)
@@ -119,3 +121,60 @@ def test_a_bomb_is_an_error_and_no_panic() -> None:
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
     with pytest.raises(Image.DecompressionBombError):
         read_png(bytes(bomb))
+
+
+# Texts
+
+
+def with_text(text: str, keyword: str = "ours", **options: Any) -> bytes:
+    info = PngInfo()
+    info.add_text("ours", "a plain text of the same keyword")
+    info.add_itxt("ours, too", "another text")
+    info.add_itxt(keyword, text, **options)
+    return saved(Image.fromarray(GREY), pnginfo=info)
+
+
+@pytest.mark.parametrize("text", ["", "a text", "grün 猫 🐈", "a\0b", "x" * MAX_TEXT_CHUNK])
+@pytest.mark.parametrize("options", [{}, {"lang": "en", "tkey": "unseres"}, {"zip": True}])
+def test_a_text_is_read_as_by_pillow(text: str, options: dict[str, Any]) -> None:
+    data = with_text(text, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        assert international_text(data, "ours") == image.info["ours"] == text
+
+
+def test_another_texts_keyword_is_none_of_ours() -> None:
+    assert international_text(with_text("a text", keyword="foreign"), "ours") is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"ours\0",
+        b"ours\0\0\0",
+        b"ours\0\0\0\0\0\xff",
+        b"ours\0\1\0\0\0no stream",
+        b"ours\0\1\1\0\0" + zlib.compress(b"a"),
+    ],
+)
+def test_a_malformed_text_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="its text is malformed"):
+        international_text(write_png(GREY, [(b"iTXt", data)]), "ours")
+
+
+def test_a_text_that_swells_is_refused() -> None:
+    data = with_text("x" * (MAX_TEXT_CHUNK + 1), zip=True)
+    assert len(data) < MAX_TEXT_CHUNK / 100
+    with pytest.raises(ValueError, match="or very long"):
+        international_text(data, "ours")
+
+
+def test_a_file_with_any_byte_lost_or_changed_is_refused() -> None:
+    whole = with_text("a text")
+    assert international_text(whole + b"more", "ours") == "a text"
+    for place in range(len(whole)):
+        with pytest.raises(ValueError, match="begin as one" if place < len(reader.SIGNATURE) else "cut off"):
+            international_text(whole[:place], "ours")
+        changed = bytearray(whole)
+        changed[place] ^= 0x10
+        with pytest.raises(ValueError, match=r"begin as one|cut off|damaged"):
+            international_text(bytes(changed), "ours")

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -349,7 +350,7 @@ def test_without_scores_failures_or_masks_there_are_no_empty_parts(chromium: Bro
 
 
 def test_where_segments_have_no_scores_none_are_asked_for(chromium: Browser, tmp_path: Path) -> None:
-    segments = tuple(each.model_copy(update={"score": None}) for each in made_jobs.outcome(1).segments or ())
+    segments = tuple(replace(each, score=None) for each in made_jobs.outcome(1).segments or ())
     write_report(Made(6, segments=segments), tmp_path / "report", 0)
     with opened(chromium, tmp_path / "report") as page:
         assert page.is_hidden("#scores")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from maskmill.errors import InvalidRecord
+from maskmill.errors import InvalidRecord, NewerRecord
 from maskmill.masks.segment_map import MaskHeader
 from maskmill.schema import (
     Counts,
@@ -65,7 +66,6 @@ RECORDS: list[Record] = [
     JobRecord(
         job=JOB, created=NOW, sources=("photos/",), spec=Spec(), execution=Execution(), images=3, shards=2, shard_size=2
     ),
-    SEGMENT,
     STORED,
     FAILED,
     Counts(stored=1, reused=2, failed=3, cancelled=4),
@@ -333,9 +333,24 @@ def test_any_other_line_tells_none(line: bytes) -> None:
 
 
 def test_half_a_surrogate_pair_in_a_label_is_replaced() -> None:
-    assert (
-        Segment.from_json(Segment(id=1, label="a\ud800", label_id=1, area=1, box=(0, 0, 1, 1)).to_json()).label == "a?"
-    )
+    assert Segment(id=1, label="a\ud800", label_id=1, area=1, box=(0, 0, 1, 1)).label == "a?"
+
+
+def test_a_segment_is_immutable_strict_and_small() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SEGMENT.area = 13  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="colour"):
+        Segment(id=1, label_id=1, area=1, box=(0, 0, 1, 1), colour="red")  # type: ignore[call-arg]
+    assert not hasattr(SEGMENT, "__dict__")
+
+
+def test_a_segment_with_a_field_of_a_later_version_is_told_from_a_wrong_one() -> None:
+    later = STORED.to_json().replace(b'"area":12', b'"area":12,"depth":7')
+    with pytest.raises(NewerRecord, match=r"segments\.0\.depth"):
+        Outcome.from_json(later)
+    with pytest.raises(InvalidRecord) as caught:
+        Outcome.from_json(later.replace(b'"area":12', b'"area":"large"'))
+    assert not isinstance(caught.value, NewerRecord)
 
 
 @pytest.mark.parametrize("reason", ["no such file", "/a.jpg: no such file"])

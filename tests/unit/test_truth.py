@@ -76,7 +76,7 @@ def test_both_forms_of_run_lengths_are_read_as_by_pycocotools(seed: int, height:
 def test_what_is_no_mask_costs_its_image(segmentation: Any, tmp_path: Path) -> None:
     with scratch() as file:
         truth = open_truth(_dataset(tmp_path, segmentation), file)
-        found = truth.read(file.true_image(1))
+        found = truth.fetch(file.true_image(1))()
         assert isinstance(found, Masks)
         with pytest.raises(TruthUnusable, match="a mask of it cannot be read"):
             list(found.masks)
@@ -101,7 +101,7 @@ def test_a_dataset_without_annotations_has_empty_images(tmp_path: Path) -> None:
     path = _dataset(tmp_path, None)
     path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
     with scratch() as file:
-        found = open_truth(path, file).read(file.true_image(1))
+        found = open_truth(path, file).fetch(file.true_image(1))()
         assert isinstance(found, Masks)
         assert (list(found.masks), found.shape) == ([], (3, 4))
         assert file.true_image(1).path == "a/cat.jpg"
@@ -122,7 +122,7 @@ def test_whatever_stands_in_a_file_of_coco_is_told_as_such(kind: Any, tmp_path: 
                 with scratch() as file:
                     truth = open_truth(path, file)
                     for (key,) in file.execute("SELECT key FROM truth").fetchall():
-                        found = truth.read(file.true_image(key))
+                        found = truth.fetch(file.true_image(key))()
                         _ = list(found.masks) if isinstance(found, Masks) else None
             except TruthUnusable:
                 told += 1

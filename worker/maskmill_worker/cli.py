@@ -18,7 +18,7 @@ from maskmill import exit_codes
 from maskmill.child_process import Backoff
 from maskmill.device import check, pin, refuse_contradictions
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
-from maskmill.machine import few_arenas
+from maskmill.machine import memory_of_models
 from maskmill.parent import die_with_parent
 from maskmill.settings import Settings, load_settings
 from maskmill.terminal import Program, print_error
@@ -110,7 +110,7 @@ def worker(
         die_with_parent(with_parent, signal.SIGTERM)
     environment = dict(os.environ)  # as it was given: what follows would not mean the same a second time
     _let_idle_threads_sleep()
-    os.environ.update(few_arenas())  # before the processes start
+    os.environ.update(memory_of_models())  # before the processes start
     _keep_trackers_quiet()
     _set(
         MASKMILL_BATCH_SIZE=batch_size or None,

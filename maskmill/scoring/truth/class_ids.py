@@ -6,16 +6,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from maskmill.errors import TruthUnusable
-from maskmill.scoring.overlaps import Masks, Part, Side
+from maskmill.scoring.overlaps import Part, Side
 from maskmill.scoring.scratch import Scratch, TrueImage
 from maskmill.scoring.sides import ScoredClass, side, values
-from maskmill.scoring.truth.truth import Truth, read_truth
+from maskmill.scoring.truth.truth import Fetched, Truth, decode_png, read_file
 
 CLASSES = "classes.json"
 UNLABELLED = frozenset({0, 255, 65535})
@@ -35,10 +36,13 @@ class ClassIds(Truth):
     has_instances: ClassVar[bool] = False
     by_stem: ClassVar[bool] = True
 
-    def read(self, image: TrueImage) -> Side | Masks:
+    def fetch(self, image: TrueImage) -> Fetched:
         """A segment for each class; the same for pixels of no class as `UNLABELLED` says."""
         path = self.folder / f"{image.path}.png"
-        png = read_truth(path)
+        return partial(self._decode, read_file(path), path)
+
+    def _decode(self, data: bytes, path: Path) -> Side:
+        png = decode_png(data, path)
         if png.mode not in NUMBERS:
             raise TruthUnusable(f"{path} holds colours ({png.mode}), not numbers of classes")
         ids = png.pixels.astype(np.int64) if png.mode == "1" else png.pixels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +13,10 @@ import numpy as np
 
 from maskmill.errors import TruthUnusable, UsageError
 from maskmill.masks.rle import decoded
-from maskmill.scoring.overlaps import Mask, Masks, Part, Side
+from maskmill.scoring.overlaps import Mask, Masks, Part
 from maskmill.scoring.scratch import Scratch, TrueImage
 from maskmill.scoring.truth.coco import Categories, CocoId, InstanceAnnotation, list_images, list_parts, rows
-from maskmill.scoring.truth.truth import Truth
+from maskmill.scoring.truth.truth import Fetched, Truth
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,11 @@ class Instances(Truth):
 
     kind: ClassVar[str] = "COCO instances"
 
-    def read(self, image: TrueImage) -> Side | Masks:
-        """The masks of the image's annotations, decoded one after the other."""
+    def fetch(self, image: TrueImage) -> Fetched:
+        """The masks of the image's annotations, decoded one after the other: they are in the scratch file."""
+        return partial(self._decode, image)
+
+    def _decode(self, image: TrueImage) -> Masks:
         if not (image.height and image.width):
             raise TruthUnusable(f"{image.path}: the truth says neither its width nor its height")
         size = image.height, image.width

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
-from maskmill.dataset.images import Dataset
+from maskmill.dataset.images import Dataset, LabelledImage
 from maskmill.schema import Outcome
-from maskmill.scoring.overlaps import Masks, Part, Side
+from maskmill.scoring.overlaps import Part, Side
 from maskmill.scoring.scratch import Scratch, TrueImage
 from maskmill.scoring.sides import side
 from maskmill.scoring.survey import Survey
-from maskmill.scoring.truth.truth import Truth
+from maskmill.scoring.truth.truth import Fetched, Truth
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,15 @@ class JobAsTruth(Truth):
     dataset: Dataset
     kind: ClassVar[str] = "a job"
 
-    def read(self, image: TrueImage) -> Side | Masks | None:
+    def fetch(self, image: TrueImage) -> Fetched:
         """The image's segments; raises what reading its mask does."""
         if not image.parts:
-            return None
+            return lambda: None
         labelled = self.dataset.image(Outcome.from_json(image.parts[0]))
+        _ = labelled.png
+        return partial(self._decode, labelled)
+
+    def _decode(self, labelled: LabelledImage) -> Side:
         parts = [(segment.id, Part(self._numbers[segment.title])) for segment in labelled.segments]
         return side(labelled.ids, parts, self.classes)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from maskmill.errors import TruthUnusable
-from maskmill.scoring.overlaps import Ids, Masks, Part, Side
+from maskmill.scoring.overlaps import Ids, Part, Side
 from maskmill.scoring.scratch import Scratch, TrueImage
 from maskmill.scoring.sides import side
 from maskmill.scoring.truth.coco import Categories, CocoId, PanopticAnnotation, list_images, list_parts, rows
-from maskmill.scoring.truth.truth import Truth, read_truth
+from maskmill.scoring.truth.truth import Fetched, Truth, decode_png, read_file
 
 ID_BITS = 0xFFFFFF
 VOID = frozenset({0})
@@ -29,18 +30,22 @@ class Panoptic(Truth):
     folder: Path
     kind: ClassVar[str] = "COCO panoptic"
 
-    def read(self, image: TrueImage) -> Side | Masks:
+    def fetch(self, image: TrueImage) -> Fetched:
         """The segments of the image's PNG."""
         if len(image.parts) != 1:
             raise TruthUnusable(f"{image.path} has {len(image.parts)} annotations in the truth; it needs one")
         name, segments = json.loads(image.parts[0])
+        path = self.folder / name
+        return partial(self._decode, read_file(path), path, segments)
+
+    def _decode(self, png: bytes, path: Path, segments: Iterable[tuple[int, int, bool]]) -> Side:
         parts = ((each, Part(category, crowd)) for each, category, crowd in segments)
-        return side(read_ids(self.folder / name), parts, self.classes, VOID)
+        return side(decode_ids(png, path), parts, self.classes, VOID)
 
 
-def read_ids(path: Path) -> Ids:
+def decode_ids(data: bytes, path: Path) -> Ids:
     """The segment ids of a PNG; raises `TruthUnusable`."""
-    png = read_truth(path)
+    png = decode_png(data, path)
     if png.mode not in ("RGB", "RGBA"):
         raise TruthUnusable(f"{path} is {png.mode}, not RGB: ids of COCO panoptic are R + 256 G + 65536 B")
     height, width, channels = png.pixels.shape
