@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ def test_a_mask_that_another_job_has_replaced_is_named_and_the_others_are_copied
 
 def test_a_mask_of_the_same_spec_with_other_segments_is_another_one_too(client: Client, out: Path) -> None:
     job = finished_job(client, NAMES[:2])
-    changed = [SEGMENTS[0].model_copy(update={"score": 0.5})]
+    changed = [replace(SEGMENTS[0], score=0.5)]
     png = mask_png("/photos/00.jpg", job.record().spec.fingerprint(), "another", changed)
     job.store.put(key_of("00"), png)
     assert [problem.code for problem in mirror(job, out).problems] == ["mask_replaced"]
