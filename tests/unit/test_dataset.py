@@ -232,7 +232,7 @@ def page_faults(_: list[int], rounds: int) -> int:
 
 
 def test_processes_keep_what_a_mask_leaves_for_the_next_one() -> None:
-    """Else malloc gives it back, and each new array costs a page fault for every 4 KiB: a third of a score's time."""
+    """Else malloc gives it back, and each new array costs a page fault for every 4 KiB: up to 700 a pair of a score."""
     with Pool(list, 2) as pool:
         [faults] = pool.map(page_faults, [20])
     assert faults < 20
