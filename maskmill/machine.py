@@ -30,6 +30,9 @@ ARENAS = "MALLOC_ARENA_MAX"
 MMAP_THRESHOLD, TRIM_THRESHOLD = "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"
 """Variables of glibc's malloc (mallopt(3)), which it reads at a process's start; nothing to others."""
 
+FEW = "2"
+"""Arenas. Threads that come and go would leave what they freed in all sixteen of two cores: memory would grow."""
+
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Has torch ask for huge pages for tensors of 2 MiB and more (pytorch/pytorch#107697)."""
 
@@ -46,29 +49,22 @@ ONE_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno
 """What a file system says about one name; a full disk or a read-only folder concerns them all."""
 
 
-def few_arenas() -> dict[str, str]:
-    """Two of malloc's arenas, unless somebody has chosen otherwise, for the environment of a process.
-
-    Threads that come and go would leave what they freed in all sixteen of two cores, and memory would grow with a job.
-    """
-    return _unless_chosen({ARENAS: "2"})
-
-
 def memory_of_models() -> dict[str, str]:
-    """Few arenas, and huge pages for torch's tensors, likewise, for processes that run models on a CPU.
+    """Few arenas, and huge pages for torch's tensors, for the environment of processes that run models on a CPU.
 
-    A forward pass makes and drops tensors of many megabytes, at a page fault for every 4 KiB else. Where the kernel has
-    no huge pages for who asks (`/sys/kernel/mm/transparent_hugepage/enabled`), nothing changes.
+    What somebody has chosen stays. A forward pass makes and drops tensors of many megabytes, at a page fault for every
+    4 KiB else. Where the kernel has no huge pages for who asks (`/sys/kernel/mm/transparent_hugepage/enabled`), nothing
+    changes.
     """
-    return few_arenas() | _unless_chosen({HUGE_PAGES: "1"})
+    return _unless_chosen({ARENAS: FEW, HUGE_PAGES: "1"})
 
 
 def kept_heap() -> dict[str, str]:
-    """Few arenas that keep what was freed, likewise, for a process that makes and drops arrays of a mask's size.
+    """Few arenas that keep what was freed, likewise, for processes that make and drop arrays of a mask's size.
 
     Else malloc gives them back to the system, at a page fault for every 4 KiB of the next one.
     """
-    return few_arenas() | _unless_chosen({MMAP_THRESHOLD: str(LARGEST_THRESHOLD), TRIM_THRESHOLD: str(KEPT_BYTES)})
+    return _unless_chosen({ARENAS: FEW, MMAP_THRESHOLD: str(LARGEST_THRESHOLD), TRIM_THRESHOLD: str(KEPT_BYTES)})
 
 
 def _unless_chosen(variables: Mapping[str, str]) -> dict[str, str]:

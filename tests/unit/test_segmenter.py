@@ -45,7 +45,7 @@ def test_segments_have_their_label_area_and_box() -> None:
 
 def test_labels_may_be_numbers_or_nothing_as_in_the_pipeline() -> None:
     segments = described(np.array([[1, 2]], np.uint8), [(4, 1, None), (5, 2, None)], LABELS)
-    records = TypeAdapter(list[Segment])
+    records = TypeAdapter(tuple[Segment, ...])
     again = records.validate_json(records.dump_json(segments, exclude_none=True))
     assert [(each.label, each.title) for each in again] == [(17, "17"), (None, "label 5")]
 

@@ -68,8 +68,6 @@ class Segmenter:
     `identity` says which files it was made of, `side_by_side` whether several threads may call it at a time.
     """
 
-    side_by_side = False
-
     def __init__(
         self,
         pipeline: SegmentMapPipeline,
