@@ -45,13 +45,16 @@ class Notebook:
         self.printed = ""
         self._asked = self.client.execute(cell)
 
-    def hear(self) -> str:
-        """What the cell has printed so far."""
+    def hear(self, timeout: float = 0.1) -> str:
+        """What the cell has printed so far: all of it if it ends within the timeout, a silence of so many seconds."""
         try:
             while True:
-                message = self.client.get_iopub_msg(timeout=0.1)
-                if message["parent_header"].get("msg_id") == self._asked:  # and not what an earlier cell said last
-                    self.printed += message["content"].get("text", "")
+                message = self.client.get_iopub_msg(timeout=timeout)
+                if message["parent_header"].get("msg_id") != self._asked:  # what an earlier cell said last
+                    continue
+                self.printed += message["content"].get("text", "")
+                if message["content"].get("execution_state") == "idle":  # the last message of a cell
+                    return self.printed
         except Empty:
             return self.printed
 
@@ -67,7 +70,7 @@ class Notebook:
         self.begin(cell)
         error, _ = self.end()
         assert error == ""
-        return self.hear()
+        return self.hear(timeout=SECONDS)
 
     def interrupt(self) -> tuple[str, float]:
         """Press the button; see `end`."""

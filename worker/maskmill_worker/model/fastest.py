@@ -19,7 +19,7 @@ from maskmill_worker.model.detr import DetrForward
 from maskmill_worker.model.forward import Forward, Inputs, Outputs, StockForward, everything
 from maskmill_worker.model.parts import faster, is_own
 from maskmill_worker.model.postprocess import PostProcess, Size, StockPostProcess, mismatch, postprocess_for
-from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline
+from maskmill_worker.model.segmenter import SegmentMapPipeline, TransformersSegmenter
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +82,7 @@ def runs_side_by_side(loaded: SegmentMapPipeline) -> bool:
     return loaded.device.type == "cpu" and is_own(loaded.model)
 
 
-def tried_postprocess(segmenter: Segmenter) -> PostProcess:
+def tried_postprocess(segmenter: TransformersSegmenter) -> PostProcess:
     """The post-processing for a segmenter's subtask, by what the model gives for images of several sizes.
 
     A model that takes none of them is one of images of another size: the processor's own functions are used then.
@@ -115,7 +115,7 @@ def postprocess_of(image_processor: Any, subtask: Subtask, *outputs: Outputs) ->
     return stock
 
 
-def _trials(segmenter: Segmenter) -> Iterator[Outputs]:
+def _trials(segmenter: TransformersSegmenter) -> Iterator[Outputs]:
     """Outputs for one size that the model takes; for each, where the processor cuts images into patches."""
     for size in (*TRIAL_SIZES, *_own_sizes(segmenter.pipeline.model.config)):
         outputs = _if_taken(segmenter.trial, size)

@@ -17,7 +17,7 @@ from maskmill_worker.model.forward import Forward
 from maskmill_worker.model.own_pipeline import OwnSegmenter
 from maskmill_worker.model.postprocess import PostProcess, StockPostProcess
 from maskmill_worker.model.refusals import errors_of
-from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline, subtask_of
+from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline, TransformersSegmenter, subtask_of
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ class _Loaded:
             self._post_processes[subtask] = tried_postprocess(self._with(stock, spec))
         return self._with(self._post_processes[subtask], spec)
 
-    def _with(self, post_process: PostProcess, spec: Spec) -> Segmenter:
-        return Segmenter(
+    def _with(self, post_process: PostProcess, spec: Spec) -> TransformersSegmenter:
+        return TransformersSegmenter(
             self.pipeline, self._forward, post_process, spec, self.identity, side_by_side=self._side_by_side
         )

@@ -38,8 +38,8 @@ class OwnSegmenter(Segmenter):
     def __init__(self, pipeline: Any, spec: Spec, identity: ModelIdentity) -> None:
         if spec.subtask:
             raise ModelUnusable(f"'{spec.model}' has a pipeline of its own, without subtasks: leave --subtask out")
-        self.pipeline, self.identity, self.subtask = pipeline, identity, Subtask.SEMANTIC
-        self.device = pipeline.device
+        # Nobody knows what its code keeps of one call for the next.
+        super().__init__(pipeline, identity, Subtask.SEMANTIC, side_by_side=False)
         self._threshold = spec.mask_threshold
         self._host = _on_host(pipeline)
 

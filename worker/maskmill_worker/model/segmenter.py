@@ -7,6 +7,7 @@ tensors have equal shapes, so an image's masks do not depend on its batchmates.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -62,11 +63,43 @@ def subtask_of(image_processor: Any, wanted: Subtask | None) -> Subtask:
     return wanted or served[0]
 
 
-class Segmenter:
+class Segmenter(ABC):
     """A loaded model with one spec's parameters: `preprocess` on any process, the rest on the device's own.
 
     `identity` says which files it was made of, `side_by_side` whether several threads may call it at a time.
     """
+
+    def __init__(self, pipeline: Any, identity: ModelIdentity, subtask: Subtask, *, side_by_side: bool) -> None:
+        self.pipeline = pipeline
+        self.identity = identity
+        self.subtask = subtask
+        self.side_by_side = side_by_side
+        self.device: torch.device = pipeline.device
+
+    @property
+    def classes(self) -> ModelClasses:
+        """The model's names for its labels, as text."""
+        names = self.pipeline.model.config.id2label.items()
+        return ModelClasses(id2label={label: _text(name) for label, name in names if name is not None})
+
+    @abstractmethod
+    def preprocess(self, image: Image.Image) -> Inputs:
+        """Tensors (batch size 1, on the CPU) for one RGB image; needs no weights, so it may run in a forked process."""
+
+    @abstractmethod
+    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:
+        """Run the model once over images of equal shape (see `shape_of`); the outputs of each, on the device.
+
+        `keep` says which queries are needed; None: those that can become segments.
+        """
+
+    @abstractmethod
+    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
+        """The segmentation of one image from its outputs; raises `SegmentationFailed` where they make none."""
+
+
+class TransformersSegmenter(Segmenter):
+    """A segmenter around the pipeline of transformers."""
 
     def __init__(
         self,
@@ -78,34 +111,21 @@ class Segmenter:
         *,
         side_by_side: bool,
     ) -> None:
-        self.pipeline = pipeline
-        self.identity = identity
-        self.side_by_side = side_by_side
+        super().__init__(
+            pipeline, identity, subtask_of(pipeline.image_processor, spec.subtask), side_by_side=side_by_side
+        )
         self._run = run
         self._post_process = post_process
-        self.subtask = subtask_of(pipeline.image_processor, spec.subtask)
-        self.device: torch.device = pipeline.device
         # None must stay None for OneFormer, whose processor has its own default task.
         self._preprocess_parameters = {"subtask": spec.subtask.value} if spec.subtask else {}
         self._thresholds = Thresholds(spec.threshold, spec.mask_threshold, spec.overlap_mask_area_threshold)
         self._host = _without_weights(pipeline)
         self._keep = everything if self.subtask is Subtask.SEMANTIC else above(spec.threshold)
 
-    @property
-    def classes(self) -> ModelClasses:
-        """The model's names for its labels, as text."""
-        names = self.pipeline.model.config.id2label.items()
-        return ModelClasses(id2label={label: _text(name) for label, name in names if name is not None})
-
-    def preprocess(self, image: Image.Image) -> Inputs:
-        """Tensors (batch size 1, on the CPU) for one RGB image; needs no weights, so it may run in a forked process."""
+    def preprocess(self, image: Image.Image) -> Inputs:  # noqa: D102
         return dict(self._host.preprocess(image, **self._preprocess_parameters))
 
-    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:
-        """Run the model once over images of equal shape (see `shape_of`); the outputs of each, on the device.
-
-        `keep` says which queries are needed; None: those that can become segments.
-        """
+    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:  # noqa: D102
         with torch.inference_mode():
             # Copied one by one, because only the images' own tensors are page-locked, not their concatenation.
             batch = collate([{name: self._on_device(value) for name, value in each.items()} for each in inputs])
@@ -114,8 +134,7 @@ class Segmenter:
             torch.cuda.synchronize(self.device)  # so that its errors are this batch's, and its seconds
         return outputs
 
-    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
-        """The segmentation of one image from its outputs."""
+    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:  # noqa: D102
         height, width = outputs["target_size"][0]
         with torch.inference_mode():
             segments = self._post_process(outputs, (height, width), self._thresholds)
