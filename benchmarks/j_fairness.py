@@ -15,7 +15,7 @@ from benchmarks.models import detr
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import Extent, say
 from maskmill import Client, Job
-from maskmill.jobs.account import read_report
+from maskmill.jobs.records import read_report
 
 TITLE = "A job of 20 images submitted behind one of 2,000, one worker"
 SMALL, LARGE = Extent(20, quick=4), Extent(2_000, quick=600)

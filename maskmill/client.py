@@ -21,8 +21,8 @@ from maskmill.errors import JobNotFound, NewerRecord
 from maskmill.images.in_memory import ImageInMemory
 from maskmill.job import Job, status_of
 from maskmill.jobs import lifecycle
-from maskmill.jobs.account import read_job, read_manifest
 from maskmill.jobs.lifecycle import Deleted, Pruned
+from maskmill.jobs.records import read_job, read_manifest
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import Progress
 from maskmill.logs import warn_only_by_default

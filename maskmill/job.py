@@ -19,17 +19,11 @@ from maskmill.export.account import ExportAccount
 from maskmill.export.options import FormatName, parse_options
 from maskmill.job_bar import job_bar
 from maskmill.jobs import lifecycle
-from maskmill.jobs.account import (
-    current_round,
-    read_job,
-    read_manifest,
-    read_metadata,
-    read_references,
-)
 from maskmill.jobs.cancel import cancel_job
 from maskmill.jobs.lifecycle import Deleted, shards_in
 from maskmill.jobs.outcomes import Decided, by_mask, revealed
 from maskmill.jobs.reconcile import reconcile_job
+from maskmill.jobs.records import current_round, read_job, read_manifest, read_metadata, read_references
 from maskmill.jobs.retry import retry_job
 from maskmill.jobs.submit import start
 from maskmill.jobs.waiting import away, waiting_for

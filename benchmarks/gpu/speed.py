@@ -20,7 +20,7 @@ from benchmarks.images import linked
 from benchmarks.peers import Peer, Settings
 from benchmarks.result import Comparison, Figure
 from maskmill import Client, Job
-from maskmill.jobs.account import read_report
+from maskmill.jobs.records import read_report
 from maskmill.schema import Outcome
 
 PANOPTIC = ("detr", "mask2former", "oneformer", "eomt")

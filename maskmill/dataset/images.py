@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from maskmill.addresses import Address
-from maskmill.dataset.originals import Originals
 from maskmill.dataset.selection import Selection
 from maskmill.dataset.source import Source, SourceMaker
 from maskmill.errors import ImageError, InvalidRecord, MaskmillError, MaskReplaced, ObjectNotFound, StoreRefused
@@ -23,6 +22,9 @@ from maskmill.masks.segment_map import Mask, SegmentMap
 from maskmill.masks.stored import read_mask
 from maskmill.schema import Outcome, Segment
 from maskmill.storage.ahead import map_ahead
+
+if TYPE_CHECKING:
+    from maskmill.dataset.originals import Originals
 
 THREADS = 8
 """Masks that a process reads at a time; what a request takes is mostly waiting."""
@@ -140,6 +142,8 @@ class Dataset:
     @cached_property
     def originals(self) -> Originals:
         """Reads the job's images themselves, of this process."""
+        from maskmill.dataset.originals import Originals  # and with it an HTTP client
+
         return Originals(self.source.settings, self.source.record)
 
     def images(self, shard: int) -> Iterator[LabelledImage]:

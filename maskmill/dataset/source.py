@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Protocol, TypeAlias
 
 from maskmill.errors import UsageError
-from maskmill.jobs.account import current_round, read_classes, read_job, read_manifest
 from maskmill.jobs.outcomes import Decided, Paired
+from maskmill.jobs.records import current_round, read_classes, read_job, read_manifest
 from maskmill.schema import JobRecord, Manifest, Outcome, ShardReport
 from maskmill.settings import Settings
 from maskmill.storage.store import Store

@@ -5,20 +5,13 @@ from __future__ import annotations
 import secrets
 
 from maskmill.errors import UsageError
-from maskmill.jobs.account import (
-    commit_shard,
-    current_round,
-    read_cancellation,
-    read_latest_report,
-    read_manifest,
-    read_references,
-)
+from maskmill.jobs.account import commit_shard
+from maskmill.jobs.records import current_round, given_up, read_cancellation, read_manifest, read_references
 from maskmill.ledger.answers import Progress
 from maskmill.ledger.bitmap import is_done
-from maskmill.schema import Cancellation, Outcome, Reference, ShardReport, Status, utc_now
+from maskmill.schema import Cancellation, ShardReport, utc_now
 from maskmill.services import Services
 from maskmill.storage import keys
-from maskmill.storage.store import Store
 from maskmill.words import counted
 
 BY_SUBMITTER = "cancelled by its submitter"
@@ -83,11 +76,3 @@ def _open_shards(services: Services, progress: Progress) -> list[int]:
         return services.ledger.begun(progress.job)
     found = services.ledger.inspect(progress.job)
     return [shard for shard in range(progress.shards) if found and not is_done(found.done, shard)]
-
-
-def given_up(store: Store, job: str, shard: int, retry_round: int, references: list[Reference]) -> list[Outcome]:
-    """What the shard's images are if nothing more is done: what they were before the retry, or cancelled."""
-    before = read_latest_report(store, job, shard, retry_round - 1) if retry_round else None
-    if before:
-        return list(before.outcomes)
-    return [Outcome(uri=reference.uri, status=Status.CANCELLED) for reference in references]

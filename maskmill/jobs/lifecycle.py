@@ -16,7 +16,7 @@ from itertools import groupby, islice
 import structlog
 
 from maskmill.errors import InvalidRecord, JobNotFound, NewerRecord, ObjectNotFound, UsageError
-from maskmill.jobs.account import current_round, read_manifest, read_metadata, read_references
+from maskmill.jobs.records import current_round, read_manifest, read_metadata, read_references
 from maskmill.masks.segment_map import read_header
 from maskmill.schema import Deletion, utc_now
 from maskmill.services import Services

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from maskmill.jobs.account import current_round, read_latest_report, read_manifest, read_references
-from maskmill.jobs.cancel import given_up
+from maskmill.jobs.records import current_round, given_up, read_latest_report, read_manifest, read_references
 from maskmill.schema import JobState, Outcome, Reference, ShardReport
 from maskmill.storage.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskmill.errors import UsageError, check_codes
-from maskmill.jobs.account import current_round, read_manifest
+from maskmill.jobs.records import current_round, read_manifest
 from maskmill.jobs.submit import start
 from maskmill.schema import JobState, RetryRound, utc_now
 from maskmill.services import Services

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from maskmill.errors import BrokerUnavailable, MaskmillError
 from maskmill.images.fetch import Fetcher
-from maskmill.jobs.account import commit_shard, current_round, decide_model, read_job, read_references, read_report
+from maskmill.jobs.account import commit_shard
+from maskmill.jobs.records import current_round, decide_model, read_job, read_references, read_report
 from maskmill.jobs.reuse import StoredMask, stored_masks
 from maskmill.models.files import SpecFiles
 from maskmill.schema import JobRecord, ModelIdentity, Outcome, Reference, ShardReport, utc_now

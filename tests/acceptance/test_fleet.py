@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from maskmill import Client, Job, Settings, exit_codes
-from maskmill.jobs.account import read_report
+from maskmill.jobs.records import read_report
 from maskmill.services import Services
 from maskmill_producer import embedded
 from maskmill_worker.cli import SPIN_COUNT

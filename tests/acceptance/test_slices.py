@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maskmill import Client, Job, Settings
-from maskmill.jobs.account import read_report
+from maskmill.jobs.records import read_report
 from maskmill.services import Services
 from maskmill_producer import embedded
 from tests.acceptance.images import write_good

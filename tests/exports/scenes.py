@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from maskmill import Client, Job
-from maskmill.jobs.account import close_job, commit_shard, read_references
+from maskmill.jobs.account import close_job, commit_shard
+from maskmill.jobs.records import read_references
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, areas_and_boxes, encode, narrowest
 from maskmill.schema import ModelClasses, Outcome, Segment, ShardReport, Status, Subtask, utc_now
 from maskmill.storage import keys

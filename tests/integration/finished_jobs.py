@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from maskmill import Client, Job
-from maskmill.jobs.account import close_job, commit_shard, current_round, read_latest_report, read_references
+from maskmill.jobs.account import close_job, commit_shard
+from maskmill.jobs.records import current_round, read_latest_report, read_references
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.schema import Outcome, Reference, Segment, ShardReport, Status, Subtask, utc_now
 

@@ -21,8 +21,9 @@ from maskmill.errors import (
     StoreUnavailable,
     UsageError,
 )
-from maskmill.jobs.account import close_job, commit_shard, read_job, read_manifest, read_report
+from maskmill.jobs.account import close_job, commit_shard
 from maskmill.jobs.reconcile import ELECTED_SECONDS, reconcile, reconcile_job
+from maskmill.jobs.records import read_job, read_manifest, read_report
 from maskmill.jobs.submit import start, submit
 from maskmill.ledger.answers import Booking, ClaimState
 from maskmill.schema import (

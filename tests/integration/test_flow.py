@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 from maskmill import Job
 from maskmill.errors import ObjectForbidden
 from maskmill.events import Event, ImageDone, ShardCommitted
-from maskmill.jobs.account import read_report
 from maskmill.jobs.cancel import cancel_job
+from maskmill.jobs.records import read_report
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, ShardReport, Spec, Status

@@ -15,8 +15,8 @@ from maskmill.addresses import identity
 from maskmill.errors import SourceError, StoreUnavailable
 from maskmill.images.in_memory import encoded
 from maskmill.jobs import inputs
-from maskmill.jobs.account import read_references
 from maskmill.jobs.outcomes import Decided
+from maskmill.jobs.records import read_references
 from maskmill.schema import Reference
 from maskmill.storage import keys
 from maskmill.storage.download import content_digest

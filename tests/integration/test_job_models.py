@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from maskmill import Job
-from maskmill.jobs.account import decide_model, read_model
+from maskmill.jobs.records import decide_model, read_model
 from maskmill.jobs.submit import submit
 from maskmill.masks.segment_map import decode
 from maskmill.models import hub

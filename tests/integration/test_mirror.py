@@ -442,7 +442,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from maskmill import Client
-from maskmill.jobs.account import read_job
+from maskmill.jobs.records import read_job
 from maskmill_producer.local import folder
 from maskmill_producer.local.mirror import mirror
 

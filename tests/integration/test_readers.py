@@ -18,7 +18,8 @@ from PIL import Image
 
 from maskmill import Client, Job
 from maskmill.errors import InvalidRecord
-from maskmill.jobs.account import close_job, commit_shard, read_references
+from maskmill.jobs.account import close_job, commit_shard
+from maskmill.jobs.records import read_references
 from maskmill.masks.segment_map import MaskHeader, encode, narrowest, read_header
 from maskmill.masks.stored import check_mask_of
 from maskmill.schema import (

@@ -11,7 +11,7 @@ import pytest
 from maskmill import Client, Job
 from maskmill.colours import colour_of, in_hex
 from maskmill.errors import JobNotFound, NewerRecord, UsageError
-from maskmill.jobs.account import put_classes
+from maskmill.jobs.records import put_classes
 from maskmill.schema import ModelClasses, outcome_in
 from maskmill_producer.local.mirror import mirror
 from maskmill_producer.local.recorded import Recorded

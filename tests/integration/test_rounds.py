@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from maskmill.client import Job
 from maskmill.errors import MaskmillError, UsageError
-from maskmill.jobs.account import commit_shard, current_round, read_manifest
+from maskmill.jobs.account import commit_shard
 from maskmill.jobs.reconcile import reconcile_job
+from maskmill.jobs.records import current_round, read_manifest
 from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services

@@ -22,8 +22,9 @@ from maskmill.errors import (
     StoreUnavailable,
 )
 from maskmill.events import Event, ImageDone, JobEnded, ShardCommitted
-from maskmill.jobs.account import commit_shard, read_manifest, read_report
+from maskmill.jobs.account import commit_shard
 from maskmill.jobs.reconcile import reconcile_job
+from maskmill.jobs.records import read_manifest, read_report
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply, Renewal
 from maskmill.ledger.ledger import Ledger

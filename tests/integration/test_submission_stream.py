@@ -19,7 +19,7 @@ import pytest
 from maskmill import Job
 from maskmill.errors import MaskmillError, SourceError
 from maskmill.jobs import submit as submission
-from maskmill.jobs.account import read_references
+from maskmill.jobs.records import read_references
 from maskmill.jobs.submit import submit
 from maskmill.schema import Execution, JobRecord, Spec
 from maskmill.services import Services

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from maskmill import Client, Job, Settings
-from maskmill.jobs.account import read_model
+from maskmill.jobs.records import read_model
 from maskmill.jobs.takeover import take_over
 from maskmill.models.files import resolve
 from tests.acceptance.images import write_good

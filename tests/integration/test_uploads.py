@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from maskmill import Client
 from maskmill.errors import SegmentationFailed
-from maskmill.jobs.account import read_job, read_report
+from maskmill.jobs.records import read_job, read_report
 from maskmill.jobs.submit import submit
 from maskmill.masks.segment_map import decode
 from maskmill.schema import Execution, Segment, Spec, Subtask

@@ -11,7 +11,7 @@ from maskmill import parameters
 from maskmill.device import require as require_device
 from maskmill.errors import JobFailed
 from maskmill.job import Job
-from maskmill.jobs.account import read_report
+from maskmill.jobs.records import read_report
 from maskmill.parameters import PipelineParameters
 from maskmill.schema import DeviceSeconds, JobStatus, ShardReport, Status
 from maskmill.settings import Settings, load_settings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maskmill.dataset.images import OF_ONE_MASK
 from maskmill.errors import MaskmillError
-from maskmill.jobs.account import current_round, read_metadata
+from maskmill.jobs.records import current_round, read_metadata
 from maskmill.machine import ONE_NAME
 from maskmill.masks.segment_map import read_header
 from maskmill.masks.stored import check_mask_of

@@ -18,7 +18,7 @@ from maskmill.colours import colour_of, in_hex
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.errors import UsageError
 from maskmill.job import Job
-from maskmill.jobs.account import current_round, read_classes
+from maskmill.jobs.records import current_round, read_classes
 from maskmill.schema import PROBLEMS_KEPT, FailureRow, ImageProblem, JobRecord
 from maskmill.settings import usable_cores
 from maskmill_producer.local.copier import Copied, Copier

@@ -9,7 +9,7 @@ from PIL import Image
 
 from maskmill.dataset.source import StoredJob
 from maskmill.job import READERS, Job
-from maskmill.jobs.account import read_references
+from maskmill.jobs.records import read_references
 from maskmill.masks.segment_map import Mask
 from maskmill.masks.stored import read_mask
 from maskmill.schema import Outcome

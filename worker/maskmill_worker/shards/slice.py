@@ -25,9 +25,9 @@ from maskmill.errors import (
     one_line,
 )
 from maskmill.events import ImageDone, ShardCommitted
-from maskmill.jobs.account import book_shard, commit_shard, read_latest_report, read_references, read_report, read_retry
-from maskmill.jobs.cancel import given_up
+from maskmill.jobs.account import book_shard, commit_shard
 from maskmill.jobs.reconcile import reconcile_job
+from maskmill.jobs.records import given_up, read_latest_report, read_references, read_report, read_retry
 from maskmill.ledger.answers import ClaimReply, InHand
 from maskmill.schema import Counts, Outcome
 from maskmill.services import Services

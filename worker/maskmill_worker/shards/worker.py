@@ -12,7 +12,7 @@ import structlog
 
 from maskmill.errors import BrokerUnavailable, ModelUnavailable, NewerRecord, StoreUnavailable
 from maskmill.images.pace import Pace
-from maskmill.jobs.account import decide_model, put_classes, read_job, read_model
+from maskmill.jobs.records import decide_model, put_classes, read_job, read_model
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import JobRecord, ModelIdentity
 from maskmill.services import Services
