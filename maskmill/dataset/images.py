@@ -146,10 +146,6 @@ class Dataset:
 
         return Originals(self.source.settings, self.source.record)
 
-    def images(self, shard: int) -> Iterator[LabelledImage]:
-        """The shard's images that have a mask, numbered in the shard: for a question that needs no others."""
-        return self.images_at(ShardPlace(shard))
-
     def images_at(self, place: ShardPlace) -> Iterator[LabelledImage]:
         """The shard's images that have a mask, but for names that came before; stems are unique in the job."""
         for number, (outcome, reference) in enumerate(self._paired(place), place.first_image):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from maskmill.dataset.classes import Classes
 from maskmill.dataset.images import (
     Dataset,
-    LabelledImage,
     ShardPlace,
     digest_of,
     plain_stem,
@@ -41,20 +40,30 @@ class ShardSurvey:
     @classmethod
     def of(cls, dataset: Dataset, shard: int) -> ShardSurvey:
         """Read the shard's report and count."""
-        outcomes, images = dataset.source.outcomes(shard), list(dataset.images(shard))
+        outcomes = dataset.source.outcomes(shard)
+        numbers, segments, left_out = list[int](), list[int](), Counter[str]()
         labels: dict[int, str] = {}
-        for outcome in outcomes:
+        names, stems, longer = bytearray(), bytearray(), bytearray()
+        for number, outcome in enumerate(outcomes):
             for segment in outcome.segments or ():
                 labels.setdefault(segment.label_id, segment.title)
+            if outcome.has_mask:
+                image = dataset.image(outcome, number)
+                numbers.append(number)
+                segments.append(len(image.segments))
+                left_out += image.left_out
+                names += digest_of(image.name)
+                stems += digest_of(plain_stem(image.name))
+                longer += digest_of(stem_with_extension(image.name))
         return cls(
             outcomes=len(outcomes),
-            numbers=np.fromiter((image.number for image in images), np.int32),
-            segments=np.fromiter((len(image.segments) for image in images), np.int32),
-            left_out=sum((image.left_out for image in images), Counter()),
+            numbers=np.array(numbers, np.int32),
+            segments=np.array(segments, np.int32),
+            left_out=left_out,
             labels=labels,
-            names=_digests(images, str),
-            stems=_digests(images, plain_stem),
-            longer=_digests(images, stem_with_extension),
+            names=bytes(names),
+            stems=bytes(stems),
+            longer=bytes(longer),
         )
 
 
@@ -137,10 +146,6 @@ def _stems(shards: Sequence[ShardSurvey], repeated: NDArray[np.bool_]) -> tuple[
     hashed[~repeated] = _shared(final[~repeated])
     hashed &= extended
     return extended & ~hashed, hashed
-
-
-def _digests(images: Iterable[LabelledImage], part: Callable[[str], str]) -> bytes:
-    return b"".join(digest_of(part(image.name)) for image in images)
 
 
 def _joined(parts: Iterable[bytes]) -> NDArray[np.void]:

@@ -22,7 +22,7 @@ from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import Confusion, mean_iou
 from maskmill.scoring.overlaps import Masks, Side
 from maskmill.scoring.portions import Asked, Portion, Scorer, rank
-from maskmill.scoring.quality import Matches, class_quality
+from maskmill.scoring.quality import Matches
 from maskmill.scoring.score import processes_for, write_rows
 from maskmill.scoring.scores import ClassChange, ComparedImages, Comparison, ImageChange
 from maskmill.scoring.scratch import Row, Scratch, scratch
@@ -93,7 +93,7 @@ def compare(
         table, told_by = _classes(a, b)
         classes = len(table.classes)
         maker = partial(_comparer, make_a, make_b, options.selection, table, file)
-        whole, done = Portion.empty(classes), 0
+        whole, done = Portion.empty(), 0
         with Pool(maker, processes or processes_for(images.both)) as pool:
             for portion in pool.map(Comparer.shard, b.places):
                 file.add_rows(portion.rows)
@@ -108,8 +108,8 @@ def compare(
             all=quality_of(whole, range(classes)),
             things=quality_of(whole, table.numbers(things=True)),
             stuff=quality_of(whole, table.numbers(things=False)),
-            mean_iou=mean_iou(whole.confusion.ious(classes)),
-            pixels=whole.confusion.pixels.total(),
+            mean_iou=mean_iou(whole.confusion.ious(), range(classes)),
+            pixels=whole.confusion.total,
             same_pixels=whole.confusion.agreement(),
             classes=tuple(_changes(whole, table.classes)),
             things_told_by=told_by,
@@ -149,19 +149,18 @@ def _comparer(
 
 def _changes(whole: Portion, classes: Sequence[ScoredClass]) -> Iterator[ClassChange]:
     """The classes that either job has."""
-    ious = whole.confusion.ious(len(classes))
-    pixels_a, pixels_b = whole.confusion.totals(len(classes))
+    ious = whole.confusion.ious()
+    pixels_a, pixels_b = whole.confusion.totals()
     for number, known in enumerate(classes):
-        sums = whole.tally.sums[number]
-        _, matched, false, missed = map(int, sums.tolist())
-        if matched or false or missed:
+        counted = whole.tally[number]
+        if counted.quality.classes:
             yield ClassChange(
                 name=known.name,
                 thing=known.thing,
-                pq=class_quality(sums).pq,
-                iou=ious[number],
-                segments_a=matched + missed,
-                segments_b=matched + false,
+                pq=counted.quality.pq,
+                iou=ious.get(number),
+                segments_a=counted.matched + counted.missed,
+                segments_b=counted.matched + counted.false,
                 pixels_a=pixels_a[number],
                 pixels_b=pixels_b[number],
             )

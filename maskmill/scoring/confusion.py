@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Confusion:
     """
 
     def __init__(self) -> None:
-        self.pixels = Counter[tuple[int, int]]()
+        self.pixels = defaultdict[tuple[int, int], int](int)
 
     def add(self, overlaps: Overlaps, true: Sequence[Part], predicted: Sequence[Part], *, void: bool) -> None:
         """Count the pixels of one image."""
@@ -34,45 +34,53 @@ class Confusion:
             self.pixels[true_class, predicted_class] += pixels
 
     def __iadd__(self, other: Confusion) -> Confusion:
-        self.pixels.update(other.pixels)
+        for pair, pixels in other.pixels.items():
+            self.pixels[pair] += pixels
         return self
 
-    def ious(self, classes: int) -> list[float | None]:
-        """The IoU of each class; None of one that has no pixel on either side."""
-        true, predicted = self.totals(classes)
-        shared = [self.pixels[each, each] for each in range(classes)]
-        union = [true[each] + predicted[each] - shared[each] for each in range(classes)]
-        return [shared[each] / union[each] if union[each] else None for each in range(classes)]
+    def ious(self) -> dict[int, float]:
+        """The IoU of each class that has pixels on either side, in order."""
+        true, predicted = self.totals()
+        found = {}
+        for each in sorted((true.keys() | predicted.keys()) - {NO_CLASS}):
+            shared = self.pixels.get((each, each), 0)
+            found[each] = shared / (true[each] + predicted[each] - shared)
+        return found
 
-    def accuracy(self, chosen: Set[int]) -> float | None:
+    def accuracy(self, chosen: Collection[int]) -> float | None:
         """The share of pixels that have the right class, of those whose true one is among the chosen."""
         of_them = [(true == predicted, pixels) for (true, predicted), pixels in self.pixels.items() if true in chosen]
         total = sum(pixels for _, pixels in of_them)
         return sum(pixels for right, pixels in of_them if right) / total if total else None
 
+    @property
+    def total(self) -> int:
+        """All pixels that were counted."""
+        return sum(self.pixels.values())
+
     def agreement(self) -> float | None:
         """The share of all pixels that have the same class on both sides, or none on both."""
         same = sum(pixels for (true, predicted), pixels in self.pixels.items() if true == predicted)
-        return same / self.pixels.total() if self.pixels.total() else None
+        return same / self.total if self.total else None
 
-    def totals(self, classes: int) -> tuple[list[int], list[int]]:
-        """Pixels of each class on the one side, and on the other."""
-        true, predicted = [0] * (classes + 1), [0] * (classes + 1)
+    def totals(self) -> tuple[Mapping[int, int], Mapping[int, int]]:
+        """Pixels of each class on the one side, and on the other; 0 of one that is not there."""
+        true, predicted = defaultdict[int, int](int), defaultdict[int, int](int)
         for (true_class, predicted_class), pixels in self.pixels.items():
             true[true_class] += pixels
             predicted[predicted_class] += pixels
-        return true[:-1], predicted[:-1]
+        return true, predicted
 
     def mistaken(self) -> Iterator[tuple[int, int, int]]:
         """True class, predicted class and pixels where they differ, the most first."""
-        for (true, predicted), pixels in self.pixels.most_common():
+        for (true, predicted), pixels in sorted(self.pixels.items(), key=lambda item: -item[1]):
             if true != predicted:
                 yield true, predicted, pixels
 
 
-def mean_iou(ious: Sequence[float | None]) -> float | None:
-    """The mean over the classes that were seen."""
-    seen = [iou for iou in ious if iou is not None]
+def mean_iou(ious: Mapping[int, float], chosen: Collection[int]) -> float | None:
+    """The mean over those of the chosen classes that were seen."""
+    seen = [iou for each, iou in ious.items() if each in chosen]
     return sum(seen) / len(seen) if seen else None
 
 

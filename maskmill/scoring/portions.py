@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -14,12 +13,12 @@ import numpy as np
 from maskmill.dataset.images import OF_ONE_IMAGE, THREADS, Dataset, LabelledImage, ShardPlace
 from maskmill.errors import ImageError, MaskmillError, TruthUnusable
 from maskmill.masks.segment_map import SegmentMap
-from maskmill.schema import PROBLEMS_KEPT, ImageProblem
+from maskmill.schema import PROBLEMS_KEPT, ImageProblem, Outcome
 from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import Confusion, mean_iou
 from maskmill.scoring.overlaps import Masks, Overlaps, Part, Side, overlaps, overlaps_of_masks
 from maskmill.scoring.pairs import keys_of
-from maskmill.scoring.quality import Matches, Tally, matches, mean_quality
+from maskmill.scoring.quality import Matches, Tally, matches
 from maskmill.scoring.scores import ImageScore
 from maskmill.scoring.scratch import PROBLEM, Row, Scratch, TrueImage
 from maskmill.scoring.sides import side
@@ -43,7 +42,7 @@ class SizesDiffer(ImageError):
 class Portion:
     """What some images add to a score."""
 
-    tally: Tally
+    tally: Tally = field(default_factory=Tally)
     confusion: Confusion = field(default_factory=Confusion)
     detections: Detections | None = None
     rows: list[Row] = field(default_factory=list)
@@ -55,13 +54,13 @@ class Portion:
     images: int = 0
 
     @classmethod
-    def empty(cls, classes: int, max_detections: int | None = None) -> Portion:
+    def empty(cls, max_detections: int | None = None) -> Portion:
         """Of no image yet; with `max_detections`, for AP too, which takes an extra."""
         if max_detections is None:
-            return cls(Tally(classes))
+            return cls()
         from maskmill.scoring.precision import Detections
 
-        return cls(Tally(classes), detections=Detections(max_detections))
+        return cls(detections=Detections(max_detections))
 
     def leave_out(self, asked: Asked, error: MaskmillError) -> None:
         """Name an image that cannot be scored."""
@@ -110,18 +109,14 @@ class Scorer:
         """The images of a shard that the truth has."""
         outcomes = self.dataset.source.outcomes(place.shard)
         keys = keys_of(self.scratch, place.first_image, len(outcomes))
-        true = {number: self.scratch.true_image(key) for number, key in keys.items()}
-        with_mask = (
-            Asked(image.number, str(image.uri), true[image.number], image)
-            for image in self.dataset.images_at(place)
-            if image.number in true
-        )
-        without = (
-            Asked(number, str(outcome.uri), true[number], why_empty=outcome.code or outcome.status.value)
-            for number, outcome in enumerate(outcomes, place.first_image)
-            if number in true and not outcome.has_mask
-        )
-        return self._portion(chain(with_mask, without))
+        numbered = enumerate(outcomes, place.first_image)
+        return self._portion(self._asked(number, each, keys[number]) for number, each in numbered if number in keys)
+
+    def _asked(self, number: int, outcome: Outcome, key: int) -> Asked:
+        asked = Asked(number, str(outcome.uri), self.scratch.true_image(key))
+        if outcome.has_mask:
+            return replace(asked, image=self.dataset.image(outcome, number))
+        return replace(asked, why_empty=outcome.code or outcome.status.value)
 
     def missing(self, keys: Iterable[int]) -> Portion:
         """Images of the truth that the job does not have: nothing was predicted for them."""
@@ -130,7 +125,7 @@ class Scorer:
 
     def _portion(self, asked: Iterable[Asked]) -> Portion:
         """The files of masks and truth are fetched in threads; they are decoded and scored in this one."""
-        portion = Portion.empty(len(self.table.classes), self.max_detections)
+        portion = Portion.empty(self.max_detections)
         for each, truth in map_ahead(self._fetch, asked, THREADS):
             portion.images += 1
             try:
@@ -216,7 +211,7 @@ class Scorer:
             truth=asked.true.path,
             pq=pq,
             iou=iou,
-            accuracy=pixels.accuracy(set(self._chosen)),
+            accuracy=pixels.accuracy(self._chosen),
             matched=len(result.matched),
             missed=self._named(result.missed),
             false=self._named(result.false),
@@ -227,18 +222,17 @@ class Scorer:
 
     def _alone(self, result: Matches, pixels: Confusion) -> tuple[float | None, float | None]:
         """PQ and IoU of one image: the means of the classes in it."""
-        tally = Tally(len(self.table.classes))
+        tally = Tally()
         tally.add(result)
-        ious = pixels.ious(len(self.table.classes))
-        return mean_quality(tally, self._chosen).pq, mean_iou([ious[number] for number in self._chosen])
+        return tally.quality(self._chosen).pq, mean_iou(pixels.ious(), self._chosen)
 
     def _named(self, numbers: Iterable[int]) -> dict[str, int]:
         return dict(Counter(self.table.classes[number].name for number in numbers if number in self._chosen))
 
     @cached_property
-    def _chosen(self) -> list[int]:
+    def _chosen(self) -> set[int]:
         """The classes that figures are of."""
-        return sorted(self.table.chosen(self.dataset.selection.labels))
+        return self.table.chosen(self.dataset.selection.labels)
 
 
 def rank(value: float | None) -> float:

@@ -7,7 +7,8 @@ class in an image it knows the last alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,29 +89,6 @@ def _ignored(
     return ignored
 
 
-class Tally:
-    """For each class: the sum of the IoU of its matches, how many there are, and how many false and missed ones.
-
-    Bounded by the number of classes, however many images are added.
-    """
-
-    def __init__(self, classes: int) -> None:
-        self.sums = np.zeros((classes, 4))
-
-    def add(self, found: Matches) -> None:
-        """Count the segments of one image."""
-        for category, iou in found.matched:
-            self.sums[category, :2] += iou, 1
-        for category in found.false:
-            self.sums[category, 2] += 1
-        for category in found.missed:
-            self.sums[category, 3] += 1
-
-    def __iadd__(self, other: Tally) -> Tally:
-        self.sums += other.sums
-        return self
-
-
 @dataclass(frozen=True)
 class Quality:
     """PQ = SQ × RQ of one class, or the means over `classes` of them; None where no segment was seen."""
@@ -121,20 +99,67 @@ class Quality:
     classes: int
 
 
-def class_quality(sums: NDArray[np.float64]) -> Quality:
-    """The quality of one class from its row of a tally."""
-    iou, matched, false, missed = sums.tolist()
-    weight = matched + 0.5 * false + 0.5 * missed
-    if not weight:
-        return Quality(None, None, None, 0)
-    return Quality(iou / weight, iou / matched if matched else 0.0, matched / weight, 1)
+@dataclass(slots=True)
+class Counted:
+    """One class's segments: the sum of the IoU of its matches, how many there are, and how many false and missed ones.
+
+    >>> Counted(iou=0.8, matched=1, missed=1).quality.rq
+    0.6666666666666666
+    """
+
+    iou: float = 0.0
+    matched: int = 0
+    false: int = 0
+    missed: int = 0
+
+    def __iadd__(self, other: Counted) -> Counted:
+        self.iou += other.iou
+        self.matched += other.matched
+        self.false += other.false
+        self.missed += other.missed
+        return self
+
+    @property
+    def quality(self) -> Quality:
+        """PQ, SQ and RQ of the class."""
+        weight = self.matched + 0.5 * self.false + 0.5 * self.missed
+        if not weight:
+            return Quality(None, None, None, 0)
+        return Quality(
+            self.iou / weight, self.iou / self.matched if self.matched else 0.0, self.matched / weight, classes=1
+        )
 
 
-def mean_quality(tally: Tally, chosen: Iterable[int] | None = None) -> Quality:
-    """The means over the chosen classes (None: all), of which each that was seen counts the same."""
-    rows = tally.sums if chosen is None else tally.sums[list(chosen)]
-    seen = [class_quality(row) for row in rows[rows.any(axis=1)]]
-    if not seen:
-        return Quality(None, None, None, 0)
-    pq, sq, rq = (sum(getattr(each, name) for each in seen) / len(seen) for name in ("pq", "sq", "rq"))
-    return Quality(pq, sq, rq, len(seen))
+class Tally:
+    """What was counted of each class that was seen; bounded by their number, however many images are added."""
+
+    def __init__(self) -> None:
+        self._counted = defaultdict[int, Counted](Counted)
+
+    def __getitem__(self, category: int) -> Counted:
+        """That of one class; zeros of one that no segment was of."""
+        return self._counted.get(category, Counted())
+
+    def add(self, found: Matches) -> None:
+        """Count the segments of one image."""
+        for category, iou in found.matched:
+            counted = self._counted[category]
+            counted.iou += iou
+            counted.matched += 1
+        for category in found.false:
+            self._counted[category].false += 1
+        for category in found.missed:
+            self._counted[category].missed += 1
+
+    def __iadd__(self, other: Tally) -> Tally:
+        for category, counted in other._counted.items():
+            self._counted[category] += counted
+        return self
+
+    def quality(self, chosen: Collection[int]) -> Quality:
+        """The means over those of the chosen classes that were seen, of which each counts the same."""
+        seen = [self._counted[category].quality for category in sorted(self._counted.keys() & chosen)]
+        if not seen:
+            return Quality(None, None, None, 0)
+        pq, sq, rq = (sum(getattr(each, name) for each in seen) / len(seen) for name in ("pq", "sq", "rq"))
+        return Quality(pq, sq, rq, len(seen))

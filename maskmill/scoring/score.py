@@ -73,7 +73,7 @@ def score(
         images, labels = pairs.paired(file), survey.names()
         table.check(labels)
         _check_images(images, file)
-        whole = Portion.empty(len(table.classes), limit)
+        whole = Portion.empty(limit)
         with Pool(maker, processes or processes_for(images.both + images.only_in_truth)) as pool:
             for portion in _portions(pool, file, survey.places, options, images, on_progress):
                 file.add_rows(portion.rows)

@@ -11,7 +11,6 @@ from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import NO_CLASS, mean_iou
 from maskmill.scoring.pairs import Paired
 from maskmill.scoring.portions import NOT_IN_JOB, Portion
-from maskmill.scoring.quality import class_quality, mean_quality
 from maskmill.scoring.scores import (
     AveragePrecision,
     ClassScore,
@@ -28,7 +27,7 @@ CONFUSED = 10
 
 def quality_of(whole: Portion, chosen: Collection[int]) -> PanopticQuality:
     """The means over these classes."""
-    return PanopticQuality(**vars(mean_quality(whole.tally, sorted(chosen))))
+    return PanopticQuality(**vars(whole.tally.quality(chosen)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Summary:
             stuff=quality_of(self.whole, self._chosen & set(self.table.numbers(things=False))),
             ap=self._precision(),
             no_ap=no_ap,
-            mean_iou=mean_iou([self._ious[number] for number in sorted(self._chosen)]),
+            mean_iou=mean_iou(self._ious, self._chosen),
             accuracy=self.whole.confusion.accuracy(self._chosen),
             classes=tuple(map(self._class, sorted(self._chosen))),
             labels_without_class=dict(self.whole.without_class.most_common()),
@@ -84,8 +83,8 @@ class Summary:
         return self.table.chosen(self.selection.labels)
 
     @cached_property
-    def _ious(self) -> list[float | None]:
-        return self.whole.confusion.ious(len(self.table.classes))
+    def _ious(self) -> dict[int, float]:
+        return self.whole.confusion.ious()
 
     def _precision(self) -> AveragePrecision | None:
         detections = self.whole.detections
@@ -101,9 +100,8 @@ class Summary:
         )
 
     def _class(self, number: int) -> ClassScore:
-        sums = self.whole.tally.sums[number]
-        _, matched, false, missed = map(int, sums.tolist())
-        quality, known = class_quality(sums), self.table.classes[number]
+        counted, known = self.whole.tally[number], self.table.classes[number]
+        quality = counted.quality
         detections = self.whole.detections if known.thing else None
         return ClassScore(
             name=known.name,
@@ -111,11 +109,11 @@ class Summary:
             pq=quality.pq,
             sq=quality.sq,
             rq=quality.rq,
-            iou=self._ious[number],
+            iou=self._ious.get(number),
             ap=detections.precision(number).ap if detections else None,
-            true=matched + missed,
-            predicted=matched + false,
-            matched=matched,
+            true=counted.matched + counted.missed,
+            predicted=counted.matched + counted.false,
+            matched=counted.matched,
         )
 
     def _without_label(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from maskmill import Client, Job, exit_codes
-from maskmill.dataset.images import Dataset
+from maskmill.dataset.images import Dataset, ShardPlace
 from maskmill.errors import UsageError
 from maskmill.masks.segment_map import decode, encode
 from maskmill.settings import Settings
@@ -155,7 +155,7 @@ def test_classes_are_optional(results: Path) -> None:
     (results / "classes.json").unlink()
     source = FolderSource.open(Settings(), results)
     assert source.labels == {}
-    assert [image.name for image in Dataset(source).images(0)] == [*SCENES]
+    assert [image.name for image in Dataset(source).images_at(ShardPlace(0))] == [*SCENES]
     (results / "classes.json").write_text("[]")
     with pytest.raises(UsageError, match=r"classes.json is not one of Maskmill's files"):
         FolderSource.open(Settings(), results)
