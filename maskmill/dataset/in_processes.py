@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cached_property
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -29,7 +30,7 @@ class Pool(Generic[Worker]):
     """Processes that each have a worker of their own: `make()` is called once in each.
 
     One process is this one: nothing is started. More are loky's, which need no guard of `__main__` in a user's script
-    and say so when one of them dies. `make` and what goes to and fro is pickled.
+    and say so when one of them dies; they start while who enters goes on. `make` and what goes to and fro is pickled.
 
     >>> with Pool(list, 1) as pool:
     ...     list(pool.map(lambda worker, item: item + 1, [1, 2]))
@@ -52,6 +53,7 @@ class Pool(Generic[Worker]):
                 timeout=None,
                 env=kept_heap(),
             )
+            self._submit(_nothing, None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,9 +63,8 @@ class Pool(Generic[Worker]):
     def map(self, work: Callable[[Worker, Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """`work(worker, item)` for each item, in order; what it raised is raised in its place."""
         if not self._executor:
-            worker = self._make()
             for item in items:
-                yield work(worker, item)
+                yield work(self._own_worker, item)
             return
         pending = deque[Future[Answer]]()
         for item in items:
@@ -72,6 +73,10 @@ class Pool(Generic[Worker]):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+    @cached_property
+    def _own_worker(self) -> Worker:
+        return self._make()
 
     def _submit(self, work: Callable[[Worker, Item], Answer], item: Item) -> Future[Answer]:
         with interrupts_held_back():  # it may start a process
@@ -100,6 +105,10 @@ def _start(make: Callable[[], Any], parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent)
     _workers[:] = [make()]
+
+
+def _nothing(_worker: Any, _item: Any) -> None:
+    """The first task, with which processes start."""
 
 
 def _work(work: Callable[[Any, Item], Answer], item: Item) -> Answer:

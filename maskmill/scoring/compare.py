@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from maskmill.dataset.classes import Classes
-from maskmill.dataset.images import Dataset
+from maskmill.dataset.images import Dataset, ShardPlace
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.selection import Selection
 from maskmill.dataset.source import SourceMaker
@@ -28,7 +28,7 @@ from maskmill.scoring.scores import ClassChange, ComparedImages, Comparison, Ima
 from maskmill.scoring.scratch import Row, Scratch, scratch
 from maskmill.scoring.sides import ScoredClass
 from maskmill.scoring.summary import quality_of
-from maskmill.scoring.survey import Survey
+from maskmill.scoring.survey import ShardListing, Survey, list_shard
 from maskmill.scoring.truth.job import JobAsTruth, list_job
 
 EITHER = "in one of the jobs"
@@ -43,11 +43,20 @@ class CompareOptions:
     rows: Path | None = None
 
 
-@dataclass(frozen=True)
+Jobs: TypeAlias = tuple[Dataset, Dataset]
+"""A and B, as a process has them open."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparer(Scorer):
     """Scores job B as if job A were true, and keeps the images that differ."""
 
     of_two_sizes: ClassVar[str] = "its mask is {} pixels large in the one job, in the other {}{}"
+
+    def shard(self, jobs: Jobs, place: ShardPlace) -> Portion:
+        """The images of a shard of B that A has."""
+        a, b = jobs
+        return self._portion(JobAsTruth(tuple(self.table.classes), a), self._images(b, place))
 
     def _score(self, portion: Portion, asked: Asked, truth: Side | Masks | None, ids: SegmentMap | None) -> None:
         if truth is None or ids is None:
@@ -84,22 +93,26 @@ def compare(
 
     Raises `UsageError` where they have no image in common. An image whose mask cannot be read costs itself alone.
     """
-    a, b = (Survey(Dataset(make(), options.selection)) for make in (make_a, make_b))
-    with scratch() as file:
+    jobs = _open(make_a, make_b, options.selection)
+    wanted = processes or processes_for(jobs[1].source.record.images)
+    with scratch() as file, Pool(partial(_open, make_a, make_b, options.selection), wanted) as pool:
+        a, b = (
+            Survey(each, pool.map(partial(_list_shard, number), range(each.source.shards)))
+            for number, each in enumerate(jobs)
+        )
         list_job(a, file)
         pairs.pair(file, b.images(), pairs.by_address)
         images = pairs.paired(file)
         _check(images, file)
         table, told_by = _classes(a, b)
         classes = len(table.classes)
-        maker = partial(_comparer, make_a, make_b, options.selection, table, file)
+        comparer = Comparer(table=table, chosen=frozenset(table.chosen(options.selection.labels)), scratch=file)
         whole, done = Portion.empty(), 0
-        with Pool(maker, processes or processes_for(images.both)) as pool:
-            for portion in pool.map(Comparer.shard, b.places):
-                file.add_rows(portion.rows)
-                whole.add(portion)
-                done += portion.images
-                on_progress(done, images.both)
+        for portion in pool.map(comparer.shard, b.places):
+            file.add_rows(portion.rows)
+            whole.add(portion)
+            done += portion.images
+            on_progress(done, images.both)
         if options.rows:
             write_rows(file, options.rows)
         return Comparison(
@@ -140,11 +153,13 @@ def _classes(a: Survey, b: Survey) -> tuple[ClassTable, str]:
     return ClassTable([ScoredClass(each.name, each.thing) for each in found.categories]), found.told_by
 
 
-def _comparer(
-    make_a: SourceMaker, make_b: SourceMaker, selection: Selection, table: ClassTable, file: Scratch
-) -> Comparer:
-    truth = JobAsTruth(tuple(table.classes), Dataset(make_a(), selection))
-    return Comparer(Dataset(make_b(), selection), truth, table, file)
+def _open(make_a: SourceMaker, make_b: SourceMaker, selection: Selection) -> Jobs:
+    return Dataset(make_a(), selection), Dataset(make_b(), selection)
+
+
+def _list_shard(number: int, jobs: Jobs, shard: int) -> ShardListing:
+    """Of A, which is read again by its outcomes, or of B."""
+    return list_shard(jobs[number], shard, outcomes=number == 0)
 
 
 def _changes(whole: Portion, classes: Sequence[ScoredClass]) -> Iterator[ClassChange]:

@@ -27,11 +27,12 @@ def path_of(uri: str) -> str:
 
 
 class Listed(NamedTuple):
-    """An image of the job by its number; `mask_key` is None where it failed."""
+    """An image of the job by its number; `mask_key` is None where it failed. `outcome` is JSON, if that is wanted."""
 
     number: int
     uri: str
     mask_key: str | None
+    outcome: str | None = None
 
 
 class Name(NamedTuple):

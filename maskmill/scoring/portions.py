@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -13,13 +14,12 @@ import numpy as np
 from maskmill.dataset.images import OF_ONE_IMAGE, THREADS, Dataset, LabelledImage, ShardPlace
 from maskmill.errors import ImageError, MaskmillError, TruthUnusable
 from maskmill.masks.segment_map import SegmentMap
-from maskmill.schema import PROBLEMS_KEPT, ImageProblem, Outcome
+from maskmill.schema import PROBLEMS_KEPT, ImageProblem
 from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import Confusion, mean_iou
 from maskmill.scoring.overlaps import Masks, Overlaps, Part, Side, overlaps, overlaps_of_masks
 from maskmill.scoring.pairs import keys_of
 from maskmill.scoring.quality import Matches, Tally, matches
-from maskmill.scoring.scores import ImageScore
 from maskmill.scoring.scratch import PROBLEM, Row, Scratch, TrueImage
 from maskmill.scoring.sides import side
 from maskmill.scoring.truth.truth import Fetched, Truth
@@ -27,8 +27,6 @@ from maskmill.storage.ahead import map_ahead
 
 if TYPE_CHECKING:
     from maskmill.scoring.precision import Detections
-
-NOT_IN_JOB = "not in the job"
 
 
 class SizesDiffer(ImageError):
@@ -94,55 +92,43 @@ class Asked:
     why_empty: str | None = None
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """What a process needs to score images. No AP without `max_detections`."""
+@dataclass(frozen=True, kw_only=True)
+class Scorer(ABC):
+    """What a process needs to score images, but for the jobs that it has open. No AP without `max_detections`.
 
-    dataset: Dataset
-    truth: Truth
+    Figures of single images are those of the `chosen` classes.
+    """
+
     table: ClassTable
+    chosen: frozenset[int]
     scratch: Scratch
     max_detections: int | None = None
     of_two_sizes: ClassVar[str] = "the truth is {} pixels large, the image {}{}"
 
-    def shard(self, place: ShardPlace) -> Portion:
-        """The images of a shard that the truth has."""
-        outcomes = self.dataset.source.outcomes(place.shard)
+    def _images(self, dataset: Dataset, place: ShardPlace) -> Iterator[Asked]:
+        """Those of a shard that the truth has."""
+        outcomes = dataset.source.outcomes(place.shard)
         keys = keys_of(self.scratch, place.first_image, len(outcomes))
-        numbered = enumerate(outcomes, place.first_image)
-        return self._portion(self._asked(number, each, keys[number]) for number, each in numbered if number in keys)
+        for number, outcome in enumerate(outcomes, place.first_image):
+            if number in keys:
+                asked = Asked(number, str(outcome.uri), self.scratch.true_image(keys[number]))
+                if outcome.has_mask:
+                    yield replace(asked, image=dataset.image(outcome, number))
+                else:
+                    yield replace(asked, why_empty=outcome.code or outcome.status.value)
 
-    def _asked(self, number: int, outcome: Outcome, key: int) -> Asked:
-        asked = Asked(number, str(outcome.uri), self.scratch.true_image(key))
-        if outcome.has_mask:
-            return replace(asked, image=self.dataset.image(outcome, number))
-        return replace(asked, why_empty=outcome.code or outcome.status.value)
-
-    def missing(self, keys: Iterable[int]) -> Portion:
-        """Images of the truth that the job does not have: nothing was predicted for them."""
-        images = map(self.scratch.true_image, keys)
-        return self._portion(Asked(image.key, image.path, image, why_empty=NOT_IN_JOB) for image in images)
-
-    def _portion(self, asked: Iterable[Asked]) -> Portion:
+    def _portion(self, truth: Truth, images: Iterable[Asked]) -> Portion:
         """The files of masks and truth are fetched in threads; they are decoded and scored in this one."""
         portion = Portion.empty(self.max_detections)
-        for each, truth in map_ahead(self._fetch, asked, THREADS):
+        for asked, fetched in map_ahead(partial(_fetch, truth), images, THREADS):
             portion.images += 1
             try:
-                if isinstance(truth, MaskmillError):
-                    raise truth
-                self._score(portion, each, truth(), each.image.ids if each.image else None)
+                if isinstance(fetched, MaskmillError):
+                    raise fetched
+                self._score(portion, asked, fetched(), asked.image.ids if asked.image else None)
             except (*OF_ONE_IMAGE, TruthUnusable) as error:
-                portion.leave_out(each, error)
+                portion.leave_out(asked, error)
         return portion
-
-    def _fetch(self, asked: Asked) -> tuple[Asked, Fetched | MaskmillError]:
-        try:
-            if asked.image:
-                _ = asked.image.png
-            return asked, self.truth.fetch(asked.true)
-        except (*OF_ONE_IMAGE, TruthUnusable) as error:
-            return asked, error
 
     def _score(self, portion: Portion, asked: Asked, truth: Side | Masks | None, ids: SegmentMap | None) -> None:
         """Add what becomes of one image; where it has no mask, nothing was predicted."""
@@ -202,37 +188,27 @@ class Scorer:
         detections.add(found, true, prediction.parts, [by_place[n] for n in range(len(prediction.parts))], things)
         return sum(by_place[n] is None for n, part in enumerate(prediction.parts) if part.category in things)
 
+    @abstractmethod
     def _row(self, asked: Asked, result: Matches, pixels: Confusion) -> Row | None:
-        """The image alone, for those who look at the worst first."""
-        pq, iou = self._alone(result, pixels)
-        score = ImageScore(
-            number=None if asked.why_empty == NOT_IN_JOB else asked.number,
-            uri=asked.uri,
-            truth=asked.true.path,
-            pq=pq,
-            iou=iou,
-            accuracy=pixels.accuracy(self._chosen),
-            matched=len(result.matched),
-            missed=self._named(result.missed),
-            false=self._named(result.false),
-            without_mask=asked.why_empty,
-        )
-        first, second = (pq, iou) if self.truth.has_instances else (iou, pq)
-        return Row(rank(first), rank(second), asked.number, score.model_dump_json())
+        """The image alone, for those who look at the worst first; None for one that needs no look."""
 
     def _alone(self, result: Matches, pixels: Confusion) -> tuple[float | None, float | None]:
         """PQ and IoU of one image: the means of the classes in it."""
         tally = Tally()
         tally.add(result)
-        return tally.quality(self._chosen).pq, mean_iou(pixels.ious(), self._chosen)
+        return tally.quality(self.chosen).pq, mean_iou(pixels.ious(), self.chosen)
 
     def _named(self, numbers: Iterable[int]) -> dict[str, int]:
-        return dict(Counter(self.table.classes[number].name for number in numbers if number in self._chosen))
+        return dict(Counter(self.table.classes[number].name for number in numbers if number in self.chosen))
 
-    @cached_property
-    def _chosen(self) -> set[int]:
-        """The classes that figures are of."""
-        return self.table.chosen(self.dataset.selection.labels)
+
+def _fetch(truth: Truth, asked: Asked) -> tuple[Asked, Fetched | MaskmillError]:
+    try:
+        if asked.image:
+            _ = asked.image.png
+        return asked, truth.fetch(asked.true)
+    except (*OF_ONE_IMAGE, TruthUnusable) as error:
+        return asked, error
 
 
 def rank(value: float | None) -> float:

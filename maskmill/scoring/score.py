@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -16,11 +15,13 @@ from maskmill.dataset.source import SourceMaker
 from maskmill.errors import UsageError
 from maskmill.scoring import pairs
 from maskmill.scoring.classes import ClassTable
-from maskmill.scoring.portions import Portion, Scorer
-from maskmill.scoring.scores import COCO_DETECTIONS, Scores
-from maskmill.scoring.scratch import Scratch, scratch
+from maskmill.scoring.confusion import Confusion
+from maskmill.scoring.portions import Asked, Portion, Scorer, rank
+from maskmill.scoring.quality import Matches
+from maskmill.scoring.scores import COCO_DETECTIONS, NOT_IN_JOB, ImageScore, Scores
+from maskmill.scoring.scratch import Row, Scratch, scratch
 from maskmill.scoring.summary import Summary
-from maskmill.scoring.survey import Survey
+from maskmill.scoring.survey import Survey, list_shard
 from maskmill.scoring.truth import Truth, open_truth
 from maskmill.settings import usable_cores
 
@@ -48,6 +49,42 @@ class ScoreOptions:
     rows: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TruthScorer(Scorer):
+    """Scores images of a job against what is true, and keeps a row for each."""
+
+    truth: Truth
+
+    def shard(self, dataset: Dataset, place: ShardPlace) -> Portion:
+        """The images of a shard that the truth has."""
+        return self._portion(self.truth, self._images(dataset, place))
+
+    def missing(self, dataset: Dataset, keys: Iterable[int]) -> Portion:
+        """Images of the truth that the job does not have: nothing was predicted for them."""
+        del dataset
+        images = map(self.scratch.true_image, keys)
+        return self._portion(
+            self.truth, (Asked(image.key, image.path, image, why_empty=NOT_IN_JOB) for image in images)
+        )
+
+    def _row(self, asked: Asked, result: Matches, pixels: Confusion) -> Row:
+        pq, iou = self._alone(result, pixels)
+        score = ImageScore(
+            number=None if asked.why_empty == NOT_IN_JOB else asked.number,
+            uri=asked.uri,
+            truth=asked.true.path,
+            pq=pq,
+            iou=iou,
+            accuracy=pixels.accuracy(self.chosen),
+            matched=len(result.matched),
+            missed=self._named(result.missed),
+            false=self._named(result.false),
+            without_mask=asked.why_empty,
+        )
+        first, second = (pq, iou) if self.truth.has_instances else (iou, pq)
+        return Row(rank(first), rank(second), asked.number, score.model_dump_json())
+
+
 def score(
     make: SourceMaker,
     truth: Path,
@@ -62,22 +99,27 @@ def score(
     common. An image whose mask or truth cannot be read costs itself alone.
     """
     dataset = Dataset(make(), options.selection)
-    with scratch() as file:
+    wanted = processes or processes_for(dataset.source.record.images)
+    with scratch() as file, Pool(Dataset.opener(make, options.selection), wanted) as pool:
         known = open_truth(truth, file, options.truth_classes)
         table = ClassTable(known.classes)
-        no_ap = _why_no_ap(known, options)
-        limit = None if no_ap else options.max_detections
-        maker = partial(_scorer, make, options.selection, known, table, file, limit)
-        survey = Survey(dataset)
+        survey = Survey(dataset, pool.map(list_shard, range(dataset.source.shards)))
         pairs.pair(file, survey.images(), pairs.by_stem if known.by_stem else pairs.by_path)
         images, labels = pairs.paired(file), survey.names()
         table.check(labels)
         _check_images(images, file)
-        whole = Portion.empty(limit)
-        with Pool(maker, processes or processes_for(images.both + images.only_in_truth)) as pool:
-            for portion in _portions(pool, file, survey.places, options, images, on_progress):
-                file.add_rows(portion.rows)
-                whole.add(portion)
+        no_ap = _why_no_ap(known, options)
+        scorer = TruthScorer(
+            table=table,
+            chosen=frozenset(table.chosen(options.selection.labels)),
+            scratch=file,
+            max_detections=None if no_ap else options.max_detections,
+            truth=known,
+        )
+        whole = Portion.empty(scorer.max_detections)
+        for portion in _portions(pool, scorer, survey.places, options, images, on_progress):
+            file.add_rows(portion.rows)
+            whole.add(portion)
         if options.rows:
             write_rows(file, options.rows)
         summary = Summary(table, whole, images, labels, options.selection)
@@ -92,12 +134,6 @@ def score(
             without_truth=pairs.only_in_job(file, options.worst),
             ambiguous=pairs.ambiguous(file, options.worst),
         )
-
-
-def _scorer(
-    make: SourceMaker, selection: Selection, truth: Truth, table: ClassTable, file: Scratch, limit: int | None
-) -> Scorer:
-    return Scorer(Dataset(make(), selection), truth, table, file, limit)
 
 
 def _why_no_ap(truth: Truth, options: ScoreOptions) -> str | None:
@@ -125,17 +161,17 @@ def _check_images(images: pairs.Paired, file: Scratch) -> None:
 
 
 def _portions(
-    pool: Pool[Scorer],
-    file: Scratch,
+    pool: Pool[Dataset],
+    scorer: TruthScorer,
     places: Sequence[ShardPlace],
     options: ScoreOptions,
     images: pairs.Paired,
     on_progress: OnProgress,
 ) -> Iterator[Portion]:
-    missing = [] if options.only_submitted else pairs.absent(file)
+    missing = [] if options.only_submitted else pairs.absent(scorer.scratch)
     chunks = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)]
     done, total = 0, images.both + len(missing)
-    for portions in (pool.map(Scorer.shard, places), pool.map(Scorer.missing, chunks)):
+    for portions in (pool.map(scorer.shard, places), pool.map(scorer.missing, chunks)):
         for portion in portions:
             done += portion.images
             on_progress(done, total)

@@ -17,6 +17,10 @@ COCO_DETECTIONS = 100
 """Segments of one class in one image that COCO's AP takes at most: those with the best scores."""
 
 
+NOT_IN_JOB = "not in the job"
+"""Why an image of the truth has no mask that the job does not have."""
+
+
 class PanopticQuality(Record):
     """PQ, SQ and RQ: the means over `classes` that were seen."""
 

@@ -10,8 +10,9 @@ from maskmill.dataset.selection import Selection
 from maskmill.scoring.classes import ClassTable
 from maskmill.scoring.confusion import NO_CLASS, mean_iou
 from maskmill.scoring.pairs import Paired
-from maskmill.scoring.portions import NOT_IN_JOB, Portion
+from maskmill.scoring.portions import Portion
 from maskmill.scoring.scores import (
+    NOT_IN_JOB,
     AveragePrecision,
     ClassScore,
     Confused,

@@ -40,14 +40,13 @@ class JobAsTruth(Truth):
 
 
 def list_job(survey: Survey, scratch: Scratch) -> None:
-    """Put the job's images into the scratch file, by their addresses and mask keys."""
-    for outcomes in survey.outcomes():
-        numbered = list(enumerate(outcomes, survey.places[-1].first_image))
+    """Put the job's images, listed with their outcomes, into the scratch file, by their addresses and mask keys."""
+    for images in survey.in_shards():
         scratch.insert(
             "INSERT OR IGNORE INTO truth (key, id, path, last) VALUES (?, ?, ?, ?)",
-            ((key, each.mask_key or str(key), each.mask_key or "", str(each.uri)) for key, each in numbered),
+            ((each.number, each.mask_key or str(each.number), each.mask_key or "", each.uri) for each in images),
         )
         scratch.insert(
             "INSERT INTO part (truth, content) VALUES (?, ?)",
-            ((key, each.to_json().decode()) for key, each in numbered if each.has_mask),
+            ((each.number, each.outcome) for each in images if each.mask_key),
         )
