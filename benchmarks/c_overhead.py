@@ -125,7 +125,7 @@ def _rounds(
         for each in sources:
             with processor_time() as taken:
                 jobs.append(worker.run([each], model=model))
-            parts += taken
+            parts.update(taken)
             say(f"whole job, {layout.name}: {jobs[-1].rate:.3f} images/s")
             alone.append(_alone(model, layout, paths))
     return jobs, alone, described(parts, sum(job.images for job in jobs))

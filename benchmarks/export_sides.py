@@ -42,7 +42,7 @@ def loop(out: str, job: str, target: str, images: int) -> dict[str, Any]:
         endpoint_url=s3.endpoint_url,
         region_name=s3.region,
         aws_access_key_id=s3.access_key_id,
-        aws_secret_access_key=s3.secret_access_key and s3.secret_access_key.get_secret_value(),
+        aws_secret_access_key=s3.secret_access_key.get_secret_value() if s3.secret_access_key else None,
     )
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []

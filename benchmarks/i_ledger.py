@@ -93,8 +93,14 @@ def _cost(url: str, queue: str, jobs: int) -> Cost:
 def _ledger(url: str, queue: str, jobs: int) -> Ledger:
     ledger = Ledger(connect(url), queue)
     for number in range(jobs):
-        job, size = f"20261122-000000-{number:08x}", {"images": 128 * SHARDS, "shards": SHARDS}
-        ledger.create(job, "s3://bucket/out", model=f"m{number % 7}", created_seconds=float(number), **size)
+        ledger.create(
+            f"20261122-000000-{number:08x}",
+            "s3://bucket/out",
+            images=128 * SHARDS,
+            shards=SHARDS,
+            model=f"m{number % 7}",
+            created_seconds=float(number),
+        )
     return ledger
 
 

@@ -35,7 +35,7 @@ def cache() -> Path:
     return Path(tempfile.gettempdir()) / f"maskmill-benchmarks-{os.getuid()}"
 
 
-def made_once(name: str, make: Callable[[Path], None]) -> Path:
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
     """The cache's folder of this name, made in one step by `make` unless it is there."""
     folder = cache() / name
     if not folder.exists():

@@ -99,7 +99,7 @@ def _ours(segmenter: Segmenter, inputs: Mapping[str, Any]) -> tuple[NDArray[np.i
     between = time.process_time()
     result = segmenter.postprocess(outputs)
     ended = time.process_time()
-    return result.ids, len(result.segments), [between - started, ended - between]
+    return result.ids.astype(int), len(result.segments), [between - started, ended - between]
 
 
 def _machine() -> str:

@@ -44,7 +44,7 @@ class Ours:
         assert self.spec  # noqa: S101
         return self.models.get(self.spec)
 
-    def load(self, model: str, warm_up: str | None, device: str = "cpu", **spec: Any) -> dict[str, int]:
+    def load(self, model: str, warm_up: str | None, device: str = "cpu", **spec: Any) -> dict[str, Any]:
         """Load the model, and run it once on an image; torch's threads and the default batch size."""
         self.models = self.models or Models(device)
         self.spec = Spec(model=model, **spec)

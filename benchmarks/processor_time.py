@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -22,12 +22,12 @@ Taken = dict[tuple[int, str], float]
 
 
 @contextmanager
-def processor_time() -> Iterator[Counter[str]]:
+def processor_time() -> Iterator[dict[str, float]]:
     """Seconds of processor time, user and system, of this process and its descendants by part; filled at the end.
 
     What a process takes after the last look is missed when it ends within the block.
     """
-    found: Counter[str] = Counter()
+    found = defaultdict[str, float](float)
     before, last = _taken(), _taken()
     try:
         with sampled(lambda: last.update(_taken()), SAMPLE_SECONDS, LOOKING):

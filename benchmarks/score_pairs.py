@@ -63,6 +63,7 @@ class LocalJob:
     """A job whose reports and masks are files: a dataset's source without servers."""
 
     folder: Path
+    contents: None = None
 
     @cached_property
     def settings(self) -> Settings:

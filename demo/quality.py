@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmill.scoring.overlaps import Part, Side, overlaps
-from maskmill.scoring.quality import Matches, Tally, class_quality, matches
+from maskmill.scoring.quality import Matches, Tally, matches
 
 
 class Panoptic(NamedTuple):
@@ -24,10 +24,10 @@ def class_qualities(pairs: Iterable[tuple[Panoptic, Panoptic]]) -> dict[str, flo
     """Panoptic quality per class over (truth, predicted) pairs of equal map shapes, for classes seen in either."""
     numbers: defaultdict[str, int] = defaultdict(lambda: len(numbers))
     found = [_matches(truth, predicted, numbers) for truth, predicted in pairs]
-    tally = Tally(len(numbers))
+    tally = Tally()
     for each in found:
         tally.add(each)
-    return {label: class_quality(tally.sums[number]).pq or 0.0 for label, number in sorted(numbers.items())}
+    return {label: tally[number].quality.pq or 0.0 for label, number in sorted(numbers.items())}
 
 
 def _matches(truth: Panoptic, predicted: Panoptic, numbers: Mapping[str, int]) -> Matches:

@@ -90,10 +90,14 @@ NAMES = ("detr", *LARGE)
 """In the order in which they are measured."""
 
 
+def _write_small(name: str, folder: Path) -> None:
+    FAMILIES[name].write(folder)
+
+
 def model_folder(name: str, device: str, *, tiny: bool = False) -> Path:
     """The folder of the model, written at the first call: `model_folder("segformer", "cuda")`."""
     if tiny:
-        return made_once(f"small-{name}-{transformers_version()}", FAMILIES[name].write)
+        return made_once(f"small-{name}-{transformers_version()}", partial(_write_small, name))
     if name == "detr":
         return detr(COCO_SIZE, device)
     write: Callable[[Path], object] = partial(LARGE[name].write, device=device)
