@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,49 +24,42 @@ from maskmill.dataset.in_processes import Pool
 from maskmill.schema import Counts
 
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
+ROW = np.dtype([("number", "<i4"), ("segments", "<i4"), ("name", DIGEST), ("stem", DIGEST), ("longer", DIGEST)])
+"""An image: its number in its shard, its segments that count, digests of its name, its stem and that with extension."""
+
+_ROW = struct.Struct("<ii16s16s16s")
+
+Rows: TypeAlias = NDArray[np.void]
+
+
+def row_of(number: int, segments: int, name: str) -> bytes:
+    """The image of this name as bytes of a `ROW`."""
+    return _ROW.pack(number, segments, *map(digest_of, (name, plain_stem(name), stem_with_extension(name))))
 
 
 @dataclass(frozen=True)
 class ShardSurvey:
-    """One shard's numbers. `names`, `stems` and `longer` (stems with extension) are digests of its images in order."""
+    """One shard's numbers, and a row for each image that has a mask."""
 
     outcomes: int
-    numbers: NDArray[np.int32]
-    segments: NDArray[np.int32]
+    rows: Rows
     left_out: Counter[str]
     labels: dict[int, str]
-    names: bytes
-    stems: bytes
-    longer: bytes
 
     @classmethod
     def of(cls, dataset: Dataset, shard: int) -> ShardSurvey:
         """Read the shard's report and count."""
         outcomes = dataset.source.outcomes(shard)
-        numbers, segments, left_out = list[int](), list[int](), Counter[str]()
+        rows, left_out = bytearray(), Counter[str]()
         labels: dict[int, str] = {}
-        names, stems, longer = bytearray(), bytearray(), bytearray()
         for number, outcome in enumerate(outcomes):
             for segment in outcome.segments or ():
                 labels.setdefault(segment.label_id, segment.title)
             if outcome.has_mask:
                 image = dataset.image(outcome, number)
-                numbers.append(number)
-                segments.append(len(image.segments))
+                rows += row_of(number, len(image.segments), image.name)
                 left_out += image.left_out
-                names += digest_of(image.name)
-                stems += digest_of(plain_stem(image.name))
-                longer += digest_of(stem_with_extension(image.name))
-        return cls(
-            outcomes=len(outcomes),
-            numbers=np.array(numbers, np.int32),
-            segments=np.array(segments, np.int32),
-            left_out=left_out,
-            labels=labels,
-            names=bytes(names),
-            stems=bytes(stems),
-            longer=bytes(longer),
-        )
+        return cls(len(outcomes), np.frombuffer(rows, ROW), left_out, labels)
 
 
 @dataclass(frozen=True)
@@ -87,24 +82,28 @@ class Survey:
     @classmethod
     def of(cls, dataset: Dataset, pool: Pool[Dataset]) -> Survey:
         """Read all reports, in the pool's processes; raises `UsageError` for labels that the job does not have."""
-        shards = list(pool.map(ShardSurvey.of, range(dataset.source.shards)))
-        labels = {label_id: title for each in reversed(shards) for label_id, title in each.labels.items()}
-        labels |= dataset.source.labels
+        rows, sizes = np.empty(dataset.source.record.images, ROW), list[tuple[int, int]]()
+        labels, left_out, filled = dict[int, str](), Counter[str](), 0
+        for each in pool.map(ShardSurvey.of, range(dataset.source.shards)):
+            rows[filled : filled + len(each.rows)] = each.rows
+            filled += len(each.rows)
+            sizes.append((each.outcomes, len(each.rows)))
+            labels = each.labels | labels
+            left_out += each.left_out
+        rows, labels = rows[:filled], labels | dict(dataset.source.labels)
         subtask = dataset.source.record.spec.subtask
         dataset.selection.check(sorted(set(labels.values())), subtask)
-        repeated = _later(_joined(each.names for each in shards))
-        extended, hashed = _stems(shards, repeated)
-        sizes = [len(each.numbers) for each in shards]
-        segments = np.concatenate([np.empty(0, np.int64), *(each.segments for each in shards)])
-        segments[repeated] = 0
+        repeated = _later(rows["name"])
+        extended, hashed = _stems(rows, repeated)
+        rows["segments"][repeated] = 0
         return cls(
-            places=tuple(_places(shards, sizes, segments, repeated, extended, hashed)),
-            images=len(segments) - int(repeated.sum()),
-            segments=int(segments.sum()),
+            places=tuple(_places(sizes, rows, repeated, extended, hashed)),
+            images=filled - int(repeated.sum()),
+            segments=int(rows["segments"].sum()),
             repeated=int(repeated.sum()),
             same_stem=int((extended | hashed).sum()),
-            not_masked=_not_masked(dataset.source.manifest.counts, sum(len(each.numbers) for each in shards)),
-            left_out=sum((each.left_out for each in shards), Counter()),
+            not_masked=_not_masked(dataset.source.manifest.counts, filled),
+            left_out=left_out,
             classes=Classes.of(labels, dataset.selection, subtask),
         )
 
@@ -116,40 +115,35 @@ def _not_masked(counts: Counts, listed: int) -> Counter[str]:
 
 
 def _places(
-    shards: Sequence[ShardSurvey],
-    sizes: Sequence[int],
-    segments: NDArray[np.int64],
+    sizes: Iterable[tuple[int, int]],
+    rows: Rows,
     repeated: NDArray[np.bool_],
     extended: NDArray[np.bool_],
     hashed: NDArray[np.bool_],
 ) -> Iterator[ShardPlace]:
-    """Each shard, with what is known of its own images alone."""
+    """Each shard, of so many images and rows, with what is known of its own images alone."""
     first_image = first_segment = begin = 0
-    for index, (shard, size) in enumerate(zip(shards, sizes, strict=True)):
-        numbers = shard.numbers.astype(np.int64) + first_image
+    for shard, (images, size) in enumerate(sizes):
         here = slice(begin, begin + size)
+        numbers = rows["number"][here].astype(np.int64) + first_image
         stems: dict[int, Callable[[str], str]] = dict.fromkeys(numbers[extended[here]].tolist(), stem_with_extension)
         stems |= dict.fromkeys(numbers[hashed[here]].tolist(), stem_with_digest)
-        yield ShardPlace(index, first_image, first_segment, frozenset(numbers[repeated[here]].tolist()), stems)
-        first_image += shard.outcomes
-        first_segment += int(segments[here].sum())
+        yield ShardPlace(shard, first_image, first_segment, frozenset(numbers[repeated[here]].tolist()), stems)
+        first_image += images
+        first_segment += int(rows["segments"][here].sum())
         begin += size
 
 
-def _stems(shards: Sequence[ShardSurvey], repeated: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _stems(rows: Rows, repeated: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which images need their extension in their stem, and which a digest too, since others have that stem as well."""
-    stems, longer = _joined(each.stems for each in shards), _joined(each.longer for each in shards)
+    stems = rows["stem"]
     extended = np.zeros(len(stems), bool)
     extended[~repeated] = _shared(stems[~repeated])
-    final = np.where(extended, longer, stems)
+    final = np.where(extended, rows["longer"], stems)
     hashed = np.zeros(len(stems), bool)
     hashed[~repeated] = _shared(final[~repeated])
     hashed &= extended
     return extended & ~hashed, hashed
-
-
-def _joined(parts: Iterable[bytes]) -> NDArray[np.void]:
-    return np.frombuffer(b"".join(parts), DIGEST)
 
 
 def _groups(digests: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -19,10 +19,10 @@ import pytest
 
 from maskmill.dataset.classes import Classes
 from maskmill.dataset.fuse import fused, hull
-from maskmill.dataset.images import plain_stem, stem_with_extension
+from maskmill.dataset.images import plain_stem
 from maskmill.dataset.in_processes import Pool
 from maskmill.dataset.selection import NewName, Selection, of_options, read_label_map
-from maskmill.dataset.survey import ShardSurvey, _places, _stems
+from maskmill.dataset.survey import ROW, _places, _stems, row_of
 from maskmill.dataset.things import KNOWN, things_among
 from maskmill.errors import UsageError
 from maskmill.machine import ARENAS
@@ -165,25 +165,12 @@ def test_words_that_are_no_kind_of_ids_are_named() -> None:
         of_options(category_ids="coco")
 
 
-def surveyed(*names: str) -> ShardSurvey:
-    from maskmill.dataset.images import digest_of
-
-    def digests(part: object) -> bytes:
-        return b"".join(digest_of(part(name)) for name in names)  # type: ignore[operator]
-
-    count = len(names)
-    return ShardSurvey(
-        count, np.arange(count, dtype=np.int32), np.ones(count, np.int32), Counter(), {}, digests(str),
-        digests(plain_stem), digests(stem_with_extension),
-    )  # fmt: skip
-
-
 def test_stems_are_unique_whatever_the_names() -> None:
-    shards = [surveyed("a/cat.jpg", "a/dog.jpg"), surveyed("a/cat.png", "a/cat_png.gif", "b/cat.jpg", "a/dog")]
-    repeated = np.zeros(6, bool)
-    extended, hashed = _stems(shards, repeated)
-    places = list(_places(shards, [2, 4], np.ones(6, np.int64), repeated, extended, hashed))
     names = {0: "a/cat.jpg", 1: "a/dog.jpg", 2: "a/cat.png", 3: "a/cat_png.gif", 4: "b/cat.jpg", 5: "a/dog"}
+    rows = np.frombuffer(b"".join(row_of(n if n < 2 else n - 2, 1, name) for n, name in names.items()), ROW)
+    repeated = np.zeros(6, bool)
+    extended, hashed = _stems(rows, repeated)
+    places = list(_places([(2, 2), (4, 4)], rows, repeated, extended, hashed))
     stems = [place.stems.get(number, plain_stem)(names[number]) for place in places for number in names
              if place.first_image <= number < place.first_image + (2, 4)[place.shard]]  # fmt: skip
     assert stems[:2] == ["a/cat_jpg", "a/dog_jpg"]
