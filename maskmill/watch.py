@@ -45,6 +45,8 @@ class Watch:
     _reconcile_at: float = 0.0
     _last: JobStatus | None = None
     _done: Counts | None = None
+    _first: tuple[float, int] | None = None
+    """When images were seen done for the first time, and how many."""
 
     def look(self) -> JobStatus | None:
         """Where the job stands, or stood before a server went away; None if that was never known.
@@ -63,6 +65,8 @@ class Watch:
 
     def _ask(self) -> None:
         status = self._last = self.status()
+        if status.done.total and not self._first:
+            self._first = time.monotonic(), status.done.total
         if status.finished:
             self.closed, self.away = self.manifest() or close_job(self.services, self.job), None
         elif time.monotonic() >= self._reconcile_at:
@@ -78,9 +82,19 @@ class Watch:
         waited = 0.0 if self.closed else time.monotonic() - self._started
         if self.timeout is not None and waited > self.timeout:
             raise TimeoutError(f"job {self.job} still runs after {self.timeout} s")
-        return until_next_look(waited)
+        return until_next_look(waited, self._left())
+
+    def _left(self) -> float:
+        """Seconds to the end if the job goes on as fast as since the first images; 0 while that is not known."""
+        if not (self._last and self._first):
+            return 0.0
+        (since, first), done = self._first, self._last.done.total
+        return (time.monotonic() - since) * (self._last.submitted - done) / (done - first) if done > first else 0.0
 
 
-def until_next_look(waited: float) -> float:
-    """A hundredth of the seconds that were waited already, within bounds: no wait is much longer than its job."""
-    return min(0.5, max(0.02, waited / 100))
+def until_next_look(waited: float, left: float) -> float:
+    """A hundredth of the seconds that were waited already, within bounds: no wait is much longer than its job.
+
+    Long before the end a twentieth of what is left: a look takes a millisecond of a core that the worker may want.
+    """
+    return min(0.5, max(0.02, waited / 100, left / 20))
