@@ -1,28 +1,46 @@
 """Files below a local folder or of a glob, in name order; the names of one folder are in memory at a time."""
 
 # Paths stay strings, as in maskmill.images.sources.
-# ruff: noqa: PTH112, PTH116, PTH118, PTH119
+# ruff: noqa: PTH112, PTH116, PTH118
 
 from __future__ import annotations
 
 import fnmatch
 import glob
 import itertools
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from maskmill.images.entries import Entry, LeftOut, Reason, Unlisted
 from maskmill.images.kinds import is_image_name, spells_extension
 
-RESULTS = frozenset({"job.json", "metadata.jsonl"})
+METADATA, MASKS = "metadata.jsonl", "masks"
+
+RESULTS = frozenset({"job.json", METADATA})
 """Files that stand together in a folder of results (`maskmill run`, `results --download`) and nowhere else."""
 
 OWN_FILES = RESULTS | {"manifest.json", "failures.jsonl", "not-copied.jsonl", "contact-sheet.png"}
-OWN_FOLDERS = frozenset({"masks", "masks.replaced", ".parts"})
+OWN_FOLDERS = frozenset({MASKS, "masks.replaced", ".parts"})
 REPORT, REPORT_FOLDERS = "report.json", frozenset({"data", "pictures"})
 """What stands together in the folder of a report, whose pictures are nobody's images."""
+
+
+def is_flat(results: Path) -> bool:
+    """Whether the masks of a folder of results lie directly in it, and not in its folder `masks`.
+
+    The first row of its metadata says so, whatever the folder is called by now. Where there is none yet, its name does:
+    `maskmill run photos/ --out masks/` leaves no `masks/masks/`.
+    """
+    try:
+        with (results / METADATA).open("rb") as lines:
+            row = json.loads(lines.readline())
+        return bool(row["file_name"] != row["mask_key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return results.name == MASKS
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ def walk(top: str, *, all_files: bool) -> Iterator[Entry]:
         if not isinstance(names, _Names):
             yield from names
             continue
-        is_own = is_own or names.is_report or (names.is_results and os.path.basename(folder) == "masks")
+        is_own = is_own or names.is_report or (names.is_results and is_flat(Path(folder)))
         yield from _files(folder, names, is_own, all_files)
         below = [] if is_own or all_files else [name for name in names.folders if name.startswith(".")]
         yield from (LeftOut(Reason.HIDDEN, os.path.join(folder, name)) for name in below)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from maskmill import Client
+from maskmill.images.folders import walk
 from maskmill.masks.segment_map import decode
 from maskmill_producer.local.folder import Folder, Unplaceable
 from maskmill_producer.local.mirror import mirror
+from maskmill_producer.local.recorded import Recorded
 from tests.integration.finished_jobs import finished_job, key_of
 
 NAMES = ("a", "b", "c")
@@ -63,3 +65,26 @@ def test_the_places_of_many_folders_are_not_all_kept(out: Path, monkeypatch: pyt
         for n in range(20):
             assert folder.path_of(f"masks/{n % 7}/a.png") == out.resolve() / str(n % 7) / "a.png"
             assert len(folder._made) <= 3
+
+
+@pytest.mark.parametrize(("before", "after"), [("masks", "elsewhere"), ("results", "masks")])
+def test_results_stay_whole_whatever_their_folder_is_called_later(
+    before: str, after: str, client: Client, tmp_path: Path
+) -> None:
+    job, moved = finished_job(client, NAMES), tmp_path / after
+    mirror(job, tmp_path / before)
+    (tmp_path / before).rename(moved)
+    layout = sorted(path.relative_to(moved).as_posix() for path in moved.rglob("*"))
+
+    assert Recorded(moved).export("semantic", tmp_path / "out", processes=1).images == len(NAMES)
+    assert [each for each in walk(str(moved), all_files=False) if isinstance(each, str)] == []
+    assert mirror(job, moved).there == len(NAMES)
+    assert sorted(path.relative_to(moved).as_posix() for path in moved.rglob("*")) == layout
+
+
+def test_other_results_replace_those_of_a_folder_that_was_renamed(client: Client, out: Path) -> None:
+    mirror(finished_job(client, NAMES), out, replace=True)
+    moved = out.rename(out.with_name("elsewhere"))
+    assert mirror(finished_job(client, NAMES, reused=NAMES[1:]), moved, replace=True).there == len(NAMES)
+    mirror(finished_job(client, NAMES[1:], threshold=0.3), moved, replace=True)
+    assert [path.name for path in sorted(moved.rglob("*.png"))] == [Path(key_of(name)).name for name in NAMES[1:]]

@@ -267,7 +267,7 @@ def test_of_two_masks_that_come_at_once_under_one_name_one_is_placed(
         folder.put_mask(key_of("a"), job.store.get(key_of("a")), one)
         assert not list((out / PARTS).iterdir())
         with pytest.raises(Unplaceable):
-            Folder(folder.root).put_mask(key_of("a"), job.store.get(key_of("b")), two)
+            Folder.at(folder.root).put_mask(key_of("a"), job.store.get(key_of("b")), two)
     assert (out / key_of("a")).read_bytes() == job.store.get(key_of("a"))
 
 
@@ -277,7 +277,7 @@ def test_a_name_that_another_process_takes_at_the_last_moment_stays_its_own(
     job = finished_job(client, ["a", "b"])
     one, two = (result.outcome for result in job.results())
     with Folder.open(out) as folder:
-        other, write = Folder(folder.root), folder._part
+        other, write = Folder.at(folder.root), folder._part
 
         def late(data: bytes) -> Path:
             other.put_mask(key_of("a"), job.store.get(key_of("a")), one)

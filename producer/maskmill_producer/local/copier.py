@@ -46,10 +46,10 @@ class Copier:
     folder: Folder
 
     @classmethod
-    def of(cls, settings: Settings, out: str, job: str, root: Path) -> Copier:
+    def of(cls, settings: Settings, out: str, job: str, root: Path, masks: Path) -> Copier:
         """With a store of its own, for a process of its own."""
         store = Store(out, settings.s3, connections=THREADS)
-        return cls(store, job, current_round(store, job), Folder(root))
+        return cls(store, job, current_round(store, job), Folder(root, masks))
 
     def copy(self, shards: Iterable[int]) -> Sequence[Copied]:
         """Fetch the masks of these shards that are not there, and place them."""

@@ -18,18 +18,19 @@ from threading import Lock
 from typing import BinaryIO
 
 from maskmill.errors import InvalidRecord, UsageError
+from maskmill.images.folders import MASKS, METADATA, is_flat
 from maskmill.locks import held_lock
 from maskmill.masks.segment_map import MaskHeader, read_header
 from maskmill.masks.stored import is_mask_of
 from maskmill.schema import JobRecord, Manifest, Outcome
 
-JOB, MANIFEST, METADATA, FAILURES = "job.json", "manifest.json", "metadata.jsonl", "failures.jsonl"
+JOB, MANIFEST, FAILURES = "job.json", "manifest.json", "failures.jsonl"
 CLASSES = "classes.json"
 NOT_COPIED = "not-copied.jsonl"
 """The images whose mask could not be copied, with the reason; absent when there are none."""
 
 ACCOUNT = (MANIFEST, METADATA, FAILURES, CLASSES, NOT_COPIED)
-MASKS, OVERLAYS, REPLACED, PARTS = "masks", "overlays", "masks.replaced", ".parts"
+OVERLAYS, REPLACED, PARTS = "overlays", "masks.replaced", ".parts"
 
 FOLDERS_KEPT = 1000
 
@@ -43,47 +44,55 @@ class Unplaceable(UsageError):
 
 @dataclass
 class Folder:
-    """A folder that exists; `root` is its real path.
+    """A folder that exists: its real path, and where its masks lie. `Folder.at(path)` finds that out.
 
     Its methods raise `OSError` for what concerns the whole folder (no space, no permission).
     """
 
     root: Path
+    masks: Path
     _numbers: Iterator[int] = field(default_factory=count)
     _placing: Lock = field(default_factory=Lock)
     _made: dict[Path, Path] = field(default_factory=dict)
     """Real places of the folders that files went to last, since looking a place up takes as long as writing a mask."""
 
     @classmethod
+    def at(cls, path: Path) -> Folder:
+        """The folder as it is, for readers."""
+        root = path.resolve()
+        return cls(root, root if is_flat(root) else root / MASKS)
+
+    @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Folder]:
         """The folder, made if need be, for one writer at a time; raises `UsageError` while another one writes."""
         path.mkdir(parents=True, exist_ok=True)
-        folder = cls(path.resolve())
+        folder = cls.at(path)
         with held_lock(folder.root):
-            folder._drop_parts()
+            _drop_parts(folder.root)
             (folder.root / PARTS).mkdir()
             try:
                 yield folder
             finally:
-                folder._drop_parts()
-
-    @cached_property
-    def masks(self) -> Path:
-        """Where the masks lie: `maskmill run photos/ --out masks/` leaves no `masks/masks/`."""
-        return self.root if self.root.name == MASKS else self.root / MASKS
+                _drop_parts(folder.root)
 
     def name_of(self, key: str) -> str:
-        """A mask's path from the folder: `masks/a/b.png`, and `a/b.png` in a folder that is called `masks` itself."""
+        """A mask's path from the folder: `masks/a/b.png`, and `a/b.png` where masks lie directly in it."""
         return str(PurePosixPath(key).relative_to(MASKS)) if self.masks == self.root else key
 
     def path_of(self, key: str) -> Path:
         """The file of a mask key, its parent made; raises `Unplaceable` for one that would be outside.
 
-        `masks/a/b.png` is `<root>/masks/a/b.png`, or `<root>/a/b.png` in a folder that is called `masks` itself, unless
+        `masks/a/b.png` is `<root>/masks/a/b.png`, or `<root>/a/b.png` where masks lie directly in the folder, unless
         `masks/a` is a link to somewhere else.
         """
-        return self._place(self.masks.parent / PurePosixPath(key), key)
+        return self._place(self.place_of(key), key)
+
+    def place_of(self, key: str) -> Path:
+        """The same for a reader, who checks himself where links lead."""
+        if not key.startswith(f"{MASKS}/"):
+            raise Unplaceable(f"{key} would lie outside of {self.root}")
+        return self.masks / PurePosixPath(key).relative_to(MASKS)
 
     def overlay_of(self, key: str) -> Path:
         """The picture of a mask key, raising as `path_of` does: `overlays/a/b.jpg.jpg` of `masks/a/b.jpg.png`."""
@@ -164,9 +173,10 @@ class Folder:
             file.write(data)
         return part
 
-    def _drop_parts(self) -> None:
-        parts = self.root / PARTS
-        parts.unlink() if parts.is_symlink() else shutil.rmtree(parts, ignore_errors=True)
+
+def _drop_parts(root: Path) -> None:
+    parts = root / PARTS
+    parts.unlink() if parts.is_symlink() else shutil.rmtree(parts, ignore_errors=True)
 
 
 def _linked(part: Path, target: Path) -> bool:

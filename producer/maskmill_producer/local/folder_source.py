@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from maskmill.errors import ObjectNotFound, StoreRefused, UsageError
+from maskmill.images.folders import METADATA
 from maskmill.jobs.outcomes import Paired
 from maskmill.schema import JobRecord, Manifest, Outcome, outcome_in
 from maskmill.settings import Settings
-from maskmill_producer.local.folder import CLASSES, FAILURES, METADATA, Folder, owner
+from maskmill_producer.local.folder import CLASSES, FAILURES, Folder, Unplaceable, owner
 from maskmill_producer.local.recorded import Recorded
 
 LINES = 512
@@ -29,6 +30,7 @@ class FolderSource:
 
     settings: Settings
     root: Path
+    masks: Path
     record: JobRecord
     manifest: Manifest
     labels: Mapping[int, str]
@@ -47,7 +49,9 @@ class FolderSource:
         digest, runs = hashlib.sha256(), list[tuple[str, int, int]]()
         for name in (METADATA, FAILURES):
             runs += [(name, *run) for run in _runs(path / name, digest.update)]
-        return cls(settings, path.resolve(), record, manifest, _labels(path), digest.hexdigest()[:32], tuple(runs))
+        folder = Folder.at(path)
+        contents = digest.hexdigest()[:32]
+        return cls(settings, folder.root, folder.masks, record, manifest, _labels(path), contents, tuple(runs))
 
     def again(self) -> FolderSource:
         """What opens it in another process."""
@@ -71,7 +75,10 @@ class FolderSource:
 
     def mask(self, key: str) -> bytes:
         """The file."""
-        path = (Folder(self.root).masks.parent / PurePosixPath(key)).resolve()
+        try:
+            path = Folder(self.root, self.masks).place_of(key).resolve()
+        except Unplaceable as error:
+            raise ObjectNotFound(str(error)) from error
         if not path.is_relative_to(self.root):
             raise ObjectNotFound(f"{key} leads out of {self.root}")
         try:

@@ -17,6 +17,7 @@ from maskmill.addresses import Address
 from maskmill.colours import colour_of, in_hex
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.errors import UsageError
+from maskmill.images.folders import METADATA
 from maskmill.job import Job
 from maskmill.jobs.records import current_round, read_classes
 from maskmill.schema import PROBLEMS_KEPT, FailureRow, ImageProblem, JobRecord
@@ -28,7 +29,6 @@ from maskmill_producer.local.folder import (
     FAILURES,
     JOB,
     MANIFEST,
-    METADATA,
     NOT_COPIED,
     Folder,
     owner,
@@ -156,7 +156,7 @@ def _copied(
     if wanted == 1:
         make: Callable[[], Copier] = partial(Copier, job.store, job.id, current_round(job.store, job.id), folder)
     else:
-        make = partial(Copier.of, job.services.settings, job.out, job.id, folder.root)
+        make = partial(Copier.of, job.services.settings, job.out, job.id, folder.root, folder.masks)
     shards, block = job.booked(), max(1, BLOCK_IMAGES * record.shards // max(1, record.images))
     blocks = iter(lambda: tuple(islice(shards, block)), ())
     done = 0

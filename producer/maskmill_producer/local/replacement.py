@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from maskmill.errors import InvalidRecord
+from maskmill.images.folders import MASKS, METADATA
 from maskmill.schema import outcome_in
-from maskmill_producer.local.folder import MASKS, METADATA, PARTS, REPLACED, Folder, header_of
+from maskmill_producer.local.folder import PARTS, REPLACED, Folder, header_of
 
 
 def set_masks_aside(folder: Folder) -> None:

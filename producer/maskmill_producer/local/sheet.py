@@ -51,7 +51,7 @@ def _first(job: Job) -> Iterator[Result]:
 
 def _panel(path: Path, pictures: Pictures, result: Result) -> Panel | None:
     try:
-        mask = decode(Folder(path.resolve()).path_of(result.mask_key).read_bytes())
+        mask = decode(Folder.at(path).path_of(result.mask_key).read_bytes())
         image = pictures.read(result.uri, mask)
     except (MaskmillError, OSError):
         return None
