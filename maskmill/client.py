@@ -106,8 +106,13 @@ class Client:
     def job(self, job: str, out: str | None = None) -> Job:
         """A job by its id; `out` is needed only when the ledger has forgotten it. Raises `JobNotFound`.
 
+        No broker is asked for a job that is below `out`: its results are read without one.
+
         `Client().job("20261122-205301-9f86d081").status().counts.stored`
         """
+        self._check(job)
+        if out is not None and (below := Job(job, self._prefix(out), self.services)).store.exists(keys.job_record(job)):
+            return below
         where = self._out_of(job)
         found = Job(job, where or self._prefix(out), self.services)
         if where is None and not found.store.exists(keys.job_record(job)):
@@ -160,13 +165,17 @@ class Client:
         ledger = self.services.ledger
         return [progress for progress in ledger.progress_of(ledger.jobs(newest)) if progress]
 
+    @staticmethod
+    def _check(job: str) -> None:
+        if not keys.JOB_ID.fullmatch(job):
+            raise JobNotFound(f"'{job}' is not a job id; `maskmill status` lists the jobs")
+
     def _prefix(self, out: str | None) -> str:
         return (out or self.settings.out).rstrip("/")
 
     def _out_of(self, job: str) -> str | None:
         """The job's prefix as the ledger knows it, None once that has forgotten; refuses what is no id."""
-        if not keys.JOB_ID.fullmatch(job):
-            raise JobNotFound(f"'{job}' is not a job id; `maskmill status` lists the jobs")
+        self._check(job)
         try:
             return self.services.ledger.out(job)
         except JobNotFound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskmill.dataset.in_processes import OnProgress
 from maskmill.dataset.source import SourceMaker, StoredJob
-from maskmill.errors import JobFailed, JobNotFound, MaskmillError, StoreUnavailable, check_codes
+from maskmill.errors import BrokerUnavailable, JobFailed, JobNotFound, MaskmillError, StoreUnavailable, check_codes
 from maskmill.export.account import ExportAccount
 from maskmill.export.options import FormatName, parse_options
 from maskmill.job_bar import job_bar
@@ -70,12 +71,18 @@ class Job:
     def status(self) -> JobStatus:
         """Where the job stands: from the ledger, or from the bucket once the ledger has forgotten it.
 
+        Of a job that has ended the bucket says so, too, while the broker is away.
+
         `job.status().done.total / job.status().submitted` is how much is done.
         """
         try:
             progress = self.services.ledger.progress(self.id)
         except JobNotFound:
             return self._status_from_bucket()
+        except BrokerUnavailable:
+            with suppress(MaskmillError):
+                return self._status_from_bucket()
+            raise
         status = status_of(progress)
         if not status.finished:
             waiting = waiting_for(progress, self.services.ledger.standing(self.id))

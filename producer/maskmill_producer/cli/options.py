@@ -348,7 +348,7 @@ Overlays = Annotated[
 ]
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
+    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job, or is not there."),
 ]
 Out = Annotated[
     str | None,

@@ -39,7 +39,7 @@ Report = Annotated[
 ]
 From = Annotated[
     list[str] | None,
-    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job."),
+    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job, or is not there."),
 ]
 
 
@@ -173,7 +173,7 @@ def compare(
 
 def _maker(job: str, prefixes: list[str] | None) -> SourceMaker:
     """What opens the job or folder; a job is looked for below each of the prefixes that the broker has forgotten."""
-    from maskmill.errors import JobNotFound
+    from maskmill.errors import BrokerUnavailable, JobNotFound
     from maskmill_producer.local.recorded import Recorded
 
     if folder := Recorded.named(job):
@@ -181,6 +181,6 @@ def _maker(job: str, prefixes: list[str] | None) -> SourceMaker:
     for prefix in (prefixes or [])[:-1]:
         try:
             return client().job(job, prefix).maker()
-        except JobNotFound:
+        except (JobNotFound, BrokerUnavailable):
             continue
     return client().job(job, prefixes[-1] if prefixes else None).maker()
