@@ -348,7 +348,9 @@ Overlays = Annotated[
 ]
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job, or is not there."),
+    typer.Option(
+        "--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten it or is away."
+    ),
 ]
 Out = Annotated[
     str | None,

@@ -39,7 +39,9 @@ Report = Annotated[
 ]
 From = Annotated[
     list[str] | None,
-    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten the job, or is not there."),
+    typer.Option(
+        "--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten it or is away."
+    ),
 ]
 
 
