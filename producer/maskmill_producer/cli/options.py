@@ -348,9 +348,7 @@ Overlays = Annotated[
 ]
 From = Annotated[
     str | None,
-    typer.Option(
-        "--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten it or is away."
-    ),
+    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker forgot it or is away."),
 ]
 Out = Annotated[
     str | None,

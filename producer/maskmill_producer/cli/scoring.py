@@ -39,9 +39,7 @@ Report = Annotated[
 ]
 From = Annotated[
     list[str] | None,
-    typer.Option(
-        "--from", metavar="s3://…", help="The job's output prefix, if the broker has forgotten it or is away."
-    ),
+    typer.Option("--from", metavar="s3://…", help="The job's output prefix, if the broker forgot it or is away."),
 ]
 
 
