@@ -258,6 +258,23 @@ def test_an_image_without_a_picture_has_its_boxes_and_one_that_is_gone_its_masks
         assert "Boxes are shown in place of masks" in page.inner_text("#viewer-remarks")
 
 
+ON_TOP = """why => {
+  why.scrollIntoView({ block: "center" });
+  const { x, y, width, height } = why.getBoundingClientRect();
+  return document.elementFromPoint(x + width / 2, y + height / 2) === why;
+}"""
+
+
+def test_what_is_wrong_with_a_picture_is_not_covered_by_its_masks(chromium: Browser, report: Path) -> None:
+    with opened(chromium, report) as page:
+        page.evaluate("document.querySelector('#images').scrollIntoView()")
+        said = page.locator(".frame:not(.failed) .why")
+        while not said.count():
+            page.mouse.wheel(0, 400)
+            page.wait_for_timeout(50)
+        assert said.first.evaluate(ON_TOP)
+
+
 def chosen(report: Path) -> Iterator[tuple[int, int]]:
     text = (report / "data" / "index.js").read_text()
     columns = json.loads(text.removeprefix("maskmill.index(").rstrip().removesuffix(");"))["columns"]
