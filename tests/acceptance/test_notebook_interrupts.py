@@ -24,12 +24,12 @@ MANY_IMAGES = 240
 RUN = """
 import maskmill
 for result in maskmill.run('photos', model='demo'):
-    print('has a result', flush=True)
+    print('has a result, {forever}', flush=True)
     while {forever}:
         pass
 """
 WAIT = "job = maskmill.Client().submit('photos', model='demo')\nprint('waits', flush=True)\njob.wait(progress=True)"
-WAIT_ASYNC = "print('waits', flush=True)\nawait job.wait_async()"
+WAIT_ASYNC = "print('waits asleep', flush=True)\nawait job.wait_async()"
 """Of a queue without a worker."""
 
 
@@ -45,32 +45,37 @@ class Notebook:
         self.printed = ""
         self._asked = self.client.execute(cell)
 
-    def hear(self, timeout: float = 0.1) -> str:
-        """What the cell has printed so far: all of it if it ends within the timeout, a silence of so many seconds."""
+    def hear(self) -> str:
+        """What was printed since the cell began; by an earlier one, too, so each says something of its own.
+
+        What a cell prints after an interrupted one may bear that one's name (ipykernel 7).
+        """
         try:
             while True:
-                message = self.client.get_iopub_msg(timeout=timeout)
-                if message["parent_header"].get("msg_id") != self._asked:  # what an earlier cell said last
-                    continue
-                self.printed += message["content"].get("text", "")
-                if message["content"].get("execution_state") == "idle":  # the last message of a cell
-                    return self.printed
+                self.printed += self.client.get_iopub_msg(timeout=0.1)["content"].get("text", "")
         except Empty:
             return self.printed
+
+    def wait_for(self, said: str) -> None:
+        wait_for(lambda: said in self.hear(), lambda: self.printed)
 
     def end(self) -> tuple[str, float]:
         """The error that ended the cell ('' for none), and how many seconds that took."""
         begun = time.monotonic()
+        content = self._answer()
+        return content.get("ename", ""), time.monotonic() - begun
+
+    def value_of(self, expression: str) -> str:
+        """The expression's value in the kernel, as its `repr`."""
+        self._asked = self.client.execute("", user_expressions={"value": expression})
+        found = self._answer()["user_expressions"]["value"]
+        return str(found["data"]["text/plain"] if found["status"] == "ok" else found)
+
+    def _answer(self) -> dict[str, Any]:
         while True:
             answer = self.client.get_shell_msg(timeout=SECONDS)
             if answer["parent_header"].get("msg_id") == self._asked:
-                return answer["content"].get("ename", ""), time.monotonic() - begun
-
-    def run(self, cell: str) -> str:
-        self.begin(cell)
-        error, _ = self.end()
-        assert error == ""
-        return self.hear(timeout=SECONDS)
+                return dict(answer["content"])
 
     def interrupt(self) -> tuple[str, float]:
         """Press the button; see `end`."""
@@ -103,7 +108,7 @@ def test_a_run_that_is_interrupted_stops_all_that_it_started_and_the_next_cell_w
     """In the body of its loop, and while it waits for a result."""
     for forever in (True, False):
         notebook.begin(RUN.format(forever=forever))
-        wait_for(lambda: "has a result" in notebook.hear(), lambda: notebook.printed)
+        notebook.wait_for(f"has a result, {forever}")
         ours = notebook.children
         assert len(ours) > 2
 
@@ -113,14 +118,15 @@ def test_a_run_that_is_interrupted_stops_all_that_it_started_and_the_next_cell_w
         _, alive = psutil.wait_procs(ours, timeout=120)
         assert not alive
         assert not embedded.status(tmp_path / "state").running
-    assert notebook.run("print(result.failed)") == "False\n"
+    assert notebook.value_of("result.failed") == "False"
 
 
 def test_a_wait_that_is_interrupted_ends_and_the_job_goes_on(notebook: Notebook) -> None:
-    notebook.run("import maskmill")
-    for cell in (WAIT, WAIT_ASYNC):
+    notebook.begin("import maskmill")
+    assert notebook.end()[0] == ""
+    for cell, said in ((WAIT, "waits\n"), (WAIT_ASYNC, "waits asleep\n")):
         notebook.begin(cell)
-        wait_for(lambda: "waits" in notebook.hear(), lambda: notebook.printed)
+        notebook.wait_for(said)
         error, seconds = notebook.interrupt()
         assert (error in ("KeyboardInterrupt", "CancelledError"), seconds < MOMENT) == (True, True), (error, seconds)
-        assert notebook.run("print(job.status().state)") == "running\n"
+        assert notebook.value_of("str(job.status().state)") == "'running'"
