@@ -11,8 +11,8 @@ BROWSER := build/browser
 OUT ?= out
 # TORCH=cpu or TORCH=pypi (with CUDA) decides which torch is installed; else the machine does.
 INSTALL := $(BIN)/python tools/install.py $(BIN)/python
-# Two processes, each with servers of its own: most tests wait for servers and workers rather than compute.
-PARALLEL ?= -n 2 --dist worksteal
+# Three processes, each with servers of its own, on two cores too: most tests wait for servers and workers.
+PARALLEL ?= -n 3 --dist worksteal
 # A link or an anchor that leads nowhere, and a page that no list of contents has, end the build.
 SPHINX := --fail-on-warning --keep-going --quiet --builder html docs build/docs
 

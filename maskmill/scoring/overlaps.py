@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from maskmill.errors import TruthUnusable
 
@@ -133,17 +133,18 @@ def _places(ids: Ids, place: Mapping[int, int]) -> Ints:
     """The place of each id, -1 for one that has none."""
     known, places = np.array([*place], np.int64), np.array([*place.values()], np.int64)
     low = known & LOW_BITS
-    if len(set(low.tolist())) < len(known):
+    if len(place) > LOW_BITS or len(set(low.tolist())) < len(known):
         return _searched(ids, known, places)
     columns = ids.astype(np.uint16, copy=False)
-    found = _table(low, places).take(columns)
+    # Zero is no place: tables that are zero at first, and small, cost next to nothing.
+    found = _table(low, places + 1, np.uint16).take(columns).astype(np.int64) - 1
     if ids.itemsize > columns.itemsize or (known > LOW_BITS).any():
-        found[_table(low, known).take(columns) != ids] = -1
+        found[_table(low, known, np.int64).take(columns) != ids] = -1
     return found
 
 
-def _table(low: Ints, values: Ints) -> Ints:
-    table = np.full(LOW_BITS + 1, -1, np.int64)
+def _table(low: Ints, values: Ints, kind: DTypeLike) -> NDArray[Any]:
+    table = np.zeros(LOW_BITS + 1, kind)
     table[low] = values
     return table
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -27,6 +28,10 @@ from maskmill.storage.ahead import map_ahead
 
 if TYPE_CHECKING:
     from maskmill.scoring.precision import Detections
+
+
+FETCHED = 4
+"""Images that a thread fetches before it hands them over: a twentieth of a pair's time went into handing over each."""
 
 
 class SizesDiffer(ImageError):
@@ -120,7 +125,9 @@ class Scorer(ABC):
     def _portion(self, truth: Truth, images: Iterable[Asked]) -> Portion:
         """The files of masks and truth are fetched in threads; they are decoded and scored in this one."""
         portion = Portion.empty(self.max_detections)
-        for asked, fetched in map_ahead(partial(_fetch, truth), images, THREADS):
+        every = iter(images)
+        some = iter(lambda: list(islice(every, FETCHED)), [])
+        for asked, fetched in chain.from_iterable(map_ahead(partial(_fetch, truth), some, THREADS)):
             portion.images += 1
             try:
                 if isinstance(fetched, MaskmillError):
@@ -202,13 +209,17 @@ class Scorer(ABC):
         return dict(Counter(self.table.classes[number].name for number in numbers if number in self.chosen))
 
 
-def _fetch(truth: Truth, asked: Asked) -> tuple[Asked, Fetched | MaskmillError]:
+def _fetch(truth: Truth, images: Iterable[Asked]) -> list[tuple[Asked, Fetched | MaskmillError]]:
+    return [(asked, _fetched(truth, asked)) for asked in images]
+
+
+def _fetched(truth: Truth, asked: Asked) -> Fetched | MaskmillError:
     try:
         if asked.image:
             _ = asked.image.png
-        return asked, truth.fetch(asked.true)
+        return truth.fetch(asked.true)
     except (*OF_ONE_IMAGE, TruthUnusable) as error:
-        return asked, error
+        return error
 
 
 def rank(value: float | None) -> float:

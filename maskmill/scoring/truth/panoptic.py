@@ -49,9 +49,11 @@ def decode_ids(data: bytes, path: Path) -> Ids:
     if png.mode not in ("RGB", "RGBA"):
         raise TruthUnusable(f"{path} is {png.mode}, not RGB: ids of COCO panoptic are R + 256 G + 65536 B")
     height, width, channels = png.pixels.shape
+    ids = np.empty(height * width, "<u4")
     # Four bytes at each pixel are its own and one of the next, which the last one has not.
-    flat = np.append(png.pixels.ravel(), np.uint8(0))
-    return np.ndarray((height, width), "<u4", flat, strides=(width * channels, channels)) & ID_BITS
+    np.bitwise_and(np.ndarray(len(ids) - 1, "<u4", png.pixels, strides=channels), np.uint32(ID_BITS), out=ids[:-1])
+    ids[-1:].view(np.uint8)[:] = [*png.pixels[-1, -1, :3], 0]
+    return ids.reshape(height, width)
 
 
 def open_panoptic(path: Path, scratch: Scratch) -> Panoptic:
