@@ -65,7 +65,7 @@ def test_every_family_has_a_faster_forward_that_passes_its_check(
     """With oneDNN for every linear layer (see conftest), whatever this machine is fastest with."""
     with capture_logs() as logs:
         segmenter = segmenter_of(family)
-    assert segmenter._run.model is not segmenter.pipeline.model
+    assert segmenter._run.model is not segmenter.pipeline.model, logs
     assert not warnings(logs)
 
 

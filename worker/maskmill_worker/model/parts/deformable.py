@@ -39,7 +39,8 @@ class SummedSamples(nn.Module):
         *,
         encoder_hidden_states: Tensor,
         reference_points: Tensor,
-        spatial_shapes_list: Sequence[Size],
+        spatial_shapes: Tensor | None = None,
+        spatial_shapes_list: Sequence[Size] = (),
         position_embeddings: Tensor | None = None,
         **_others: Any,
     ) -> tuple[Tensor, Tensor]:
@@ -54,7 +55,10 @@ class SummedSamples(nn.Module):
         offsets = self.sampling_offsets(hidden_states).view(*shape, 2)
         if reference_points.shape[-1] != 2:
             raise ValueError("boxes as reference points")
-        table = Table.of(values.unflatten(-1, (self.n_heads, -1)), spatial_shapes_list)
+        shapes = spatial_shapes_list
+        if not shapes and spatial_shapes is not None:  # OneFormer of transformers 5.17 gives the tensor alone
+            shapes = [(height, width) for height, width in spatial_shapes.tolist()]
+        table = Table.of(values.unflatten(-1, (self.n_heads, -1)), shapes)
         return self.output_proj(table.sampled(reference_points[:, :, None, :, None], offsets, weights)), weights
 
 
