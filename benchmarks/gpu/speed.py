@@ -26,6 +26,9 @@ from maskmill.schema import Outcome
 PANOPTIC = ("detr", "mask2former", "oneformer", "eomt")
 """Models whose bars against the stock pipeline hold: it makes a full-size mask for each of their segments."""
 
+ONE_BY_ONE = ("oneformer",)
+"""Models of which the stock pipeline takes no batches: of its outputs it takes a tuple of layers for one of images."""
+
 OF_LARGE_IMAGES = ("detr", "segformer", "mask2former")
 
 SOME = (("float32", 16), ("bfloat16", 16))
@@ -154,7 +157,7 @@ def small_images(sheet: Sheet, run: Run, *, model: str) -> None:
             job = measured.job(worker, run.images(alone, 2 * run.seconds, 16, 2000))
             measured.compare("images/s, (b) ÷ (a)", job / alone, ALONE_BAR)
             loop = _stock_loop(measured, peer, run, 64)
-            loader = _stock_loader(measured, peer, run, loop)
+            loader = _stock_loader(measured, peer, run, loop, batches=model not in ONE_BY_ONE)
         if model in PANOPTIC:
             measured.compare("images/s, (b) ÷ (c)", job / loop, LOOP_BAR)
             measured.compare("images/s, (b) ÷ (d)", job / loader, LOADER_BAR)
@@ -208,9 +211,11 @@ def _stock_loop(measured: Measured, stock: Peer, run: Run, at_most: int, tried: 
     )
 
 
-def _stock_loader(measured: Measured, stock: Peer, run: Run, loop: float) -> float:
-    some = measured.paths(run.images(loop, run.seconds, 16, 64))
-    settings = stock.tuned(some, LOADER_CHOICES_TINY if run.tiny else LOADER_CHOICES, LOADER)
+def _stock_loader(measured: Measured, stock: Peer, run: Run, loop: float, *, batches: bool) -> float:
+    settings: Settings = {**LOADER, "batch_size": 1}
+    if batches:
+        some = measured.paths(run.images(loop, run.seconds, 16, 64))
+        settings = stock.tuned(some, LOADER_CHOICES_TINY if run.tiny else LOADER_CHOICES, LOADER)
     return measured.stock(
         stock, "(d) stock pipeline with DataLoader", settings, run.images(2 * loop, run.seconds, 16, 256)
     )
