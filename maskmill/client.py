@@ -110,17 +110,19 @@ class Client:
 
         `Client().job("20261122-205301-9f86d081").status().counts.stored`
         """
-        self._check(job)
-        if out is not None and (below := Job(job, self._prefix(out), self.services)).store.exists(keys.job_record(job)):
+        _check_id(job)
+        below = Job(job, self._prefix(out), self.services)
+        record = keys.job_record(job)
+        if out is not None and below.store.exists(record):
             return below
-        where = self._out_of(job)
-        found = Job(job, where or self._prefix(out), self.services)
-        if where is None and not found.store.exists(keys.job_record(job)):
-            raise JobNotFound(
-                f"no job '{job}' in the ledger or below {found.out}: `maskmill status` lists the latest; else give its "
-                "output prefix, or the folder of a `maskmill run`"
-            )
-        return found
+        if where := self._out_of(job):
+            return Job(job, where, self.services)
+        if out is None and below.store.exists(record):
+            return below
+        raise JobNotFound(
+            f"no job '{job}' in the ledger or below {below.out}: `maskmill status` lists the latest; else give its "
+            "output prefix, or the folder of a `maskmill run`"
+        )
 
     def jobs(self, newest: int = 50) -> list[Job]:
         """The latest jobs that the ledger knows, newest first.
@@ -149,6 +151,7 @@ class Client:
 
         `Client().delete("20261122-205301-9f86d081", masks=True).masks`
         """
+        _check_id(job)
         where = self._out_of(job) or self._prefix(out)
         return lifecycle.delete_job(self.services, where, job, masks=masks)
 
@@ -165,18 +168,17 @@ class Client:
         ledger = self.services.ledger
         return [progress for progress in ledger.progress_of(ledger.jobs(newest)) if progress]
 
-    @staticmethod
-    def _check(job: str) -> None:
-        if not keys.JOB_ID.fullmatch(job):
-            raise JobNotFound(f"'{job}' is not a job id; `maskmill status` lists the jobs")
-
     def _prefix(self, out: str | None) -> str:
         return (out or self.settings.out).rstrip("/")
 
     def _out_of(self, job: str) -> str | None:
-        """The job's prefix as the ledger knows it, None once that has forgotten; refuses what is no id."""
-        self._check(job)
+        """The job's prefix as the ledger knows it, None once that has forgotten."""
         try:
             return self.services.ledger.out(job)
         except JobNotFound:
             return None
+
+
+def _check_id(job: str) -> None:
+    if not keys.JOB_ID.fullmatch(job):
+        raise JobNotFound(f"'{job}' is not a job id; `maskmill status` lists the jobs")

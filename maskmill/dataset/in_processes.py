@@ -53,7 +53,11 @@ class Pool(Generic[Worker]):
                 timeout=None,
                 env=kept_heap(),
             )
-            self._submit(_nothing, None)
+            try:
+                self._submit(_nothing, None)
+            except BaseException:  # such as Ctrl-C: nobody else ends what has started
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

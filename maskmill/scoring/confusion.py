@@ -61,7 +61,8 @@ class Confusion:
     def agreement(self) -> float | None:
         """The share of all pixels that have the same class on both sides, or none on both."""
         same = sum(pixels for (true, predicted), pixels in self.pixels.items() if true == predicted)
-        return same / self.total if self.total else None
+        total = self.total
+        return same / total if total else None
 
     def totals(self) -> tuple[Mapping[int, int], Mapping[int, int]]:
         """Pixels of each class on the one side, and on the other; 0 of one that is not there."""

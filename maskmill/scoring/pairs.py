@@ -27,7 +27,7 @@ def path_of(uri: str) -> str:
 
 
 class Listed(NamedTuple):
-    """An image of the job by its number; `mask_key` is None where it failed. `outcome` is JSON, if that is wanted."""
+    """An image of the job by its number; `mask_key` is None where it failed. `outcome` is a mask's JSON, if wanted."""
 
     number: int
     uri: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from maskmill.scoring.quality import Matches, Tally, matches
 from maskmill.scoring.scratch import PROBLEM, Row, Scratch, TrueImage
 from maskmill.scoring.sides import side
 from maskmill.scoring.truth.truth import Fetched, Truth
-from maskmill.storage.ahead import map_ahead
+from maskmill.storage.ahead import batched, map_ahead
 
 if TYPE_CHECKING:
     from maskmill.scoring.precision import Detections
@@ -116,18 +116,15 @@ class Scorer(ABC):
         keys = keys_of(self.scratch, place.first_image, len(outcomes))
         for number, outcome in enumerate(outcomes, place.first_image):
             if number in keys:
-                asked = Asked(number, str(outcome.uri), self.scratch.true_image(keys[number]))
-                if outcome.has_mask:
-                    yield replace(asked, image=dataset.image(outcome, number))
-                else:
-                    yield replace(asked, why_empty=outcome.code or outcome.status.value)
+                image = dataset.image(outcome, number) if outcome.has_mask else None
+                why_empty = None if image else outcome.code or outcome.status.value
+                yield Asked(number, str(outcome.uri), self.scratch.true_image(keys[number]), image, why_empty)
 
     def _portion(self, truth: Truth, images: Iterable[Asked]) -> Portion:
         """The files of masks and truth are fetched in threads; they are decoded and scored in this one."""
         portion = Portion.empty(self.max_detections)
-        every = iter(images)
-        some = iter(lambda: list(islice(every, FETCHED)), [])
-        for asked, fetched in chain.from_iterable(map_ahead(partial(_fetch, truth), some, THREADS)):
+        fetched_ahead = map_ahead(partial(_fetch, truth), batched(images, FETCHED), THREADS)
+        for asked, fetched in chain.from_iterable(fetched_ahead):
             portion.images += 1
             try:
                 if isinstance(fetched, MaskmillError):

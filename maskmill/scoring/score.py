@@ -24,6 +24,7 @@ from maskmill.scoring.summary import Summary
 from maskmill.scoring.survey import Survey, list_shard
 from maskmill.scoring.truth import Truth, open_truth
 from maskmill.settings import usable_cores
+from maskmill.storage.ahead import batched
 
 CHUNK = 64
 """Images of the truth that the job does not have are scored so many at a time."""
@@ -169,9 +170,8 @@ def _portions(
     on_progress: OnProgress,
 ) -> Iterator[Portion]:
     missing = [] if options.only_submitted else pairs.absent(scorer.scratch)
-    chunks = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)]
     done, total = 0, images.both + len(missing)
-    for portions in (pool.map(scorer.shard, places), pool.map(scorer.missing, chunks)):
+    for portions in (pool.map(scorer.shard, places), pool.map(scorer.missing, batched(missing, CHUNK))):
         for portion in portions:
             done += portion.images
             on_progress(done, total)

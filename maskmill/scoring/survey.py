@@ -22,7 +22,7 @@ def list_shard(dataset: Dataset, shard: int, *, outcomes: bool = False) -> Shard
     """Read the shard's report, in one of the processes; failed images are listed, too."""
     found = dataset.source.outcomes(shard)
     images = [
-        Listed(number, str(each.uri), each.mask_key, each.to_json().decode() if outcomes else None)
+        Listed(number, str(each.uri), each.mask_key, each.to_json().decode() if outcomes and each.has_mask else None)
         for number, each in enumerate(found)
     ]
     return ShardListing(images, {segment.title for each in found for segment in each.segments or ()})

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from maskmill.addresses import split_url
 from maskmill.errors import ObjectNotFound, ObjectTooLarge, StoreRefused, StoreUnavailable
 from maskmill.settings import S3Settings
+from maskmill.storage.ahead import batched
 from maskmill.storage.answers import (
     ALREADY_MADE,
     LOST_RACE,
@@ -164,8 +164,8 @@ class Store:
 
         Each key's own answer is looked at: raises as `delete` does, and names the first key that could not go.
         """
-        iterator, deleted = iter(keys), 0
-        while batch := list(islice(iterator, DELETED_AT_ONCE)):
+        deleted = 0
+        for batch in batched(keys, DELETED_AT_ONCE):
             self._retrying(self._delete, batch)
             deleted += len(batch)
         return deleted

@@ -48,5 +48,5 @@ def list_job(survey: Survey, scratch: Scratch) -> None:
         )
         scratch.insert(
             "INSERT INTO part (truth, content) VALUES (?, ?)",
-            ((each.number, each.outcome) for each in images if each.mask_key),
+            ((each.number, each.outcome) for each in images if each.outcome),
         )

@@ -86,13 +86,7 @@ class Folder:
         `masks/a/b.png` is `<root>/masks/a/b.png`, or `<root>/a/b.png` where masks lie directly in the folder, unless
         `masks/a` is a link to somewhere else.
         """
-        return self._place(self.place_of(key), key)
-
-    def place_of(self, key: str) -> Path:
-        """The same for a reader, who checks himself where links lead."""
-        if not key.startswith(f"{MASKS}/"):
-            raise Unplaceable(f"{key} would lie outside of {self.root}")
-        return self.masks / PurePosixPath(key).relative_to(MASKS)
+        return self._place(place_of(self.masks, key), key)
 
     def overlay_of(self, key: str) -> Path:
         """The picture of a mask key, raising as `path_of` does: `overlays/a/b.jpg.jpg` of `masks/a/b.jpg.png`."""
@@ -172,6 +166,13 @@ class Folder:
         with part.open("xb") as file:
             file.write(data)
         return part
+
+
+def place_of(masks: Path, key: str) -> Path:
+    """The file of a mask key, for a reader, who checks himself where links lead; raises `Unplaceable`."""
+    if not key.startswith(f"{MASKS}/"):
+        raise Unplaceable(f"{key} would lie outside of {masks}")
+    return masks / PurePosixPath(key).relative_to(MASKS)
 
 
 def _drop_parts(root: Path) -> None:

@@ -17,7 +17,7 @@ from maskmill.images.folders import METADATA
 from maskmill.jobs.outcomes import Paired
 from maskmill.schema import JobRecord, Manifest, Outcome, outcome_in
 from maskmill.settings import Settings
-from maskmill_producer.local.folder import CLASSES, FAILURES, Folder, Unplaceable, owner
+from maskmill_producer.local.folder import CLASSES, FAILURES, Folder, Unplaceable, owner, place_of
 from maskmill_producer.local.recorded import Recorded
 
 LINES = 512
@@ -76,7 +76,7 @@ class FolderSource:
     def mask(self, key: str) -> bytes:
         """The file."""
         try:
-            path = Folder(self.root, self.masks).place_of(key).resolve()
+            path = place_of(self.masks, key).resolve()
         except Unplaceable as error:
             raise ObjectNotFound(str(error)) from error
         if not path.is_relative_to(self.root):

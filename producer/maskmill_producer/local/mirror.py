@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from maskmill.addresses import Address
@@ -22,6 +21,7 @@ from maskmill.job import Job
 from maskmill.jobs.records import current_round, read_classes
 from maskmill.schema import PROBLEMS_KEPT, FailureRow, ImageProblem, JobRecord
 from maskmill.settings import usable_cores
+from maskmill.storage.ahead import batched
 from maskmill_producer.local.copier import Copied, Copier
 from maskmill_producer.local.folder import (
     ACCOUNT,
@@ -158,10 +158,9 @@ def _copied(
     else:
         make = partial(Copier.of, job.services.settings, job.out, job.id, folder.root, folder.masks)
     shards, block = job.booked(), max(1, BLOCK_IMAGES * record.shards // max(1, record.images))
-    blocks = iter(lambda: tuple(islice(shards, block)), ())
     done = 0
     with Pool(make, wanted) as pool:
-        for found in pool.map(Copier.copy, blocks):
+        for found in pool.map(Copier.copy, batched(shards, block)):
             yield from found
             done += len(found)
             on_progress(done, masks)

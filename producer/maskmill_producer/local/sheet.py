@@ -28,7 +28,8 @@ def draw_sheet(job: Job, path: Path) -> Path | None:
     An image that cannot be read again, or whose mask is not there, is left out, and not counted as shown.
     """
     status, pictures = job.status(), Pictures.of(job)
-    found = map_ahead(lambda result: _panel(path, pictures, result), _first(job), THREADS)
+    folder = Folder.at(path)
+    found = map_ahead(lambda result: _panel(folder, pictures, result), _first(job), THREADS)
     panels = [panel for panel in found if panel]
     failed = [_failed(pictures, outcome) for outcome in islice(job.failures(), FAILURES)]
     titles = (shown_of(status, len(panels), len(failed)), f"{job.id} · {job.record().spec.model}")
@@ -49,9 +50,9 @@ def _first(job: Job) -> Iterator[Result]:
     return islice(job.results(reveal=True), IMAGES)
 
 
-def _panel(path: Path, pictures: Pictures, result: Result) -> Panel | None:
+def _panel(folder: Folder, pictures: Pictures, result: Result) -> Panel | None:
     try:
-        mask = decode(Folder.at(path).path_of(result.mask_key).read_bytes())
+        mask = decode(folder.path_of(result.mask_key).read_bytes())
         image = pictures.read(result.uri, mask)
     except (MaskmillError, OSError):
         return None

@@ -122,10 +122,12 @@ class TransformersSegmenter(Segmenter):
         self._host = _without_weights(pipeline)
         self._keep = everything if self.subtask is Subtask.SEMANTIC else above(spec.threshold)
 
-    def preprocess(self, image: Image.Image) -> Inputs:  # noqa: D102
+    def preprocess(self, image: Image.Image) -> Inputs:
+        """What the image processor makes of the image."""
         return dict(self._host.preprocess(image, **self._preprocess_parameters))
 
-    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:  # noqa: D102
+    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:
+        """One pass over all images."""
         with torch.inference_mode():
             # Copied one by one, because only the images' own tensors are page-locked, not their concatenation.
             batch = collate([{name: self._on_device(value) for name, value in each.items()} for each in inputs])
@@ -134,7 +136,8 @@ class TransformersSegmenter(Segmenter):
             torch.cuda.synchronize(self.device)  # so that its errors are this batch's, and its seconds
         return outputs
 
-    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:  # noqa: D102
+    def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
+        """What the family's post-processing makes of the outputs."""
         height, width = outputs["target_size"][0]
         with torch.inference_mode():
             segments = self._post_process(outputs, (height, width), self._thresholds)
