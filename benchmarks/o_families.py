@@ -95,7 +95,7 @@ def _stock(pipe: Any, subtask: Subtask, inputs: Mapping[str, Any]) -> tuple[NDAr
 def _ours(segmenter: Segmenter, inputs: Mapping[str, Any]) -> tuple[NDArray[np.int_], int, list[float]]:
     """What a worker does with an image alone, to areas and boxes of the segments."""
     started = time.process_time()
-    [outputs] = segmenter.forward([dict(inputs)])
+    [outputs] = segmenter.forward(segmenter.collate([dict(inputs)]))
     between = time.process_time()
     result = segmenter.postprocess(outputs)
     ended = time.process_time()

@@ -76,10 +76,10 @@ class Ours:
         endless = islice(cycle(tensors), images)
         batches = list(_batches(endless, shape_of, batch_size))
         try:
-            segmenter.forward(batches[0])
+            segmenter.forward(segmenter.collate(batches[0]))
             started = time.perf_counter()
             for batch in batches:
-                segmenter.forward(batch)
+                segmenter.forward(segmenter.collate(batch))
             seconds = time.perf_counter() - started
         except torch.OutOfMemoryError:
             seconds = math.inf

@@ -151,11 +151,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def loaders_each(cores: int, workers: int) -> int:
-    """DataLoader processes for each of so many workers on one machine: a core is left for each one's model."""
-    return max(1, min(MAX_LOADERS, cores // workers - 1))
-
-
 class Settings(BaseSettings):
     """One object for producer and worker; every field is `MASKMILL_<NAME>` in the environment."""
 
@@ -203,11 +198,14 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where a worker runs the model: auto, cpu, cuda or cuda:N."""
 
+    cores: Positive | None = None
+    """Cores that a worker may count on. None: all that it may use, which `--devices` shares out among its workers."""
+
     batch_size: Positive | Literal["auto"] = 4
     """Images of equal shape in a forward pass; `auto` finds what is fastest and fits."""
 
     forward_threads: Positive | None = None
-    """Batches in the model at a time on a CPU, each with its share of the cores. None: 2. On a GPU always 1."""
+    """Forward passes at a time on a CPU, each with its share of torch's threads. None: 2. On a GPU always 1."""
 
     compile: bool = False
     """Run the model through `torch.compile`: slow first batches, faster ones after; needs a C++ compiler."""
@@ -328,11 +326,16 @@ class Settings(BaseSettings):
         return Access(self.allow_private_hosts, roots, buckets)
 
     @property
+    def cores_to_use(self) -> int:
+        """As set, else those that this process may use."""
+        return self.cores or usable_cores()
+
+    @property
     def loader_processes(self) -> int:
-        """DataLoader processes: as set, else one less than the cores that this process may use, from 1 to 8."""
+        """DataLoader processes: as set, else one less than there are cores to use, from 1 to 8."""
         if self.num_workers is not None:
             return self.num_workers
-        return loaders_each(usable_cores(), 1)
+        return max(1, min(MAX_LOADERS, self.cores_to_use - 1))
 
     @field_validator("fetch_proxy")
     @classmethod

@@ -29,7 +29,7 @@ GROUPS = {
         "host_headers host_requests_per_second fetch_proxy"
     ),
     "Speed": (
-        "device batch_size forward_threads num_workers fetch_threads upload_threads compile max_batch_size "
+        "device cores batch_size forward_threads num_workers fetch_threads upload_threads compile max_batch_size "
         "max_num_workers max_fetch_timeout_seconds shard_size window"
     ),
     "Limits of one image": (

@@ -1,4 +1,4 @@
-"""Every family with two batches in the model at a time, against the same batches one after the other: equal bits."""
+"""Every family with passes side by side, and with passes that take turns, against one batch alone: equal bits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.predict import Prediction, predict
 from maskmill_worker.model.sample import Sample
-from maskmill_worker.model.segmenter import Segmentation, Segmenter
+from maskmill_worker.model.segmenter import AtATime, Segmentation, Segmenter
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.forward_threads import Batch, ForwardThreads
+from maskmill_worker.shards.forward_threads import Batch, ForwardThreads, Lanes
 
 from .families import FAMILIES, OTHERS, Family, is_here
 from .in_process import sample_of, segmenter_of
@@ -27,17 +27,18 @@ def models() -> Models:
     return Models("cpu")
 
 
+@pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("family", HERE, ids=lambda family: family.name)
 def test_batches_that_run_side_by_side_come_out_as_each_does_alone(
-    family: Family, models: Models, model_folder: Callable[[str], Path], photograph_paths: dict[str, Path]
+    passes: int, family: Family, models: Models, model_folder: Callable[[str], Path], photograph_paths: dict[str, Path]
 ) -> None:
     """Photographs of several shapes, so that what one call kept for another would not even fit."""
     segmenter = segmenter_of(models, model_folder(family.name), family.subtasks[-1])
-    assert segmenter.side_by_side
+    assert segmenter.at_a_time is AtATime.ANY
     paths = list(photograph_paths.values())[PHOTOGRAPHS]
     samples = [sample_of(segmenter, path, index) for index, path in enumerate(paths)]
     alone = [predicted(segmenter, [sample]) for sample in samples]
-    together = side_by_side(segmenter, samples)
+    together = side_by_side(segmenter, samples, passes)
     for sample, (one,) in zip(samples, alone, strict=True):
         found = together[sample.task.index]
         assert len(found) == ROUNDS
@@ -52,15 +53,15 @@ def predicted(segmenter: Segmenter, batch: Batch) -> list[object]:
     return [each.result for each in predict(segmenter, batch, BatchSize(1))]
 
 
-def side_by_side(segmenter: Segmenter, samples: Sequence[Sample]) -> dict[int, list[object]]:
+def side_by_side(segmenter: Segmenter, samples: Sequence[Sample], passes: int) -> dict[int, list[object]]:
     """What becomes of each sample, in batches of one, in several rounds."""
     found: dict[int, list[object]] = {sample.task.index: [] for sample in samples}
 
     def work(batch: Batch) -> None:
-        predictions: list[Prediction] = list(predict(segmenter, batch, BatchSize(1)))
+        predictions: list[Prediction] = list(predict(segmenter, batch, BatchSize(1), turn=threads.turn))
         found[batch[0].task.index] += [each.result for each in predictions]
 
-    with ForwardThreads(work, 2, DeviceClock()).open() as threads:
+    with ForwardThreads(work, Lanes(passes, threads=3), DeviceClock(), segmenter.device).open() as threads:
         for sample in [*samples] * ROUNDS:
             threads.run([sample], entering=lambda _: None)
         threads.finish()

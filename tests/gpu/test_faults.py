@@ -77,7 +77,7 @@ def bytes_of_a_batch(device: str, model: str, path: Path) -> int:
     inputs = sample_of(segmenter, path).inputs
     reserved = []
     for images in (1, BATCH):
-        segmenter.forward([inputs] * images)
+        segmenter.forward(segmenter.collate([inputs] * images))
         reserved.append(torch.cuda.memory_reserved())
     return reserved[1] - reserved[0]
 

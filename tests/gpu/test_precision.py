@@ -103,7 +103,7 @@ def test_post_processing_on_the_device_gives_what_it_gives_on_the_host(
     segmenter = segmenter_of(Models(device), model_folder(family), subtask)
     shares = []
     for path in list(photograph_paths.values())[:3]:
-        [outputs] = segmenter.forward([sample_of(segmenter, path).inputs])
+        [outputs] = segmenter.forward(segmenter.collate([sample_of(segmenter, path).inputs]))
         large = [] if shares or outputs.get("patch_offsets") else [LARGE]
         for size in (*outputs["target_size"], *large):
             here, there = (

@@ -28,7 +28,7 @@ from maskmill.storage import keys
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.predict import Prediction, predict
 from maskmill_worker.model.sample import Sample
-from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.model.segmenter import Segmentation, Segmenter, TransformersSegmenter
 from maskmill_worker.process.drain import DRAIN_FILE
 from maskmill_worker.shards import attempts, flow
 from maskmill_worker.shards.crashes import CrashNote
@@ -311,9 +311,39 @@ def test_two_batches_are_in_the_model_at_a_time_unless_settings_or_job_ask_for_o
 ) -> None:
     in_model.both = threading.Barrier(2, timeout=60 if most == 2 else 0.1)
     job = submitted(services, images, deterministic=deterministic)
-    work(services, demo, forward_threads=asked)
+    work(services, demo, forward_threads=asked, cores=2)
     assert in_model.most == most
     assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
+
+
+def test_a_batch_is_post_processed_beside_the_next_ones_pass_where_a_core_is_left(
+    services: Services, demo: Models, images: Path, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No batch is post-processed before another one's pass has begun; passes are one after the other."""
+    forward, postprocess = TransformersSegmenter.forward, TransformersSegmenter.postprocess
+    two_began, begun, in_pass, most = threading.Event(), [0], [0], [0]
+
+    def noted_forward(self: TransformersSegmenter, *arguments: Any, **options: Any) -> Any:
+        begun[0] += 1
+        if begun[0] == 2:
+            two_began.set()
+        in_pass[0] += 1
+        most[0] = max(most[0], in_pass[0])
+        outputs = forward(self, *arguments, **options)
+        in_pass[0] -= 1
+        return outputs
+
+    def late_postprocess(self: TransformersSegmenter, outputs: Any) -> Segmentation:
+        assert two_began.wait(60)
+        return postprocess(self, outputs)
+
+    demo.get(Spec(model="demo"))  # which is tried out
+    monkeypatch.setattr(TransformersSegmenter, "forward", noted_forward)
+    monkeypatch.setattr(TransformersSegmenter, "postprocess", late_postprocess)
+    job = submitted(services, images)
+    work(services, demo, forward_threads=1, cores=3)
+    assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
+    assert most == [1]
 
 
 def test_an_image_that_may_end_the_process_has_the_model_for_itself(

@@ -15,7 +15,7 @@ import pytest
 from maskmill import exit_codes
 from maskmill.child_process import Backoff
 from maskmill.errors import UsageError
-from maskmill.settings import loaders_each
+from maskmill.settings import Settings
 from maskmill_worker.process import fleet as fleet_module
 from maskmill_worker.process import member
 from maskmill_worker.process.fleet import Fleet, FleetFailed
@@ -26,11 +26,11 @@ QUICK = Backoff(first_seconds=0.01)
 
 def fleet_of(program: str, *, number: int = 1, drain_seconds: float = 5, backoff: Backoff = QUICK) -> Fleet:
     """A fleet whose workers run this Python program."""
-    return Fleet(members("cpu", number), [sys.executable, "-c", program], drain_seconds, backoff)
+    return Fleet(members("cpu", number, cores=number), [sys.executable, "-c", program], drain_seconds, backoff)
 
 
 def names(devices: str, per_device: int = 1) -> list[str]:
-    return [each.name for each in members(devices, per_device, environment={})]
+    return [each.name for each in members(devices, per_device, cores=1, environment={})]
 
 
 def test_workers_are_named_by_their_device() -> None:
@@ -41,7 +41,7 @@ def test_workers_are_named_by_their_device() -> None:
 
 
 def test_a_worker_is_told_its_device_and_a_name_that_is_unique_among_machines() -> None:
-    [cpu, gpu] = members("cpu,cuda:3", environment={})
+    [cpu, gpu] = members("cpu,cuda:3", cores=1, environment={})
 
     assert cpu.arguments == ["--device", "cpu", "--name", "cpu0@%h"]
     assert gpu.arguments == ["--device", "cuda", "--name", "gpu3@%h"]
@@ -76,34 +76,42 @@ def test_a_torch_that_cannot_count_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 def test_each_worker_sees_one_of_the_devices_that_the_fleet_sees(visible: str | None, seen: list[str]) -> None:
     environment = {"KEPT": "yes"} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
 
-    made = members("cuda:0,cuda:1", environment=environment)
+    made = members("cuda:0,cuda:1", cores=1, environment=environment)
 
     assert [each.environment["CUDA_VISIBLE_DEVICES"] for each in made] == seen
     assert all(each.environment["KEPT"] == "yes" for each in made)
 
 
 def test_workers_on_the_cpu_see_no_cuda_device() -> None:
-    [each] = members("cpu", environment={"CUDA_VISIBLE_DEVICES": "0,1"})
+    [each] = members("cpu", cores=1, environment={"CUDA_VISIBLE_DEVICES": "0,1"})
     assert each.environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_device_that_is_not_visible_is_refused() -> None:
     with pytest.raises(UsageError, match="cuda:2 does not exist"):
-        members("cuda:0,cuda:2", environment={"CUDA_VISIBLE_DEVICES": "4,5"})
+        members("cuda:0,cuda:2", cores=1, environment={"CUDA_VISIBLE_DEVICES": "4,5"})
 
 
 @pytest.mark.parametrize(("cores", "workers", "each"), [(2, 1, 1), (2, 2, 1), (32, 1, 8), (32, 8, 3), (4, 8, 1)])
-def test_loader_processes_are_shared_out(cores: int, workers: int, each: int) -> None:
-    assert loaders_each(cores, workers) == each
+def test_cores_are_shared_out_and_each_worker_has_loader_processes_for_its_own(
+    cores: int, workers: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for made in members("cpu", workers, cores=cores, environment={}):
+        monkeypatch.setenv("MASKMILL_CORES", made.environment["MASKMILL_CORES"])
+        assert Settings().loader_processes == each
+        assert made.environment["OMP_NUM_THREADS"] == made.environment["MASKMILL_CORES"]
 
 
-def test_what_was_set_is_not_shared_out() -> None:
-    [one, two] = members("cpu", 2, num_workers=5, environment={"OMP_NUM_THREADS": "3"}, cores=8)
-    [shared, _] = members("cpu", 2, environment={}, cores=8)
+def test_workers_on_other_devices_have_their_share_of_the_cores_and_leave_the_threads_to_models_on_the_cpu() -> None:
+    cpu, *gpus = members("cpu,cuda:0,cuda:1", cores=12, environment={})
+    assert [each.environment["MASKMILL_CORES"] for each in (cpu, *gpus)] == ["4", "4", "4"]
+    assert cpu.environment["OMP_NUM_THREADS"] == "12"
+    assert not any("OMP_NUM_THREADS" in each.environment for each in gpus)
 
-    assert "MASKMILL_NUM_WORKERS" not in one.environment
-    assert one.environment["OMP_NUM_THREADS"] == two.environment["OMP_NUM_THREADS"] == "3"
-    assert (shared.environment["MASKMILL_NUM_WORKERS"], shared.environment["OMP_NUM_THREADS"]) == ("3", "4")
+
+def test_threads_that_were_asked_for_are_not_shared_out() -> None:
+    made = members("cpu", 2, cores=8, environment={"OMP_NUM_THREADS": "3"})
+    assert [each.environment["OMP_NUM_THREADS"] for each in made] == ["3", "3"]
 
 
 def test_a_worker_that_keeps_ending_stops_the_fleet(tmp_path: Path) -> None:

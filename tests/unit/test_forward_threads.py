@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from threading import Barrier, Event
+from threading import Barrier, Event, Semaphore
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,15 @@ from transformers import SegformerForSemanticSegmentation
 from maskmill.schema import Reference
 from maskmill_worker.model.fastest import runs_side_by_side
 from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.segmenter import AtATime
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, images_each, thread_count
+from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, Lanes, images_each, lanes
 from tests.torch_threads import torch_threads
 
 SECONDS = 20
 """Longer than any of these takes."""
+
+CPU = torch.device("cpu")
 
 Work = Callable[[Batch], None]
 
@@ -40,21 +44,26 @@ def indices(samples: Batch) -> list[int]:
     return [sample.task.index for sample in samples]
 
 
-def threads(work: Work, clock: DeviceClock | None = None) -> ForwardThreads:
-    return ForwardThreads(work, 2, clock or DeviceClock())
-
-
-def segmenter(*, side_by_side: bool) -> SimpleNamespace:
-    return SimpleNamespace(side_by_side=side_by_side)
+def threads(work: Work, clock: DeviceClock | None = None, passes: int = 2) -> ForwardThreads:
+    return ForwardThreads(work, Lanes(passes, threads=2), clock or DeviceClock(), CPU)
 
 
 @pytest.mark.parametrize(
-    ("side_by_side", "asked", "count"), [(True, None, 2), (True, 3, 3), (True, 9, 4), (True, 1, 1), (False, 3, 1)]
+    ("at_a_time", "asked", "passes"),
+    [(AtATime.ANY, None, 2), (AtATime.ANY, 3, 3), (AtATime.ANY, 9, 4), (AtATime.ANY, 1, 1), (AtATime.PASS, 3, 1)],
 )
-def test_a_model_runs_side_by_side_if_it_can_in_no_more_threads_than_torch_has(
-    side_by_side: bool, asked: int | None, count: int
+@pytest.mark.parametrize(("device", "cores", "more"), [("cpu", 4, 0), ("cpu", 5, 1), ("cuda", 4, 1)])
+def test_a_model_has_as_many_passes_as_torch_has_threads_for_and_a_thread_more_where_there_is_a_core_for_it(
+    at_a_time: AtATime, asked: int | None, passes: int, device: str, cores: int, more: int
 ) -> None:
-    assert thread_count(segmenter(side_by_side=side_by_side), asked) == count
+    segmenter: Any = SimpleNamespace(at_a_time=at_a_time, device=torch.device(device))
+    assert lanes(segmenter, asked, cores) == Lanes(passes, passes + more)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_pipeline_of_a_models_own_has_one_batch_at_a_time(device: str) -> None:
+    segmenter: Any = SimpleNamespace(at_a_time=AtATime.BATCH, device=torch.device(device))
+    assert lanes(segmenter, 3, cores=8) == Lanes(1, 1)
 
 
 class FromElsewhere(SegformerForSemanticSegmentation):
@@ -74,10 +83,10 @@ def test_models_of_transformers_own_code_can_run_side_by_side_on_a_cpu(device: s
     assert runs_side_by_side(loaded) == runs  # type: ignore[arg-type]
 
 
-def test_threads_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
+def test_passes_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
     light, heavy = 2**21 // 4, 2**21 // 4 + 1
     assert images_each(4, light, 2) == 4
-    assert [images_each(4, heavy, threads) for threads in (1, 2, 3, 8)] == [4, 2, 2, 1]
+    assert [images_each(4, heavy, passes) for passes in (1, 2, 3, 8)] == [4, 2, 2, 1]
 
 
 def test_two_batches_run_at_a_time_and_the_model_is_said_to_have_both() -> None:
@@ -111,12 +120,54 @@ def test_a_third_batch_waits_until_one_of_two_is_out() -> None:
     assert entered == [[0], [0, 1], [0, 2]]
 
 
-@pytest.mark.parametrize(("count", "seconds"), [(2, SWITCH_SECONDS), (1, sys.getswitchinterval())])
-def test_other_threads_let_go_of_pythons_lock_sooner_while_several_run(count: int, seconds: float) -> None:
+def test_other_threads_let_go_of_pythons_lock_sooner_while_batches_run() -> None:
     before = sys.getswitchinterval()
-    with ForwardThreads(lambda _: None, count, DeviceClock()).open():
-        assert sys.getswitchinterval() == pytest.approx(seconds)
+    with threads(lambda _: None).open():
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     assert sys.getswitchinterval() == before
+
+
+def test_a_batch_is_finished_while_the_next_one_has_the_turn() -> None:
+    passed, next_passes, finished = Event(), Event(), Event()
+
+    def work(samples: Batch) -> None:
+        first = samples[0].task.index == 0
+        with forward.turn():
+            if not first:
+                next_passes.set()
+                assert finished.wait(SECONDS)
+        if first:
+            passed.set()
+            assert next_passes.wait(SECONDS)
+            finished.set()
+
+    with threads(work, passes=1).open() as forward:
+        forward.run(batch(0), entering=lambda _: None)
+        assert passed.wait(SECONDS)
+        forward.run(batch(1), entering=lambda _: None)
+        forward.finish()
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_no_more_passes_run_at_a_time_than_there_may(passes: int) -> None:
+    inside, begun, go = [], Semaphore(0), Event()
+
+    def work(samples: Batch) -> None:
+        with forward.turn():
+            inside.append(samples[0].task.index)
+            begun.release()
+            assert go.wait(SECONDS)
+
+    with ForwardThreads(work, Lanes(passes, threads=3), DeviceClock(), CPU).open() as forward:
+        for index in range(3):
+            forward.run(batch(index), entering=lambda _: None)
+        for _ in range(passes):
+            assert begun.acquire(timeout=SECONDS)
+        assert not begun.acquire(timeout=0.1)
+        assert len(inside) == passes
+        go.set()
+        forward.finish()
+    assert len(inside) == 3
 
 
 def test_what_a_batch_ends_with_is_raised_by_the_next_call() -> None:
@@ -181,30 +232,86 @@ def test_an_error_waits_for_the_batches_in_the_model_and_an_interruption_does_no
     go.set()
 
 
-def test_the_clock_hears_for_how_much_of_the_time_no_batch_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads in ten seconds: one waits two and works eight, the other waits six and works four."""
-    now = [100.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+class Clock:
+    """What `time.perf_counter` says."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock_of_time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "perf_counter", made)
+    return made
+
+
+def test_the_clock_hears_for_how_much_of_the_time_no_batch_came(clock_of_time: Clock) -> None:
+    """Two passes at a time in ten seconds: one place waits two and works eight, the other waits six and works four."""
     clock, begun, go = DeviceClock(), [Event(), Event()], Event()
 
     def work(samples: Batch) -> None:
-        begun[samples[0].task.index].set()
-        assert go.wait(SECONDS)
+        with forward.turn():
+            begun[samples[0].task.index].set()
+            assert go.wait(SECONDS)
 
     with threads(work, clock).open() as forward:
         for index, at in enumerate((102.0, 106.0)):
-            now[0] = at
+            clock_of_time.now = at
             forward.run(batch(index), entering=lambda _: None)
             assert begun[index].wait(SECONDS)
-        now[0] = 110.0
+        clock_of_time.now = 110.0
         go.set()
         forward.finish()
     assert clock.lap().model_dump() == {"busy": 6.0, "loading": 4.0, "storing": 0.0}
 
 
-def test_a_shard_that_ends_right_after_another_has_the_time_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+def test_a_thread_that_waits_beside_a_pass_costs_nothing(clock_of_time: Clock) -> None:
+    """One pass at a time: four seconds of it, one thread without a batch; then one of uploads that hold both up."""
+    clock, begun, go, stored = DeviceClock(), Event(), Event(), Event()
+
+    def work(_: Batch) -> None:
+        with forward.turn():
+            begun.set()
+            assert go.wait(SECONDS)
+        with clock.waiting("storing"):
+            begun.set()
+            assert stored.wait(SECONDS)
+
+    with threads(work, clock, passes=1).open() as forward:
+        forward.run(batch(0), entering=lambda _: None)
+        assert begun.wait(SECONDS)
+        begun.clear()
+        clock_of_time.now += 4
+        go.set()
+        assert begun.wait(SECONDS)
+        clock_of_time.now += 1
+        stored.set()
+        forward.finish()
+    assert clock.lap().model_dump() == {"busy": 4.0, "loading": 0.0, "storing": 1.0}
+
+
+def test_what_is_neither_a_pass_nor_a_wait_is_work(clock_of_time: Clock) -> None:
     clock = DeviceClock()
-    now[0] += 0.0002
+    clock_of_time.now += 3
+    with clock.working():
+        clock_of_time.now += 2
+    assert clock.lap().model_dump() == {"busy": 5.0, "loading": 0.0, "storing": 0.0}
+
+
+def test_a_wait_that_goes_on_is_in_each_lap_by_its_part(clock_of_time: Clock) -> None:
+    clock = DeviceClock()
+    with clock.waiting("loading"):
+        clock_of_time.now += 3
+        assert clock.lap().loading == 3.0
+        clock_of_time.now += 1
+    assert clock.lap().model_dump() == {"busy": 0.0, "loading": 1.0, "storing": 0.0}
+
+
+def test_a_shard_that_ends_right_after_another_has_the_time_in_between(clock_of_time: Clock) -> None:
+    clock = DeviceClock()
+    clock_of_time.now += 0.0002
     assert clock.lap().total == pytest.approx(0.0002)

@@ -17,6 +17,7 @@ from maskmill.schema import Spec
 from maskmill_worker.model.forward import shape_of
 from maskmill_worker.model.models import Models
 from maskmill_worker.model.own_pipeline import segmentation_of
+from maskmill_worker.model.segmenter import AtATime
 from tests.own_model import write_own_model
 
 
@@ -37,11 +38,11 @@ def test_a_model_with_a_pipeline_of_its_own_gives_what_that_gives(folder: Path, 
     segmenter = Models("cpu", trusted=[str(folder)]).get(Spec(model=str(folder), mask_threshold=0.5))
 
     inputs = pickle.loads(pickle.dumps(segmenter.preprocess(photograph)))  # as a loader process hands them over
-    [outputs] = segmenter.forward([inputs])
+    [outputs] = segmenter.forward(segmenter.collate([inputs]))
     result = segmenter.postprocess(outputs)
 
     assert shape_of(inputs) is None, "its images share no batch"
-    assert not segmenter.side_by_side
+    assert segmenter.at_a_time is AtATime.BATCH
     assert (result.ids == (matte >= 128)).all()
     [segment] = result.segments
     assert (segment.label, segment.score, segment.area) == ("foreground", None, int((matte >= 128).sum()))

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,9 @@ class Fake:
         self.largest, self.bad_forward, self.bad_postprocess = largest, set(bad_forward), set(bad_postprocess)
         self.batches: list[int] = []
 
+    def collate(self, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        return inputs
+
     def forward(self, inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         self.batches.append(len(inputs))
         if len(inputs) > self.largest:
@@ -159,6 +163,34 @@ def test_a_batch_is_predicted_in_one_forward_pass_and_in_order() -> None:
     assert fake.batches == [5]
     assert [p.sample.task.index for p in predictions] == [0, 1, 2, 3, 4]
     assert_others_are_right(predictions)
+
+
+def test_forward_passes_take_turns_and_nothing_else_does() -> None:
+    told: list[str] = []
+
+    class Telling(Fake):
+        def collate(self, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+            told.append("collate")
+            return super().collate(inputs)
+
+        def forward(self, inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+            told.append("pass")
+            return super().forward(inputs)
+
+        def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
+            told.append("postprocess")
+            return super().postprocess(outputs)
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        told.append("begins")
+        yield
+        told.append("ends")
+
+    predictions = list(predict(Telling(largest=1), samples(2), BatchSize(2), turn=turn))  # type: ignore[arg-type]
+    assert_others_are_right(predictions)
+    one = ["collate", "begins", "pass", "ends", "postprocess"]
+    assert told == ["collate", "begins", "pass", *one, *one]  # the first has no memory
 
 
 @pytest.mark.parametrize("bad", range(5))

@@ -223,7 +223,7 @@ def _fleet(settings: Settings, devices: str, per_device: int, passed_on: list[st
     configure_logs(settings.log_json)
     # The very script that runs now, by the very interpreter: another installation may come first in PATH.
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), *passed_on]
-    chosen = members(devices, per_device, num_workers=settings.num_workers)
+    chosen = members(devices, per_device, cores=settings.cores_to_use)
     return Fleet(chosen, command, settings.drain_seconds, Backoff(first_seconds=backoff_seconds))
 
 

@@ -17,7 +17,7 @@ from maskmill_worker.model.forward import Forward
 from maskmill_worker.model.own_pipeline import OwnSegmenter
 from maskmill_worker.model.postprocess import PostProcess, StockPostProcess
 from maskmill_worker.model.refusals import errors_of
-from maskmill_worker.model.segmenter import Segmenter, SegmentMapPipeline, TransformersSegmenter, subtask_of
+from maskmill_worker.model.segmenter import AtATime, Segmenter, SegmentMapPipeline, TransformersSegmenter, subtask_of
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,8 @@ class _Loaded:
         self._post_processes: dict[Subtask, PostProcess] = {}
         if self.is_stock:
             self._forward: Forward = forward_of(pipeline, compiled=compiled)
-            self._side_by_side = runs_side_by_side(pipeline) and not compiled
+            side_by_side = runs_side_by_side(pipeline) and not compiled
+            self._at_a_time = AtATime.ANY if side_by_side else AtATime.PASS
             if compiled:
                 self._forward.compile()
 
@@ -103,6 +104,4 @@ class _Loaded:
         return self._with(self._post_processes[subtask], spec)
 
     def _with(self, post_process: PostProcess, spec: Spec) -> TransformersSegmenter:
-        return TransformersSegmenter(
-            self.pipeline, self._forward, post_process, spec, self.identity, side_by_side=self._side_by_side
-        )
+        return TransformersSegmenter(self.pipeline, self._forward, post_process, spec, self.identity, self._at_a_time)

@@ -20,7 +20,7 @@ from maskmill.errors import ModelUnusable, SegmentationFailed
 from maskmill.masks.segment_map import narrowest
 from maskmill.schema import ModelIdentity, Spec, Subtask
 from maskmill_worker.model.forward import ALONE, Inputs, Keep, Outputs
-from maskmill_worker.model.segmenter import Label, Segmentation, Segmenter, described
+from maskmill_worker.model.segmenter import AtATime, Label, Segmentation, Segmenter, described
 
 FOREGROUND = "foreground"
 """The label of what a cut-out model keeps."""
@@ -39,7 +39,7 @@ class OwnSegmenter(Segmenter):
         if spec.subtask:
             raise ModelUnusable(f"'{spec.model}' has a pipeline of its own, without subtasks: leave --subtask out")
         # Nobody knows what its code keeps of one call for the next.
-        super().__init__(pipeline, identity, Subtask.SEMANTIC, side_by_side=False)
+        super().__init__(pipeline, identity, Subtask.SEMANTIC, AtATime.BATCH)
         self._threshold = spec.mask_threshold
         self._host = _on_host(pipeline)
 
@@ -48,14 +48,16 @@ class OwnSegmenter(Segmenter):
         made = self._host.preprocess(image, **self._host._preprocess_params)  # noqa: SLF001 - as `Pipeline` does
         return {ALONE: made, "target_size": [(image.height, image.width)]}
 
-    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:
-        """Its pipeline's outputs, image by image."""
+    def collate(self, inputs: Sequence[Inputs]) -> Inputs:
+        """The only image; its pipeline copies it to the device."""
+        [alone] = inputs
+        return alone
+
+    def forward(self, batch: Inputs, keep: Keep | None = None) -> list[Outputs]:
+        """Its pipeline's outputs."""
         del keep
         parameters = self.pipeline._forward_params  # noqa: SLF001 - as `Pipeline` does
-        return [
-            Outputs(made=self.pipeline.forward(each[ALONE], **parameters), target_size=each["target_size"])
-            for each in inputs
-        ]
+        return [Outputs(made=self.pipeline.forward(batch[ALONE], **parameters), target_size=batch["target_size"])]
 
     def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
         """The segments of its pipeline's result; raises `SegmentationFailed` for a result of another kind."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from maskmill_worker.process.watchdog import NO_LIMIT, time_limit
 
 log = structlog.get_logger(__name__)
 
+Turn = Callable[[], AbstractContextManager[object]]
+"""Waits until this thread may run a forward pass; the block is the pass."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -30,30 +34,37 @@ class Prediction:
 
 
 def predict(
-    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float = NO_LIMIT
+    segmenter: Segmenter,
+    batch: Sequence[Sample],
+    size: BatchSize,
+    timeout_seconds: float = NO_LIMIT,
+    turn: Turn = nullcontext,
 ) -> Iterator[Prediction]:
     """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
 
     A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
     image fails. Outputs for which the device has no memory left are post-processed on the host. `size` learns how long
     batches take and which were too large. A forward pass or a post-processing that takes longer than the timeout ends
-    this process (see `maskmill_worker.process.watchdog`).
+    this process (see `maskmill_worker.process.watchdog`). Each forward pass takes a `turn`; what else is done does not.
     """
-    started = time.perf_counter()
     failure: str | None = None
     elements = element_count(batch[0].inputs)
     try:
         with time_limit(timeout_seconds):
-            outputs = segmenter.forward([sample.inputs for sample in batch])
+            inputs = segmenter.collate([sample.inputs for sample in batch])
+        with turn(), time_limit(timeout_seconds):
+            started = time.perf_counter()
+            outputs = segmenter.forward(inputs)
+            seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
         failure = _failure(error)
         if out_of_memory(error):
             size.too_large(len(batch), elements)
+    inputs = {}  # a batch's memory is free for the next one
     if failure is not None:
         # Outside of `except`: there the traceback still holds the failed batch's memory (PyTorch FAQ on out-of-memory).
-        yield from _predict_halves(segmenter, batch, size, timeout_seconds, failure)
+        yield from _predict_halves(segmenter, batch, size, timeout_seconds, turn, failure)
         return
-    seconds = time.perf_counter() - started
     size.took(len(batch), elements, seconds)
     for sample, each in zip(batch, outputs, strict=True):
         with time_limit(timeout_seconds):
@@ -62,7 +73,7 @@ def predict(
 
 
 def _predict_halves(
-    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float, failure: str
+    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float, turn: Turn, failure: str
 ) -> Iterator[Prediction]:
     _free_memory()
     if len(batch) == 1:
@@ -70,8 +81,8 @@ def _predict_halves(
         return
     log.warning("batch_halved", images=len(batch), reason=failure)
     middle = len(batch) // 2
-    yield from predict(segmenter, batch[:middle], size, timeout_seconds)
-    yield from predict(segmenter, batch[middle:], size, timeout_seconds)
+    yield from predict(segmenter, batch[:middle], size, timeout_seconds, turn)
+    yield from predict(segmenter, batch[middle:], size, timeout_seconds, turn)
 
 
 def _postprocess(

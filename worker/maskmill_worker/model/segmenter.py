@@ -10,6 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,17 +64,28 @@ def subtask_of(image_processor: Any, wanted: Subtask | None) -> Subtask:
     return wanted or served[0]
 
 
+class AtATime(Enum):
+    """What may go on in a model at a time."""
+
+    BATCH = auto()
+    """One batch, from the first of its calls to the last."""
+    PASS = auto()
+    """One forward pass; other batches may be collated and post-processed beside it."""
+    ANY = auto()
+    """Forward passes of several threads, too."""
+
+
 class Segmenter(ABC):
     """A loaded model with one spec's parameters: `preprocess` on any process, the rest on the device's own.
 
-    `identity` says which files it was made of, `side_by_side` whether several threads may call it at a time.
+    `identity` says which files it was made of, `at_a_time` what several threads may call at a time.
     """
 
-    def __init__(self, pipeline: Any, identity: ModelIdentity, subtask: Subtask, *, side_by_side: bool) -> None:
+    def __init__(self, pipeline: Any, identity: ModelIdentity, subtask: Subtask, at_a_time: AtATime) -> None:
         self.pipeline = pipeline
         self.identity = identity
         self.subtask = subtask
-        self.side_by_side = side_by_side
+        self.at_a_time = at_a_time
         self.device: torch.device = pipeline.device
 
     @property
@@ -87,8 +99,12 @@ class Segmenter(ABC):
         """Tensors (batch size 1, on the CPU) for one RGB image; needs no weights, so it may run in a forked process."""
 
     @abstractmethod
-    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:
-        """Run the model once over images of equal shape (see `shape_of`); the outputs of each, on the device.
+    def collate(self, inputs: Sequence[Inputs]) -> Inputs:
+        """One batch of images of equal shape (see `shape_of`), on the device."""
+
+    @abstractmethod
+    def forward(self, batch: Inputs, keep: Keep | None = None) -> list[Outputs]:
+        """Run the model once over a batch of `collate`; the outputs of each image, on the device.
 
         `keep` says which queries are needed; None: those that can become segments.
         """
@@ -108,12 +124,9 @@ class TransformersSegmenter(Segmenter):
         post_process: PostProcess,
         spec: Spec,
         identity: ModelIdentity,
-        *,
-        side_by_side: bool,
+        at_a_time: AtATime,
     ) -> None:
-        super().__init__(
-            pipeline, identity, subtask_of(pipeline.image_processor, spec.subtask), side_by_side=side_by_side
-        )
+        super().__init__(pipeline, identity, subtask_of(pipeline.image_processor, spec.subtask), at_a_time)
         self._run = run
         self._post_process = post_process
         # None must stay None for OneFormer, whose processor has its own default task.
@@ -126,14 +139,18 @@ class TransformersSegmenter(Segmenter):
         """What the image processor makes of the image."""
         return dict(self._host.preprocess(image, **self._preprocess_parameters))
 
-    def forward(self, inputs: Sequence[Inputs], keep: Keep | None = None) -> list[Outputs]:
+    def collate(self, inputs: Sequence[Inputs]) -> Inputs:
+        """Tensors are copied one by one, because only the images' own are page-locked, not their concatenation."""
+        with torch.inference_mode():
+            return collate([{name: self._on_device(value) for name, value in each.items()} for each in inputs])
+
+    def forward(self, batch: Inputs, keep: Keep | None = None) -> list[Outputs]:
         """One pass over all images."""
         with torch.inference_mode():
-            # Copied one by one, because only the images' own tensors are page-locked, not their concatenation.
-            batch = collate([{name: self._on_device(value) for name, value in each.items()} for each in inputs])
             outputs = self._run(batch, keep or self._keep)
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # so that its errors are this batch's, and its seconds
+            # So that its errors are this batch's, and its seconds. Other threads have streams of their own.
+            torch.cuda.current_stream(self.device).synchronize()
         return outputs
 
     def postprocess(self, outputs: Mapping[str, Any]) -> Segmentation:
@@ -147,7 +164,7 @@ class TransformersSegmenter(Segmenter):
     def trial(self, size: Size) -> Outputs:
         """The outputs for an image of noise; after it the first real one finds lazy set-up done."""
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        return self.forward([self.preprocess(Image.fromarray(noise))], keep=first_queries)[0]
+        return self.forward(self.collate([self.preprocess(Image.fromarray(noise))]), keep=first_queries)[0]
 
     def _on_device(self, value: Any) -> Any:
         return value.to(self.device, non_blocking=True) if torch.is_tensor(value) else value

@@ -1,4 +1,4 @@
-"""Where the time goes: wall seconds of one image by stage, and of the thread that drives the model."""
+"""Where the time goes: wall seconds of one image by stage, and of the model."""
 
 from __future__ import annotations
 
@@ -27,36 +27,68 @@ class StageClock:
 
 
 class DeviceClock:
-    """What the threads that drive the model do: they work, or they wait for images or for uploads.
+    """What the model's time is spent on: it works, or it waits for images or for uploads.
 
-    Of several `threads` each counts for its share, so that all seconds together are the time that has passed.
+    So many `passes` go through it at a time. Where there are fewer, and threads that could begin one wait for
+    something, it waits for that. All seconds together are the time that has passed.
     """
 
     def __init__(self) -> None:
-        self.threads = 1
+        self.passes = 1
         self._lock = Lock()
+        self._in_model = 0
+        self._threads = {"storing": 0, "loading": 0}  # that wait, by what holds up the most
         self._since = time.perf_counter()
-        self._waited = {"loading": 0.0, "storing": 0.0}
+        self._seconds = self._none()
 
     @contextmanager
     def waiting(self, reason: str) -> Iterator[None]:
-        """Book the block's time as waiting, of one thread, for `loading` or for `storing`."""
-        started = time.perf_counter()
+        """For the block's time a thread waits for `loading` or for `storing`."""
+        self.wait(reason)
         try:
             yield
         finally:
-            self.waited(reason, started)
+            self.wait(reason, -1)
 
-    def waited(self, reason: str, since: float) -> None:
-        """Book the time since then (of `time.perf_counter`), likewise."""
+    def wait(self, reason: str, threads: int = 1) -> None:
+        """So many threads more wait for this from now on, or less."""
         with self._lock:
-            self._waited[reason] += (time.perf_counter() - max(since, self._since)) / self.threads
+            self._book()
+            self._threads[reason] += threads
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """For the block's time one pass more goes through the model."""
+        self._enter(1)
+        try:
+            yield
+        finally:
+            self._enter(-1)
 
     def lap(self) -> DeviceSeconds:
         """The seconds since the last lap; may be called from another thread."""
         with self._lock:
-            now = time.perf_counter()
-            passed, waited = now - self._since, dict(self._waited)
-            self._since, self._waited = now, dict.fromkeys(waited, 0.0)
-        busy = max(0.0, passed - sum(waited.values()))
-        return DeviceSeconds(busy=round(busy, 6), **{name: round(value, 6) for name, value in waited.items()})
+            self._book()
+            seconds, self._seconds = self._seconds, self._none()
+        return DeviceSeconds(**{name: round(value, 6) for name, value in seconds.items()})
+
+    def _enter(self, passes: int) -> None:
+        with self._lock:
+            self._book()
+            self._in_model += passes
+
+    def _book(self) -> None:
+        """Share out the time since the last change."""
+        now = time.perf_counter()
+        share = (now - self._since) / self.passes
+        self._since = now
+        empty = max(0, self.passes - self._in_model)
+        working = self.passes
+        for reason, threads in self._threads.items():
+            waiting = min(threads, empty)
+            empty, working = empty - waiting, working - waiting
+            self._seconds[reason] += waiting * share
+        self._seconds["busy"] += working * share
+
+    def _none(self) -> dict[str, float]:
+        return dict.fromkeys(("busy", *self._threads), 0.0)

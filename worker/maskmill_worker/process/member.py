@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from maskmill.device import listed, pin
 from maskmill.errors import UsageError
-from maskmill.settings import loaders_each, usable_cores
 
 COUNT_DEVICES = "import torch; print(torch.cuda.device_count())"
 COUNT_TIMEOUT_SECONDS = 120.0
@@ -31,26 +30,19 @@ class Member:
 
 
 def members(
-    devices: str,
-    per_device: int = 1,
-    *,
-    num_workers: int | None = None,
-    environment: Mapping[str, str] = os.environ,
-    cores: int | None = None,
+    devices: str, per_device: int = 1, *, cores: int, environment: Mapping[str, str] = os.environ
 ) -> list[Member]:
     """`per_device` members for each of `devices` (`all`, or `cpu`, `cuda:N`… with commas); raises `UsageError`.
 
-    `cuda:N` counts the devices that are visible in `environment`. The processor's cores are shared out: loader
-    processes unless `num_workers` is set, and the threads of models that run on the CPU.
+    `cuda:N` counts the devices that are visible in `environment`. The processor's cores are shared out among all of
+    them, and as threads among the models that run on the CPU.
     """
     places = [place for place in device_list(devices) for _ in range(per_device)]
-    cores = cores or usable_cores()
     made = []
     for index, place in enumerate(places):
         own = dict(environment)
         pin(place, own)
-        if num_workers is None:
-            own["MASKMILL_NUM_WORKERS"] = str(loaders_each(cores, len(places)))
+        own["MASKMILL_CORES"] = str(max(1, cores // len(places)))
         if place == "cpu":
             own.setdefault("OMP_NUM_THREADS", str(max(1, cores // places.count("cpu"))))
         made.append(Member(_name(place, index % per_device + 1, per_device), place, own))

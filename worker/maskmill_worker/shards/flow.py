@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import draining
 from maskmill_worker.process.watchdog import time_limit
-from maskmill_worker.shards.forward_threads import ForwardThreads, images_each, thread_count
+from maskmill_worker.shards.forward_threads import ForwardThreads, images_each, lanes
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.scheduler import Pace
 from maskmill_worker.shards.slice import Slice
@@ -102,7 +102,9 @@ class Flow:
         self.pace = Pace()
         # The threads of an operation decide the order of its sums: they are to be the same for every image then.
         asked = 1 if record.execution.deterministic else self.settings.forward_threads
-        self.threads = ForwardThreads(self._segment, thread_count(segmenter, asked), shards.clock)
+        self.threads = ForwardThreads(
+            self._segment, lanes(segmenter, asked, self.settings.cores_to_use), shards.clock, segmenter.device
+        )
         self._tasks: Iterator[Task] = iter(())
         self._last_shard = False
 
@@ -158,9 +160,7 @@ class Flow:
 
     def next_sample(self) -> Sample | None:
         """The next image's tensors, or its error; None once nothing is in flight."""
-        several = self.threads.count > 1  # then they say themselves how long they wait
-        waiting = nullcontext() if several else self.shards.clock.waiting("loading")
-        with time_limit(stuck_seconds(self.settings), "worker_stuck"), waiting:
+        with time_limit(stuck_seconds(self.settings), "worker_stuck"):
             return self.loader.next()
 
     def sort(self, sample: Sample) -> Sequence[list[Sample]]:
@@ -183,7 +183,7 @@ class Flow:
         Alone: with all cores and with no other batch beside it, as an image must that may end the process.
         """
         self.shards.check()
-        if alone or self.threads.count == 1 or any(map(self._goes_alone, batch)):
+        if alone or any(map(self._goes_alone, batch)):
             self.threads.finish()
             with self.shards.in_model(batch):
                 self._segment(batch)
@@ -191,14 +191,15 @@ class Flow:
             self.threads.run(batch, self.shards.enter_model)
 
     def _segment(self, batch: list[Sample]) -> None:
-        with self.pace.measure(len(batch) * self.threads.count):
-            for prediction in predict(self.segmenter, batch, self.size, self.settings.batch_timeout_seconds):
+        with self.pace.measure(len(batch) * self.threads.lanes.threads):
+            timeout = self.settings.batch_timeout_seconds
+            for prediction in predict(self.segmenter, batch, self.size, timeout, self.threads.turn):
                 self.stored.add(prediction)
 
     def _images(self, sample: Sample) -> int:
         """How many images of this one's shape make a batch."""
         elements = element_count(sample.inputs)
-        return images_each(self.size.of(elements), elements, self.threads.count)
+        return images_each(self.size.of(elements), elements, self.threads.lanes.passes)
 
     def _shape(self, sample: Sample) -> tuple[Any, ...] | None:
         """What images of one batch have in common; None for one that may end the process, which goes alone."""

@@ -1,28 +1,32 @@
-"""Threads that run batches through one model side by side, each with its share of the cores.
+"""Threads that take batches through one model, each with its share of the cores.
 
 On a CPU an operation with few values gains nothing from a second core, and every operation waits for the slowest of its
-threads. Two batches at a time, in threads over the same weights, keep two cores busy for the memory of one model.
+threads. Two passes at a time, in threads over the same weights, keep two cores busy for the memory of one model. A GPU
+is filled by one pass, but only for as long as there is one: with a thread more than passes, a batch is copied or
+post-processed while others are in the model.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from threading import local
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from threading import Semaphore
 from typing import TypeAlias
 
 import torch
 
 from maskmill_worker.model.sample import Sample
-from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.model.segmenter import AtATime, Segmenter
 from maskmill_worker.process.clock import DeviceClock
 
 SIDE_BY_SIDE = 2
-"""Batches at a time unless the settings say: more of them wait for Python's lock, which one thread in four holds."""
+"""Passes at a time unless the settings say: more of them wait for Python's lock, which one thread in four holds."""
 
 SWITCH_SECONDS = 50e-6
 """How long another thread may keep Python's lock while one of these waits for it, which it does after each operation.
@@ -37,50 +41,66 @@ LIGHT_ELEMENTS = 2**21
 Batch: TypeAlias = list[Sample]
 
 
-def thread_count(segmenter: Segmenter, asked: int | None) -> int:
-    """How many batches a model is to run at a time: one, unless it can run side by side and there are threads for it.
+@dataclass(frozen=True)
+class Lanes:
+    """How many forward passes go through a model at a time, and how many threads take turns with them."""
 
-    Torch's threads are shared out: `OMP_NUM_THREADS`, else the cores that this process may use.
+    passes: int
+    threads: int
+
+
+def lanes(segmenter: Segmenter, asked: int | None, cores: int) -> Lanes:
+    """As many as the model allows, but no more passes than asked for, or than torch has threads for.
+
+    Torch's threads are shared out: `OMP_NUM_THREADS`, else the cores that this process may use. There is a thread more
+    than passes where these leave a core to it: it would take theirs, and each operation waits for its slowest thread.
     """
-    return min(asked or SIDE_BY_SIDE, torch.get_num_threads()) if segmenter.side_by_side else 1
+    threads = torch.get_num_threads()
+    passes = min(asked or SIDE_BY_SIDE, threads) if segmenter.at_a_time is AtATime.ANY else 1
+    has_core = segmenter.device.type != "cpu" or threads < cores
+    return Lanes(passes, passes + (has_core and segmenter.at_a_time is not AtATime.BATCH))
 
 
-def images_each(images: int, elements: int, threads: int) -> int:
-    """How many images of so many elements a thread takes at a time.
+def images_each(images: int, elements: int, passes: int) -> int:
+    """How many images of so many elements a pass takes.
 
     A light batch it takes whole. A heavy one is shared out, so that memory stays that of one batch.
 
-    >>> images_each(4, 3 * 240 * 320, threads=2), images_each(4, 3 * 800 * 1200, threads=2)
+    >>> images_each(4, 3 * 240 * 320, passes=2), images_each(4, 3 * 800 * 1200, passes=2)
     (4, 2)
     """
-    return images if images * elements <= LIGHT_ELEMENTS else math.ceil(images / threads)
+    return images if images * elements <= LIGHT_ELEMENTS else math.ceil(images / passes)
 
 
 class ForwardThreads:
-    """`count` threads that call `work` with a batch each. `clock` hears how long they wait for one.
+    """Threads that call `work` with a batch each, in which `turn` lets so many of them run the model as may at a time.
 
-    >>> with ForwardThreads(work, 2, clock).open() as threads:
+    `clock` hears how long they wait for a batch, and how long they run the model.
+
+    >>> with ForwardThreads(work, Lanes(passes=1, threads=2), clock, torch.device("cpu")).open() as threads:
     ...     for batch in batches:
     ...         threads.run(batch, entering=note)  # waits until one of them is free
     ...     threads.finish()
     """
 
-    def __init__(self, work: Callable[[Batch], None], count: int, clock: DeviceClock) -> None:
-        self.count = clock.threads = count
+    def __init__(self, work: Callable[[Batch], None], lanes: Lanes, clock: DeviceClock, device: torch.device) -> None:
+        self.lanes = lanes
         self._work = work
         self._clock = clock
-        self._idle = local()
-        self._began = time.perf_counter()
+        self._device = device
+        self._turns = Semaphore(lanes.passes)
         self._running: dict[Future[None], Batch] = {}
-        share = max(1, torch.get_num_threads() // count)
-        self._pool = ThreadPoolExecutor(count, "forward", self._begin, (share,))  # starts them as they are needed
+        self._numbers = count()
+        share = max(1, torch.get_num_threads() // lanes.passes)
+        self._pool = ThreadPoolExecutor(lanes.threads, "forward", self._begin, (share,))  # starts them when needed
 
     @contextmanager
     def open(self) -> Iterator[ForwardThreads]:
         """End the threads after the block; after an interruption without waiting for their batches."""
         at_once, before = True, sys.getswitchinterval()
-        if self.count > 1:
-            sys.setswitchinterval(SWITCH_SECONDS)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self._clock.passes = self.lanes.passes
+        self._clock.wait("loading", self.lanes.threads)
         try:
             yield self
             at_once = False
@@ -89,6 +109,7 @@ class ForwardThreads:
             raise
         finally:
             self._pool.shutdown(wait=not at_once, cancel_futures=True)
+            self._clock.wait("loading", -self.lanes.threads)
             sys.setswitchinterval(before)
 
     @property
@@ -96,12 +117,18 @@ class ForwardThreads:
         """Whether a batch is in the model."""
         return not all(future.done() for future in self._running)
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until this thread may run a forward pass; the block is the pass."""
+        with self._turns, self._clock.working():
+            yield
+
     def run(self, batch: Batch, entering: Callable[[Batch], None]) -> None:
         """Have the batch run as soon as a thread is free; `entering` gets all images that are in the model then.
 
         Raises what an earlier batch ended with.
         """
-        self._wait_until_left(self.count - 1)
+        self._wait_until_left(self.lanes.threads - 1)
         entering([sample for each in (*self._running.values(), batch) for sample in each])
         self._running[self._pool.submit(self._run, batch)] = batch
 
@@ -118,11 +145,21 @@ class ForwardThreads:
     def _begin(self, share: int) -> None:
         torch.get_num_threads()  # sets up this thread, which otherwise undoes the next line at its first operation
         torch.set_num_threads(share)  # of this thread's own OpenMP team
-        self._idle.since = self._began
+        if self._device.type == "cuda":
+            torch.cuda.set_stream(_stream(self._device, next(self._numbers)))
 
     def _run(self, batch: Batch) -> None:
-        self._clock.waited("loading", self._idle.since)
+        self._clock.wait("loading", -1)
         try:
             self._work(batch)
         finally:
-            self._idle.since = time.perf_counter()
+            self._clock.wait("loading")
+
+
+@cache
+def _stream(device: torch.device, _number: int) -> torch.cuda.Stream:
+    """A stream for a thread of this number: else its copies and its post-processing would wait for others' passes.
+
+    Later slices use it again, because torch keeps freed memory for the stream that it was of.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own is untyped
