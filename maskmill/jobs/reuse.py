@@ -59,6 +59,14 @@ class StoredMask:
         )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What is in the store for an image: a mask that the job may keep, or the ETag of what the job's own replaces."""
+
+    mask: StoredMask | None = None
+    replaced: str | None = None
+
+
 def stored_masks(
     store: Store, references: Sequence[Reference], record: JobRecord, fingerprint: str
 ) -> Iterator[StoredMask | None]:
@@ -66,23 +74,40 @@ def stored_masks(
 
     The fingerprint is that of the job's spec with its model's files.
     """
+    return (found.mask for found in find_masks(store, references, record, fingerprint))
+
+
+def find_masks(
+    store: Store, references: Sequence[Reference], record: JobRecord, fingerprint: str, *, none_stays: bool = False
+) -> Iterator[Found]:
+    """The same with what else is there; where no mask may stay, none is read."""
     if not references:
         return iter(())
-    there = _present(store, sorted(reference.mask_key for reference in references))
+    listed = _listed(store, sorted(reference.mask_key for reference in references))
 
-    def find(reference: Reference) -> StoredMask | None:
-        mask = _read(store, reference, fingerprint)[0] if there(reference.mask_key) else None
-        return mask if mask and mask.image_version and _may_stay(mask, record) else None
+    def find(reference: Reference) -> Found:
+        there, entity_tag = listed(reference.mask_key)
+        if none_stays or not there:
+            return Found(replaced=entity_tag)
+        mask, entity_tag = _read(store, reference, fingerprint)
+        if mask and mask.image_version and _may_stay(mask, record):
+            return Found(mask)
+        return Found(replaced=None if mask and mask.is_of(record) else entity_tag)
 
-    return map_ahead(find, references, READERS)
+    return map(find, references) if none_stays else map_ahead(find, references, READERS)
 
 
-def put_mask(store: Store, reference: Reference, record: JobRecord, png: bytes, mask: StoredMask) -> StoredMask:
+def put_mask(
+    store: Store, reference: Reference, record: JobRecord, png: bytes, mask: StoredMask, replaced: str | None = None
+) -> StoredMask:
     """Store the image's mask, with its PNG, unless there is one that the job may keep by now; that which is there then.
 
-    A worker that slept through its lease comes too late: what another has stored and accounted for stays as it is.
-    So does what this very job has stored of an image whose file has changed since: it may be accounted for.
+    `replaced` is the ETag of what may be replaced unseen. A worker that slept through its lease comes too late: what
+    another has stored and accounted for stays as it is. So does what this very job has stored of an image whose file
+    has changed since: it may be accounted for.
     """
+    if replaced and store.replace(reference.mask_key, png, CONTENT_TYPE, replaced):
+        return mask
     for _ in range(MAX_TURNS):
         if store.put_if_absent(reference.mask_key, png, CONTENT_TYPE):
             return mask
@@ -98,17 +123,17 @@ def _may_stay(mask: StoredMask, record: JobRecord) -> bool:
     return mask.is_of(record) or not record.execution.overwrite
 
 
-def _present(store: Store, wanted: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a key may be in the store: known for those that the listing reached."""
+def _listed(store: Store, wanted: Sequence[str]) -> Callable[[str], tuple[bool, str | None]]:
+    """Whether a key may be in the store, known for those that the listing reached; and the ETag of what is there."""
     first, last, limit = wanted[0], wanted[-1], LISTED_PER_IMAGE * len(wanted)
-    found, reached = set(), ""
-    for item in islice(store.list("masks/", after=first[:-1]), limit + 1):
-        found.add(item.key)
+    found, reached = {}, ""
+    for item in islice(store.list("masks/", first[:-1], limit + 1), limit + 1):
+        found[item.key] = f'"{item.etag}"' if item.etag else None
         reached = item.key
         if reached >= last:
             break
     complete = reached >= last or len(found) <= limit
-    return lambda key: key in found or (not complete and key > reached)
+    return lambda key: (key in found or (not complete and key > reached), found.get(key))
 
 
 def _read(store: Store, reference: Reference, fingerprint: str) -> tuple[StoredMask | None, str | None]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.handlers import add_expect_header
+from botocore.utils import parse_timestamp
 
 from maskmill.addresses import is_this_machine
 from maskmill.errors import UsageError
@@ -31,7 +36,23 @@ _SESSION_LOCK = Lock()
 @cache
 def _session() -> boto3.Session:
     """One for all clients: reading the service's model anew costs 0.1 s each time."""
-    return boto3.Session()
+    session = botocore.session.get_session()
+    # As the AWS CLI has one of its own (awscli/customizations/scalarparse.py).
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=timestamp)
+    return boto3.Session(botocore_session=session)
+
+
+def timestamp(text: Any) -> datetime:
+    """A time as stores write it in lists (ISO 8601) and headers (RFC 9110); any other as boto3 reads it.
+
+    That tries all ways to write a date, for 0.2 ms each: most of the time of a list of a thousand keys.
+    """
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(ValueError, TypeError):
+            found = parse(str(text))
+            if found.tzinfo:
+                return found
+    return parse_timestamp(text)
 
 
 def new_client(settings: S3Settings, connections: int = 16) -> S3Client:

@@ -42,8 +42,8 @@ ATTEMPTS = 4
 WORKER_ATTEMPTS = 8
 """The same for workers, who have whole shards to lose: 20 s and more of a store that fails."""
 
-DELETED_AT_ONCE = 1000
-"""Keys that S3 takes in one DeleteObjects request."""
+LISTED_AT_ONCE = DELETED_AT_ONCE = 1000
+"""Keys that S3 gives in one answer to ListObjectsV2, and takes in one DeleteObjects request."""
 
 CONDITIONS = (
     "the store refuses conditional puts (If-None-Match, If-Match), by which of two workers one wins: use another, or "
@@ -195,9 +195,10 @@ class Store:
             return False
         return True
 
-    def list(self, prefix: str = "", after: str | None = None) -> Iterator[StoredObject]:
+    def list(self, prefix: str = "", after: str | None = None, at_once: int = LISTED_AT_ONCE) -> Iterator[StoredObject]:
         """All objects whose key starts with `prefix` (and comes after another), in key order, a page at a time."""
-        for page in self._pages(prefix, **({"StartAfter": self.prefix + after} if after else {})):
+        options: dict[str, Any] = {"StartAfter": self.prefix + after} if after else {}
+        for page in self._pages(prefix, MaxKeys=min(at_once, LISTED_AT_ONCE), **options):
             for item in page.get("Contents", []):
                 key, etag = item["Key"][len(self.prefix) :], item.get("ETag", "").strip('"')
                 yield StoredObject(key, item["Size"], etag, item["LastModified"])

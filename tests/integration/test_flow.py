@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,13 @@ from PIL import Image, ImageOps
 from structlog.testing import capture_logs
 
 from maskmill import Job
-from maskmill.errors import ObjectForbidden
+from maskmill.errors import BrokerUnavailable, ObjectForbidden
 from maskmill.events import Event, ImageDone, ShardCommitted
 from maskmill.jobs.cancel import cancel_job
 from maskmill.jobs.records import read_report
 from maskmill.jobs.submit import submit
 from maskmill.ledger.answers import ClaimReply
+from maskmill.ledger.claims import Claims
 from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, ShardReport, Spec, Status
 from maskmill.services import Services
 from maskmill.storage import keys
@@ -364,6 +365,51 @@ def test_an_image_that_may_end_the_process_has_the_model_for_itself(
     assert job.status().counts == Counts(stored=12)
     assert [1] in in_model.by_themselves
     assert [4] in in_model.by_themselves
+
+
+def test_every_image_is_noted_before_it_enters_the_model_and_a_call_does_for_several_batches(
+    services: Services, demo: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_good(tmp_path / "some", 40)
+    calls: list[set[tuple[int, int]]] = []
+    batches: list[set[tuple[int, int]]] = []
+    noted = Claims.note
+
+    def note(self: Claims, job: str, owner: str, notes: Mapping[int, str]) -> None:
+        calls.append({(shard, index) for shard, text in notes.items() for index in CrashNote.from_text(text).in_model})
+        noted(self, job, owner, notes)
+
+    def predict_noted(segmenter: Segmenter, batch: list[Sample], *rest: Any) -> Iterator[Prediction]:
+        batches.append({sample.task.key for sample in batch})
+        assert any(batches[-1] <= call for call in calls)
+        yield from predict(segmenter, batch, *rest)
+
+    monkeypatch.setattr(Claims, "note", note)
+    monkeypatch.setattr(flow, "predict", predict_noted)
+    job = submitted(services, tmp_path / "some", shard_size=40)
+    work(services, demo, batch_size=1, fetch_threads=16)
+    assert job.status().counts == Counts(stored=40)
+    assert len(batches) == 40
+    assert len(calls) < 10
+
+
+def test_images_that_follow_are_noted_anew_where_the_broker_did_not_hear_of_them(
+    services: Services, demo: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_good(tmp_path / "some", 12)
+    calls, noted = [0], Claims.note
+
+    def note(self: Claims, job: str, owner: str, notes: Mapping[int, str]) -> None:
+        calls[0] += 1
+        if calls[0] < 4:
+            raise BrokerUnavailable("it is away")
+        noted(self, job, owner, notes)
+
+    monkeypatch.setattr(Claims, "note", note)
+    job = submitted(services, tmp_path / "some", shard_size=12)
+    work(services, demo, batch_size=1, fetch_threads=16)
+    assert job.status().counts == Counts(stored=12)
+    assert calls[0] >= 4
 
 
 # With none

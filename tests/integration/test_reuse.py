@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from maskmill.jobs.reuse import StoredMask, put_mask, stored_masks
+from maskmill.jobs.reuse import StoredMask, find_masks, put_mask, stored_masks
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, encode
 from maskmill.schema import Execution, ImageWarning, JobRecord, Reference, Spec, Subtask, utc_now
 from maskmill.services import Services
@@ -115,6 +115,58 @@ def test_an_empty_prefix_has_none(store: Store) -> None:
 
 
 OTHER = "20200101-000000-00000000"
+
+
+def asked(store: Store) -> list[str]:
+    """The operations that the store is asked for from now on."""
+    names: list[str] = []
+    store.client.meta.events.register("before-call.s3", lambda model, **_: names.append(model.name))
+    return names
+
+
+@pytest.mark.parametrize("none_stays", [True, False])
+def test_a_mask_that_goes_is_replaced_by_one_request_more_than_it_took_to_find_it(
+    store: Store, none_stays: bool
+) -> None:
+    """Of four images one has no mask, the others masks of another spec, another tree, and half a one."""
+    whole = put(store, "a", fingerprint="another spec")
+    put(store, "b", uri="/another/tree/b.jpg")
+    store.put("masks/c.jpg.png", whole[: len(whole) // 2])
+    references, names = [reference(name) for name in "abcd"], asked(store)
+    found = list(find_masks(store, references, record(overwrite=True), SPEC.fingerprint(), none_stays=none_stays))
+    assert names == ["ListObjectsV2", *["GetObject"] * (0 if none_stays else 3)]
+    assert [bool(each.replaced) for each in found] == [True, True, True, False]
+    names.clear()
+    for each, there in zip(references, found, strict=True):
+        made = StoredMask(header(each.mask_key[6]), 4, 6)
+        assert put_mask(store, each, record(overwrite=True), mask(), made, there.replaced) is made
+    assert names == ["PutObject"] * 4
+
+
+def test_a_mask_that_came_after_another_was_found_is_looked_at_before_it_goes(store: Store) -> None:
+    """The slower one of two workers of a job keeps what the faster one stored meanwhile."""
+    put(store, "a", fingerprint="another spec")
+    (found,) = find_masks(store, [reference("a")], record(), SPEC.fingerprint())
+    assert found.replaced
+    store.put("masks/a.jpg.png", mask(shade=1), CONTENT_TYPE)
+    there = put_mask(store, reference("a"), record(), mask(shade=2), StoredMask(header(), 4, 6), found.replaced)
+    assert there.header == header()
+    assert store.get("masks/a.jpg.png") == mask(shade=1)
+
+
+def test_a_mask_of_this_job_without_a_version_is_not_replaced_unseen(store: Store) -> None:
+    put(store, "a", image_version=None)
+    (found,) = find_masks(store, [reference("a")], record(), SPEC.fingerprint())
+    assert (found.mask, found.replaced) == (None, None)
+
+
+def test_a_shard_asks_for_no_more_keys_than_it_looks_at(store: Store) -> None:
+    sizes: list[int] = []
+    store.client.meta.events.register(
+        "provide-client-params.s3.ListObjectsV2", lambda params, **_: sizes.append(params["MaxKeys"])
+    )
+    assert found(store, "abc") == [None] * 3
+    assert sizes == [13]
 
 
 def mask(job: str = JOB, version: str = "v1", shade: int = 0) -> bytes:

@@ -1,4 +1,4 @@
-"""Crash attribution: which image ended a worker process, as noted in the ledger before each batch.
+"""Crash attribution: which image ended a worker process, as noted in the ledger before it enters the model.
 
 A process that dies leaves the images that it had in the model. Each of them then goes alone; one that ends two
 processes while alone is to blame and has failed. So an image costs at most three crashes, and its shard-mates nothing.
@@ -10,8 +10,9 @@ The life of a note, where image 3 of 8 crashes the model:
     entering(3)    the process dies      after_crash() → alone {3: 1, …}
     entering(3)    the process dies      after_crash() → crashing (3,): it has failed, 4…7 go on
 
-A batch stays noted until the next one enters, which saves a call for each; a process that dies in between blames images
-that are out already, and they clear themselves alone.
+Images that follow soon are noted with a batch, and stay so until one enters that is not, which saves a call for most
+batches. So a process that dies blames images that were not in the model yet, or are out already, and they clear
+themselves alone.
 """
 
 from __future__ import annotations

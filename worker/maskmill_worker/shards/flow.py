@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from maskmill.storage.store import WORKER_ATTEMPTS
 from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import element_count, shape_of
 from maskmill_worker.model.predict import predict
-from maskmill_worker.model.sample import Sample, Task
+from maskmill_worker.model.sample import Key, Sample, Task
 from maskmill_worker.model.segmenter import Segmenter
 from maskmill_worker.process.drain import draining
 from maskmill_worker.process.watchdog import time_limit
@@ -33,6 +34,9 @@ LOOK_AHEAD_BATCHES = 4
 """Batches' worth of later images that an image waits for while a batch of its shape fills."""
 
 MAX_LOOK_AHEAD = 64
+
+NOTED_AHEAD = 32
+"""Images that are noted as in the model before they are: so many more go alone, once, after a crash."""
 
 
 def process_shards(worker: ShardWorker) -> None:
@@ -106,6 +110,7 @@ class Flow:
             self._segment, lanes(segmenter, asked, self.settings.cores_to_use), shards.clock, segmenter.device
         )
         self._tasks: Iterator[Task] = iter(())
+        self._coming: dict[Key, None] = {}  # images that are loaded, or wait for batchmates
         self._last_shard = False
 
     def run(self, first: HeldShard) -> None:
@@ -131,6 +136,7 @@ class Flow:
         while self.loader.room:
             task = next(self._tasks, None)
             if task is not None:
+                self._coming[task.key] = None
                 self.loader.put(task)
             elif not self.begin_next_shard():
                 return
@@ -166,16 +172,15 @@ class Flow:
     def sort(self, sample: Sample) -> Sequence[list[Sample]]:
         """An image without tensors goes straight to its outcome; the batches that are full with the others."""
         shard = self.shards.get(sample.task.shard)
-        if shard is None:  # another worker has it now
-            return ()
-        mask = shard.masks.pop(sample.task.index, None)
-        if sample.unchanged and mask:
-            self.stored.add_known(sample, mask.outcome(sample.task.reference, self.record.job))
-        elif sample.error is not None:
-            self.stored.add_failure(sample, sample.error)
-        else:
+        mask = shard.masks.pop(sample.task.index, None) if shard else None
+        if shard and sample.error is None and not (sample.unchanged and mask):
             return self.batches.add(sample)
-        return ()
+        del self._coming[sample.task.key]
+        if mask and sample.unchanged:
+            self.stored.add_known(sample, mask.outcome(sample.task.reference, self.record.job))
+        elif shard and sample.error is not None:
+            self.stored.add_failure(sample, sample.error)
+        return ()  # of another worker's shard by now: nothing
 
     def predict(self, batch: list[Sample], *, alone: bool = False) -> None:
         """Run the model over a batch and hand what comes of it to the upload threads.
@@ -183,12 +188,18 @@ class Flow:
         Alone: with all cores and with no other batch beside it, as an image must that may end the process.
         """
         self.shards.check()
+        for sample in batch:
+            del self._coming[sample.task.key]
         if alone or any(map(self._goes_alone, batch)):
             self.threads.finish()
             with self.shards.in_model(batch):
                 self._segment(batch)
         else:
-            self.threads.run(batch, self.shards.enter_model)
+            self.threads.run(batch, self._enter_model)
+
+    def _enter_model(self, batch: list[Sample]) -> None:
+        may_follow = (key for key in self._coming if not self._is_alone(key))
+        self.shards.enter_model(batch, islice(may_follow, NOTED_AHEAD))
 
     def _segment(self, batch: list[Sample]) -> None:
         with self.pace.measure(len(batch) * self.threads.lanes.threads):
@@ -206,8 +217,11 @@ class Flow:
         return None if self._goes_alone(sample) else shape_of(sample.inputs)
 
     def _goes_alone(self, sample: Sample) -> bool:
-        shard = self.shards.get(sample.task.shard)
-        return shard is not None and sample.task.index in shard.crash_note.alone
+        return self._is_alone(sample.task.key)
+
+    def _is_alone(self, key: Key) -> bool:
+        shard = self.shards.get(key[0])
+        return shard is not None and key[1] in shard.crash_note.alone
 
 
 def stuck_seconds(settings: Settings) -> float:

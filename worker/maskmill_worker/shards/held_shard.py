@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import repeat
 from threading import Lock
 
 from maskmill.errors import one_line
-from maskmill.jobs.reuse import StoredMask, stored_masks
+from maskmill.jobs.reuse import StoredMask, find_masks
 from maskmill.ledger.answers import ClaimReply
 from maskmill.schema import Counts, JobRecord, Outcome, Reference, ShardReport, Status, utc_now
 from maskmill.storage.store import Store
-from maskmill_worker.model.sample import Task
+from maskmill_worker.model.sample import Key, Task
 from maskmill_worker.shards.attempts import code_of
 from maskmill_worker.shards.crashes import CrashNote
 
@@ -22,7 +21,8 @@ class HeldShard:
     """A shard that this worker has claimed.
 
     `outcomes` are the images' by their place in the shard, `masks` those that are in the store already and may stay if
-    their images are unchanged. `crash_note` says what was, and is, in the model.
+    their images are unchanged, `replaced` the ETags of what else is there under their keys. `crash_note` says what was,
+    and is, in the model.
     """
 
     claim: ClaimReply
@@ -30,6 +30,7 @@ class HeldShard:
     references: list[Reference] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     masks: dict[int, StoredMask] = field(default_factory=dict)
+    replaced: dict[int, str] = field(default_factory=dict)
     counted: int = 0
     """Attempts that count against the shard, this one included."""
     _lock: Lock = field(default_factory=Lock)
@@ -48,14 +49,14 @@ class HeldShard:
     def tasks(self, store: Store, record: JobRecord, fingerprint: str) -> Iterator[Task]:
         """Its images that have no outcome yet, to be loaded; masks that are in the store are found on the way."""
         left = [(index, each) for index, each in enumerate(self.references) if index not in self.outcomes]
-        fresh = record.execution.overwrite and self.claim.attempt == 1
-        masks = (
-            repeat(None, len(left)) if fresh else stored_masks(store, [each for _, each in left], record, fingerprint)
-        )
-        for (index, reference), mask in zip(left, masks, strict=True):
-            if mask:
-                self.masks[index] = mask
-            yield Task(self.number, index, reference, mask.image_version if mask else None)
+        fresh = bool(record.execution.overwrite) and self.claim.attempt == 1
+        there = find_masks(store, [each for _, each in left], record, fingerprint, none_stays=fresh)
+        for (index, reference), found in zip(left, there, strict=True):
+            if found.mask:
+                self.masks[index] = found.mask
+            if found.replaced:
+                self.replaced[index] = found.replaced
+            yield Task(self.number, index, reference, found.mask.image_version if found.mask else None)
 
     def decide(self, index: int, outcome: Outcome) -> bool:
         """Take an image's outcome unless it has one; True for the one that completes the shard."""
@@ -101,9 +102,9 @@ def failed(reference: Reference, error: Exception, seconds: dict[str, float] | N
     )
 
 
-def indices_by_shard(tasks: Sequence[Task]) -> dict[int, list[int]]:
-    """The places of the tasks' images by their shards' numbers."""
+def indices_by_shard(keys: Iterable[Key]) -> dict[int, list[int]]:
+    """The places of images by their shards' numbers."""
     found: dict[int, list[int]] = {}
-    for task in tasks:
-        found.setdefault(task.shard, []).append(task.index)
+    for shard, index in keys:
+        found.setdefault(shard, []).append(index)
     return found

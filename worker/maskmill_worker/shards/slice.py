@@ -7,7 +7,7 @@ to another worker that has its lease now (`shards.attempts`).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -31,7 +31,7 @@ from maskmill.jobs.records import given_up, read_latest_report, read_references,
 from maskmill.ledger.answers import ClaimReply, InHand
 from maskmill.schema import Counts, Outcome
 from maskmill.services import Services
-from maskmill_worker.model.sample import Sample
+from maskmill_worker.model.sample import Key, Sample
 from maskmill_worker.process.clock import DeviceClock
 from maskmill_worker.shards.attempts import Ending, code_of, verdict
 from maskmill_worker.shards.crashes import CRASHES_ALONE, CrashNote
@@ -61,6 +61,8 @@ class Slice:
         self._loading = ""
         self._leases = Leases(services.ledger, job, owner, services.settings.lease_seconds, self._said_of)
         self._left_images_of: set[int] = set()  # shards that went to others; images of theirs may still be loaded
+        self._noted: set[Key] = set()  # as in the model
+        self._unheard: set[HeldShard] = set()  # those whose notes the broker did not take
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +89,7 @@ class Slice:
             return None
         shard = HeldShard(claim, CrashNote.from_text(claim.note), counted=claim.counted)
         self._held[claim.shard] = shard
+        self._noted.clear()  # the next note says of this one, too, that others' images are in the model
         self._leases.add(claim.shard)
         if self._book_if_decided(shard):
             return None
@@ -128,17 +131,26 @@ class Slice:
         yield
         self._loading = ""
 
-    def enter_model(self, samples: Sequence[Sample]) -> None:
-        """Tell the ledger which images are in the model, so that they are known should one end this process."""
-        indices = indices_by_shard([sample.task for sample in samples])
+    def enter_model(self, samples: Sequence[Sample], following: Iterable[Key] = ()) -> None:
+        """Tell the ledger which images are in the model, so that they are known should one end this process.
+
+        Those that follow soon are told with them, so that a call does for several batches.
+        """
+        entering = {sample.task.key for sample in samples}
+        if entering <= self._noted:
+            return
+        self._noted = entering.union(following)
+        indices = indices_by_shard(sorted(self._noted))
         held = list(self._held.values())
         self._note({each: each.crash_note.passed().entering(indices.get(each.number, ())) for each in held})
 
     @contextmanager
     def in_model(self, batch: Sequence[Sample]) -> Iterator[None]:
         """The same for a batch that has the model for itself; of images that must go alone, say that they are out."""
+        self._noted.clear()
         self.enter_model(batch)
         yield
+        self._noted.clear()
         numbers = {sample.task.shard for sample in batch}
         alone = [each for each in self._held.values() if each.number in numbers and each.crash_note.alone]
         self._note({each: each.crash_note.passed() for each in alone})
@@ -276,10 +288,15 @@ class Slice:
             self.services.ledger.trouble(self.job, f"{code_of(error)}: {one_line(error)}")
 
     def _note(self, changes: Mapping[HeldShard, CrashNote]) -> None:
-        changed = {shard: note for shard, note in changes.items() if shard.crash_note != note}
+        changed = {each: note for each, note in changes.items() if each.crash_note != note or each in self._unheard}
         for shard, note in changed.items():
             shard.crash_note = note
         if changed:
-            with suppress(BrokerUnavailable):  # a crash just now would count as unexplained
-                texts = {shard.number: note.text() for shard, note in changed.items()}
+            texts = {shard.number: note.text() for shard, note in changed.items()}
+            try:
                 self.services.ledger.note(self.job, self.owner, texts)
+            except BrokerUnavailable:  # a crash before the next batch would count as unexplained
+                self._unheard.update(changed)
+                self._noted.clear()
+            else:
+                self._unheard.difference_update(changed)

@@ -94,7 +94,9 @@ class Uploads:
         )
         png = clock.time("encode", encode, result.ids, header)
         made = StoredMask(header, sample.width, sample.height)
-        there = clock.time("upload", put_mask, self.shards.store, reference, self.record, png, made)
+        shard = self.shards.get(sample.task.shard)
+        replaced = shard.replaced.get(sample.task.index) if shard else None
+        there = clock.time("upload", put_mask, self.shards.store, reference, self.record, png, made, replaced)
         outcome = there.outcome(reference, self.record.job, _rounded(seconds | clock.seconds))
         self.shards.decide(sample.task.shard, sample.task.index, outcome)
 
