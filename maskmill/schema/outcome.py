@@ -181,9 +181,9 @@ ByCode = dict[str, tuple[int, FailureExample]]
 
 
 class DeviceSeconds(Record):
-    """What the thread that drives the model did from one commit to the next, in wall seconds.
+    """What the model's time was spent on from one commit to the next, in wall seconds.
 
-    It was `busy` with the model, or it waited for images (`loading`) or for uploads (`storing`).
+    It was `busy`, or it waited for images (`loading`) or for uploads (`storing`).
     """
 
     busy: float

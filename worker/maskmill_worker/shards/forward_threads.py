@@ -147,7 +147,9 @@ class ForwardThreads:
         torch.get_num_threads()  # sets up this thread, which otherwise undoes the next line at its first operation
         torch.set_num_threads(share)  # of this thread's own OpenMP team
         if self._device.type == "cuda":
-            torch.cuda.set_stream(_stream(self._device, next(self._numbers)))
+            stream = _stream(self._device, next(self._numbers))
+            stream.wait_stream(torch.cuda.default_stream(self._device))  # on which the model was loaded
+            torch.cuda.set_stream(stream)
 
     def _run(self, batch: Batch) -> None:
         self._clock.wait("loading", -1)
