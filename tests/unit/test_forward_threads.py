@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from threading import Barrier, Event, Semaphore
 from types import SimpleNamespace
@@ -17,8 +16,10 @@ from maskmill.schema import Reference
 from maskmill_worker.model.fastest import runs_side_by_side
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import AtATime
+from maskmill_worker.process import clock as process_clock
 from maskmill_worker.process.clock import DeviceClock
 from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, Lanes, images_each, lanes
+from tests.clock import Clock
 from tests.torch_threads import torch_threads
 
 SECONDS = 20
@@ -232,20 +233,10 @@ def test_an_error_waits_for_the_batches_in_the_model_and_an_interruption_does_no
     go.set()
 
 
-class Clock:
-    """What `time.perf_counter` says."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock_of_time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(time, "perf_counter", made)
+    monkeypatch.setattr(process_clock, "time", made)
     return made
 
 
@@ -259,11 +250,11 @@ def test_the_clock_hears_for_how_much_of_the_time_no_batch_came(clock_of_time: C
             assert go.wait(SECONDS)
 
     with threads(work, clock).open() as forward:
-        for index, at in enumerate((102.0, 106.0)):
+        for index, at in enumerate((1002.0, 1006.0)):
             clock_of_time.now = at
             forward.run(batch(index), entering=lambda _: None)
             assert begun[index].wait(SECONDS)
-        clock_of_time.now = 110.0
+        clock_of_time.now = 1010.0
         go.set()
         forward.finish()
     assert clock.lap().model_dump() == {"busy": 6.0, "loading": 4.0, "storing": 0.0}

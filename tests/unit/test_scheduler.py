@@ -6,15 +6,7 @@ import pytest
 
 from maskmill_worker.shards import scheduler
 from maskmill_worker.shards.scheduler import Pace, Scheduler
-
-
-class Clock:
-    """Time as the test says."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -173,14 +173,16 @@ class Flow:
         """An image without tensors goes straight to its outcome; the batches that are full with the others."""
         shard = self.shards.get(sample.task.shard)
         mask = shard.masks.pop(sample.task.index, None) if shard else None
-        if shard and sample.error is None and not (sample.unchanged and mask):
+        if shard is None:
+            pass  # another worker has it now
+        elif sample.unchanged and mask:
+            self.stored.add_known(sample, mask.outcome(sample.task.reference, self.record.job))
+        elif sample.error is not None:
+            self.stored.add_failure(sample, sample.error)
+        else:
             return self.batches.add(sample)
         del self._coming[sample.task.key]
-        if mask and sample.unchanged:
-            self.stored.add_known(sample, mask.outcome(sample.task.reference, self.record.job))
-        elif shard and sample.error is not None:
-            self.stored.add_failure(sample, sample.error)
-        return ()  # of another worker's shard by now: nothing
+        return ()
 
     def predict(self, batch: list[Sample], *, alone: bool = False) -> None:
         """Run the model over a batch and hand what comes of it to the upload threads.
@@ -190,7 +192,7 @@ class Flow:
         self.shards.check()
         for sample in batch:
             del self._coming[sample.task.key]
-        if alone or any(map(self._goes_alone, batch)):
+        if alone or any(self._goes_alone(sample.task.key) for sample in batch):
             self.threads.finish()
             with self.shards.in_model(batch):
                 self._segment(batch)
@@ -198,7 +200,7 @@ class Flow:
             self.threads.run(batch, self._enter_model)
 
     def _enter_model(self, batch: list[Sample]) -> None:
-        may_follow = (key for key in self._coming if not self._is_alone(key))
+        may_follow = (key for key in self._coming if not self._goes_alone(key))
         self.shards.enter_model(batch, islice(may_follow, NOTED_AHEAD))
 
     def _segment(self, batch: list[Sample]) -> None:
@@ -214,12 +216,9 @@ class Flow:
 
     def _shape(self, sample: Sample) -> tuple[Any, ...] | None:
         """What images of one batch have in common; None for one that may end the process, which goes alone."""
-        return None if self._goes_alone(sample) else shape_of(sample.inputs)
+        return None if self._goes_alone(sample.task.key) else shape_of(sample.inputs)
 
-    def _goes_alone(self, sample: Sample) -> bool:
-        return self._is_alone(sample.task.key)
-
-    def _is_alone(self, key: Key) -> bool:
+    def _goes_alone(self, key: Key) -> bool:
         shard = self.shards.get(key[0])
         return shard is not None and key[1] in shard.crash_note.alone
 

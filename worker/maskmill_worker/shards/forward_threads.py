@@ -54,7 +54,7 @@ def lanes(segmenter: Segmenter, asked: int | None, cores: int) -> Lanes:
     """As many as the model allows, but no more passes than asked for, or than torch has threads for.
 
     Torch's threads are shared out: `OMP_NUM_THREADS`, else the cores that this process may use. There is a thread more
-    than passes where these leave a core to it: it would take theirs, and each operation waits for its slowest thread.
+    than passes where these leave a core to it: else it takes theirs, and an operation waits for its slowest thread.
     """
     threads = torch.get_num_threads()
     passes = min(asked or SIDE_BY_SIDE, threads) if segmenter.at_a_time is AtATime.ANY else 1
