@@ -48,10 +48,10 @@ format: $(DEV_STAMP) ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCH_STAMP) ## Benchmarks A to N against their peers (an hour and a half): JSON in benchmarks/results, table in docs/benchmarks.md
+bench: $(BENCH_STAMP) $(BROWSER) ## Benchmarks A to O against their peers (an hour and a half): JSON in benchmarks/results, table in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-bench-quick: $(BENCH_STAMP) ## All benchmarks at a reduced size (ten minutes on two cores): JSON and table in build/bench-quick
+bench-quick: $(BENCH_STAMP) $(BROWSER) ## All benchmarks at a reduced size (ten minutes on two cores): JSON and table in build/bench-quick
 	$(BIN)/python -m benchmarks --quick
 
 gpu: ## On a CUDA device, within 8 minutes: exactness, faults, speed; JSON in benchmarks/results/gpu. Installs nothing

@@ -20,11 +20,11 @@ from maskmill.parameters import DEMO
 from maskmill_producer.embedded import Servers
 
 TITLE = "The demo model over small images on disk, reference to stored mask"
-IMAGES = Extent(2000, quick=200)
+IMAGES = Extent(2000, quick=100)
 TUNING_IMAGES = Extent(200, quick=0)
 """None: the peers run with the settings that they begin with."""
 
-MAP_IMAGES = Extent(500, quick=50)
+MAP_IMAGES = Extent(500, quick=25)
 WORKERS = 2
 """Of ours, beside one; and processes of the peer that is run twice."""
 WARM_UP_IMAGES = Extent(768, quick=64)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,7 @@ SHARD_SIZE = 8
 SHARDS = Extent(12, quick=2)
 ROUNDS = Extent(3, quick=1)
 """Jobs with the model alone before, between and after them: two runs of the same differ by a few per cent."""
-WARM_UP_SHARDS = Extent(6, quick=3)
+WARM_UP_SHARDS = Extent(6, quick=1)
 ALONE_IMAGES = Extent(32, quick=8)
 
 
@@ -115,39 +115,46 @@ def _rounds(
     model: str, layout: Layout, warm_up: str, sources: Sequence[str], paths: Sequence[str]
 ) -> tuple[list[fleet.Finished], list[Figure], str]:
     """The jobs, the runs of the model alone around them, and where the jobs' processor time went."""
-    jobs, alone, parts = [], [], Counter[str]()
+    jobs, parts = [], Counter[str]()
     with (
         fleet.servers() as servers,
         fleet.worker(servers, threads=layout.worker_threads, shard_size=SHARD_SIZE) as worker,
+        _model_alone(model, layout, paths) as alone,
     ):
         worker.run([warm_up], model=model)
-        alone.append(_alone(model, layout, paths))
+        around = [alone()]
         for each in sources:
             with processor_time() as taken:
                 jobs.append(worker.run([each], model=model))
             parts.update(taken)
             say(f"whole job, {layout.name}: {jobs[-1].rate:.3f} images/s")
-            alone.append(_alone(model, layout, paths))
-    return jobs, alone, described(parts, sum(job.images for job in jobs))
+            around.append(alone())
+    return jobs, around, described(parts, sum(job.images for job in jobs))
 
 
-def _alone(model: str, layout: Layout, paths: Sequence[str]) -> Figure:
-    """A loop of the worker's forward pass, in several processes at once."""
+@contextmanager
+def _model_alone(model: str, layout: Layout, paths: Sequence[str]) -> Iterator[Callable[[], Figure]]:
+    """A loop of the worker's forward pass, in several processes at once, each time that it is called."""
     environment = {"OMP_NUM_THREADS": str(layout.threads), **memory_of_models()}  # as the worker has it
     with ExitStack() as stack:
         processes = [stack.enter_context(child("ours", environment)) for _ in range(layout.processes)]
         ready = [process.ask("load", model=model, warm_up=paths[0]) for process in processes]
-        peaks = [stack.enter_context(peak_memory(process.pid)) for process in processes]
+        pool = stack.enter_context(ThreadPoolExecutor(layout.processes))
         request = {"paths": paths, "batch_size": ready[0]["batch_size"], "images": ALONE_IMAGES.now}
-        with ThreadPoolExecutor(layout.processes) as pool:
-            answers = list(pool.map(lambda process: process.ask("forward", **request), processes))
-    rate = sum(answer["images"] / answer["seconds"] for answer in answers)
-    say(f"model alone, {layout.name}: {rate:.3f} images/s")
-    return Figure(
-        name="model alone",
-        value=rate,
-        unit="images/s",
-        settings=f"forward passes over ready tensors; processes: {layout.processes}, each: "
-        f"{answers[0]['images']} images, {answers[0]['described']}, {ready[0]['threads']} CPU threads",
-        peak_bytes=sum(peak.bytes for peak in peaks),
-    )
+
+        def run_alone() -> Figure:
+            with ExitStack() as peaks_of:
+                peaks = [peaks_of.enter_context(peak_memory(process.pid)) for process in processes]
+                answers = list(pool.map(lambda process: process.ask("forward", **request), processes))
+            rate = sum(answer["images"] / answer["seconds"] for answer in answers)
+            say(f"model alone, {layout.name}: {rate:.3f} images/s")
+            return Figure(
+                name="model alone",
+                value=rate,
+                unit="images/s",
+                settings=f"forward passes over ready tensors; processes: {layout.processes}, each: "
+                f"{answers[0]['images']} images, {answers[0]['described']}, {ready[0]['threads']} CPU threads",
+                peak_bytes=sum(peak.bytes for peak in peaks),
+            )
+
+        yield run_alone

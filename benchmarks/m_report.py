@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from benchmarks import made_jobs
 from benchmarks.fleet import servers as fresh_servers
@@ -27,13 +27,12 @@ from maskmill_producer import embedded
 from maskmill_producer.report.page.pictures import sample
 from maskmill_producer.report.page.report import GALLERY
 from maskmill_producer.report.page.source import Numbered
-from tools.browser import installed
+from tests.browser import browser
 
 TITLE = "A report of 100,000 images, and its page in a browser"
 SIZES = Extent((10_000, 100_000), quick=(1_000, 5_000))
 COMMAND = (sys.executable, "-c", "from maskmill_producer.entry import main; main()", "report", "--json")
 SECONDS_BAR, MEGABYTES_BAR, READY_BAR, HEAP_BAR = 180.0, 500.0, 2.0, 50.0
-BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info")
 SCROLLS = 200
 THREADS = 8
 
@@ -114,9 +113,8 @@ def _put(store: Store, images: int, photos: str) -> None:
 
 
 def _show(report: Path) -> Shown:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed(), args=list(BROWSER))
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+    with browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
         started = time.perf_counter()
         page.goto((report / "index.html").as_uri())
         page.wait_for_selector("body[data-ready]")
@@ -129,7 +127,6 @@ def _show(report: Path) -> Shown:
         frames = sorted(_frames(page))
         page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
         heap = float(page.evaluate("performance.memory.usedJSHeapSize")) / 1e6
-        browser.close()
     return Shown(ready, filtering, frames[len(frames) // 2], frames[len(frames) * 95 // 100], heap)
 
 

@@ -20,7 +20,7 @@ from transformers import pipeline
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.detr.modeling_detr import DetrSegmentationOutput
 
-from benchmarks.images import made_once
+from benchmarks.images import cache, made_once
 
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
 PACKAGES = {ONNX_RUNTIME: "onnxruntime", OPENVINO: "openvino"}
@@ -50,8 +50,16 @@ class Exported(nn.Module):
 
 def onnx_file(model: Path) -> Path:
     """The checkpoint as ONNX, exported once: for any batch size, and any image size where the processor keeps it."""
-    folder = made_once(f"{model.name}-onnx-{version('torch')}", partial(_export, model))
-    return folder / "model.onnx"
+    return made_once(_name(model), partial(_export, model)) / "model.onnx"
+
+
+def is_exported(model: Path) -> bool:
+    """Whether `onnx_file` finds it ready."""
+    return (cache() / _name(model)).exists()
+
+
+def _name(model: Path) -> str:
+    return f"{model.name}-onnx-{version('torch')}"
 
 
 def _export(model: Path, folder: Path) -> None:

@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.child import Child, child
 from benchmarks.memory import peak_memory
-from benchmarks.runtimes import PACKAGES
+from benchmarks.runtimes import PACKAGES, is_exported
 from benchmarks.scale import say
 
 STOCK, OURS = "stock pipeline", "Maskmill's worker classes"
@@ -72,8 +72,9 @@ def _export(runtime: str, model: Path) -> None:
     """In a process of its own, whose memory is no runtime's."""
     if find_spec(PACKAGES[runtime]) is None:
         raise RuntimeError(f"{PACKAGES[runtime]} is not installed: `pip install {PACKAGES[runtime]} onnxscript`")
-    with child("stock") as process:
-        process.ask("export", model=str(model))
+    if not is_exported(model):
+        with child("stock") as process:
+            process.ask("export", model=str(model))
 
 
 def _free_bytes() -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tools.browser import installed
@@ -26,7 +25,7 @@ def browser() -> Iterator[Browser]:
     path = installed() or (str(fetched) if fetched.exists() else None)
     with sync_playwright() as playwright:
         if path is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.fail(CURE)
+            raise FileNotFoundError(CURE)
         libraries = {"LD_LIBRARY_PATH": f"{FETCHED}/lib"} if path == str(fetched) else {}
         found = playwright.chromium.launch(executable_path=path, args=list(QUIET), env={**os.environ, **libraries})
         try:
