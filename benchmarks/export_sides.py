@@ -17,8 +17,8 @@ from pycocotools import mask as coco_mask
 
 from benchmarks.child import serve
 from maskmill import Client, Settings
+from maskmill.cores import usable_cores
 from maskmill.dataset.in_processes import Pool
-from maskmill.settings import usable_cores
 from maskmill.storage.ahead import map_ahead
 from maskmill.storage.store import Store
 from maskmill_producer.local.copier import THREADS

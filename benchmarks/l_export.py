@@ -13,7 +13,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.result import Comparison, Figure, Result
 from benchmarks.scale import Extent, say
 from benchmarks.stored_job import SEGMENTS, stored_job
-from maskmill.settings import usable_cores
+from maskmill.cores import usable_cores
 
 TITLE = "Export to COCO instances: 10,000 and 100,000 masks of 640 × 480 with seven segments"
 SIZES = Extent((10_000, 100_000), quick=(500, 2_000))

@@ -11,12 +11,12 @@ from pathlib import Path
 from benchmarks.scale import say
 from demo.scenes import HELD_OUT_SEEDS, generate_scene
 from maskmill import Client, Job, Settings
+from maskmill.cores import usable_cores
 from maskmill.dataset.in_processes import Pool
 from maskmill.jobs.account import close_job, commit_shard
 from maskmill.jobs.records import read_references
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, SegmentMap, areas_and_boxes, encode, narrowest
 from maskmill.schema import ModelClasses, Outcome, Reference, Segment, ShardReport, Status, Subtask, utc_now
-from maskmill.settings import usable_cores
 from maskmill.storage import keys
 
 SIZE = (640, 480)

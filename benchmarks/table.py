@@ -59,6 +59,8 @@ def _rows(kept: Kept) -> Iterator[str]:
     if kept.result is None:
         yield f"| {kept.letter}. {kept.title} | did not run: {_cell(kept.failed or '')} | – | **no** |\n"
         return
+    if not kept.result.comparisons:
+        yield f"| {kept.letter}. {kept.title} | no peer to compare with is here | – | – |\n"
     yield from (_ratio(kept.letter, comparison) for comparison in kept.result.comparisons)
 
 

@@ -256,6 +256,13 @@ class WorkerCrashed(ShardError):
     cure = "Look at the worker's log and its memory; then `maskmill retry JOB`."
 
 
+class WorkerError(ShardError):
+    """An error that Maskmill does not know ended each attempt at the shard."""
+
+    code = "worker_error"
+    cure = "Read the reason and the worker's log; then `maskmill retry JOB --code worker_error`."
+
+
 class UsageError(MaskmillError):
     """The caller asked for something that cannot be done; the message says what to do instead."""
 

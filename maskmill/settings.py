@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from maskmill.access import ALL, Access
 from maskmill.broker.address import BrokerAddress
+from maskmill.cores import usable_cores
 from maskmill.errors import InvalidSettings
 from maskmill.suggest import did_you_mean
 from maskmill.validation import wrong_field
@@ -146,11 +147,6 @@ HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
 MAX_LOADERS = 8
 
 
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Settings(BaseSettings):
     """One object for producer and worker; every field is `MASKMILL_<NAME>` in the environment."""
 
@@ -181,7 +177,7 @@ class Settings(BaseSettings):
     """Images in a shard: the unit that is queued, claimed, retried and committed. Large jobs have larger ones, too."""
 
     window: Positive | None = None
-    """Messages for idle workers that wait in the queue at most. None: one for each worker."""
+    """Messages for idle workers that wait in the queue at most. None: one for each worker, at least 4."""
 
     lease_seconds: Seconds = 30.0
     """A claim that is not renewed for so long may be taken by another worker."""
@@ -199,13 +195,14 @@ class Settings(BaseSettings):
     """Where a worker runs the model: auto, cpu, cuda or cuda:N."""
 
     cores: Positive | None = None
-    """Cores that a worker may count on. None: all that it may use, which `--devices` shares out among its workers."""
+    """Cores that a worker may count on, which `--devices` shares out among its workers. None: all that it may use."""
 
     batch_size: Positive | Literal["auto"] = 4
     """Images of equal shape in a forward pass; `auto` finds what is fastest and fits."""
 
     forward_threads: Positive | None = None
-    """Forward passes at a time on a CPU, each with its share of torch's threads. None: 2. On a GPU always 1."""
+    """Forward passes at a time on a CPU, each with its share of torch's threads, never more than those. None: 2.
+    Always 1 on a GPU, compiled, in `--deterministic` jobs, and for models with code of their own."""
 
     compile: bool = False
     """Run the model through `torch.compile`: slow first batches, faster ones after; needs a C++ compiler."""
@@ -229,7 +226,7 @@ class Settings(BaseSettings):
     """Masks that a worker uploads at a time."""
 
     fetch_timeout_seconds: Seconds = 30.0
-    """What one attempt to fetch an image may take, unless the job says."""
+    """What one attempt to fetch an image from `http(s)://` may take, unless the job says."""
 
     max_image_bytes: Positive = 256 * 2**20
     """Larger files fail as `too_large`."""

@@ -20,7 +20,8 @@ its own: [sources](sources.md).
 """
 OF_A_SHARD = """\
 No image is to blame. What is *tried again* is given back and taken by any worker, later; if that does not help, or
-cannot, the shard's images fail with the code.\
+cannot, the shard's images fail with the code. Broker, store and hub are waited for as long as it takes, broker and
+store also where they refuse, and a lost lease or a cancelled job leaves the shard to others: these fail no image.\
 """
 OF_A_COMMAND = """\
 One line on the terminal, and exit code 2; 5 for `embedded_failed`. Errors of a shard that end a command have 5, those
@@ -33,11 +34,12 @@ FAMILIES = {
 }
 EXITS = (
     (0, "completed"),
+    (1, "`maskmill-worker health`: a worker does not live, or there is none"),
     (exit_codes.USAGE, "wrong use: an option, a source or a setting"),
     (exit_codes.MODEL, "the model cannot be had"),
     (exit_codes.FAILURES, "completed with failures, cancelled, or masks that could not be copied"),
     (exit_codes.UNAVAILABLE, "broker, store or worker are not there; the workers of a fleet keep ending"),
-    (exit_codes.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM"),
+    (exit_codes.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM: `interrupted` in JSON"),
 )
 
 

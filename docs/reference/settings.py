@@ -45,6 +45,10 @@ EVERYWHERE = (
     ("HF_TOKEN", "For gated and private models"),
     ("HF_HUB_OFFLINE", "`1`: take models from what is kept, ask no hub"),
     ("CUDA_VISIBLE_DEVICES", "The GPUs that a worker may see"),
+    (
+        "OMP_NUM_THREADS",
+        "Torch's threads for a model on a CPU; unset: `MASKMILL_CORES`, where that is set",
+    ),
 )
 
 
@@ -65,6 +69,7 @@ def page() -> str:
         table(("variable", "meaning", "unless set"), rows),
         STORES + ", ".join(f"`{name}` ({_small(text)})" for name, text in aws.items() if name in _more()) + ".\n",
         "## Of others\n",
+        "From the environment alone, not from `.env`.\n",
         table(("variable", "meaning"), ((code(name), text) for name, text in EVERYWHERE)),
     ]
     return "\n".join(parts)

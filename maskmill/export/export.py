@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from maskmill.addresses import on_one_line
+from maskmill.cores import usable_cores
 from maskmill.dataset.images import OF_ONE_IMAGE, Dataset, LabelledImage, ShardPlace, ahead
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.originals import Copy, Originals
@@ -23,7 +24,7 @@ from maskmill.export.target import Target, Unwritable, target_of
 from maskmill.locks import held_lock
 from maskmill.machine import writing_to
 from maskmill.schema import PROBLEMS_KEPT, ImageProblem
-from maskmill.settings import Settings, usable_cores
+from maskmill.settings import Settings
 
 PLAN = "plan.json"
 GOES_ON = "; the same command goes on once that is mended"

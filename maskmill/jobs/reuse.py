@@ -13,8 +13,9 @@ from itertools import islice
 from maskmill.errors import InvalidRecord, ObjectNotFound, StoreUnavailable
 from maskmill.masks.segment_map import CONTENT_TYPE, MaskHeader, decode
 from maskmill.schema import JobRecord, Outcome, Reference, Status
+from maskmill.storage import keys
 from maskmill.storage.ahead import map_ahead
-from maskmill.storage.store import Store
+from maskmill.storage.store import Store, StoredObject
 
 LISTED_PER_IMAGE = 4
 """Where other masks lie between those of a shard, so many are looked at for each of its images; the rest is asked
@@ -80,15 +81,19 @@ def stored_masks(
 def find_masks(
     store: Store, references: Sequence[Reference], record: JobRecord, fingerprint: str, *, none_stays: bool = False
 ) -> Iterator[Found]:
-    """The same with what else is there; where no mask may stay, none is read."""
+    """The same with what else is there; where no mask may stay, none is read, and what is older than the job may go."""
     if not references:
         return iter(())
     listed = _listed(store, sorted(reference.mask_key for reference in references))
+    job = next(store.list(keys.job_record(record.job), at_once=1), None) if none_stays else None
 
     def find(reference: Reference) -> Found:
-        there, entity_tag = listed(reference.mask_key)
-        if none_stays or not there:
-            return Found(replaced=entity_tag)
+        may_be_there, there = listed(reference.mask_key)
+        if none_stays:
+            is_older = there and job and there.modified < job.modified  # by the store's clock
+            return Found(replaced=there.entity_tag if there and is_older else None)
+        if not may_be_there:
+            return Found()
         mask, entity_tag = _read(store, reference, fingerprint)
         if mask and mask.image_version and _may_stay(mask, record):
             return Found(mask)
@@ -123,12 +128,12 @@ def _may_stay(mask: StoredMask, record: JobRecord) -> bool:
     return mask.is_of(record) or not record.execution.overwrite
 
 
-def _listed(store: Store, wanted: Sequence[str]) -> Callable[[str], tuple[bool, str | None]]:
-    """Whether a key may be in the store, known for those that the listing reached; and the ETag of what is there."""
+def _listed(store: Store, wanted: Sequence[str]) -> Callable[[str], tuple[bool, StoredObject | None]]:
+    """Whether a key may be in the store, known for those that the listing reached; and what is known to be there."""
     first, last, limit = wanted[0], wanted[-1], LISTED_PER_IMAGE * len(wanted)
     found, reached = {}, ""
     for item in islice(store.list("masks/", first[:-1], limit + 1), limit + 1):
-        found[item.key] = f'"{item.etag}"' if item.etag else None
+        found[item.key] = item
         reached = item.key
         if reached >= last:
             break

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+from maskmill.cores import usable_cores
 from maskmill.dataset.images import Dataset, ShardPlace
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.dataset.selection import Selection
@@ -23,7 +24,6 @@ from maskmill.scoring.scratch import Row, Scratch, scratch
 from maskmill.scoring.summary import Summary
 from maskmill.scoring.survey import Survey, list_shard
 from maskmill.scoring.truth import Truth, open_truth
-from maskmill.settings import usable_cores
 from maskmill.storage.ahead import batched
 
 CHUNK = 64

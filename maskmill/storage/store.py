@@ -60,6 +60,11 @@ class StoredObject:
     etag: str
     modified: datetime
 
+    @property
+    def entity_tag(self) -> str | None:
+        """Its ETag as a condition of a request has it; None where the store's is of no use there (weak, or none)."""
+        return f'"{self.etag}"' if self.etag and '"' not in self.etag else None
+
 
 class Store:
     """The objects below one output prefix; keys are relative to it.

@@ -18,13 +18,14 @@ import psutil
 import pytest
 
 from maskmill import Client, Job, Settings, exit_codes
+from maskmill.cores import bound_cores
 from maskmill.jobs.records import read_report
 from maskmill.services import Services
 from maskmill_producer import embedded
 from maskmill_worker.cli import SPIN_COUNT
 from tests.acceptance.images import write_good
 from tests.acceptance.test_job import assert_every_image_has_one_outcome
-from tests.conftest import end, settings_of
+from tests.conftest import StartWorker, end, settings_of
 
 WORKER = str(Path(sys.executable).parent / "maskmill-worker")
 WAIT_SECONDS = 600
@@ -138,6 +139,15 @@ def test_two_workers_share_the_jobs(
     assert arenas - {None} == {"2"}, "what slices free stays together"
     huge = {process.environ().get("THP_MEM_ALLOC_ENABLE") for process in family_of(fleet)}
     assert huge - {None} == {"1"}, "tensors come without a page fault for each 4 KiB"
+
+
+@pytest.mark.skipif(bound_cores() == 1, reason="one core is all that there is")
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")])
+def test_torch_keeps_to_the_cores_that_a_worker_may_count_on(
+    start_worker: StartWorker, given: dict[str, str], threads: str
+) -> None:
+    worker = start_worker(MASKMILL_CORES="1", **given)
+    assert worker.pool_child.environ()["OMP_NUM_THREADS"] == threads
 
 
 def test_a_killed_worker_comes_back_and_the_job_is_complete(

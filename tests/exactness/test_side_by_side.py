@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.models import Models
@@ -61,7 +62,8 @@ def side_by_side(segmenter: Segmenter, samples: Sequence[Sample], passes: int) -
         predictions: list[Prediction] = list(predict(segmenter, batch, BatchSize(1), turn=threads.turn))
         found[batch[0].task.index] += [each.result for each in predictions]
 
-    with ForwardThreads(work, Lanes(passes, threads=3), DeviceClock(), segmenter.device).open() as threads:
+    lanes = Lanes(passes, 3, max(1, torch.get_num_threads() // passes), 1)
+    with ForwardThreads(work, lanes, DeviceClock(), segmenter.device).open() as threads:
         for sample in [*samples] * ROUNDS:
             threads.run([sample], entering=lambda _: None)
         threads.finish()

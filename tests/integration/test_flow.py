@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from maskmill.schema import Counts, Execution, JobRecord, JobState, Outcome, Sha
 from maskmill.services import Services
 from maskmill.storage import keys
 from maskmill_worker.model.models import Models
-from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.predict import NoMemory, Prediction, predict
 from maskmill_worker.model.sample import Sample
-from maskmill_worker.model.segmenter import Segmentation, Segmenter, TransformersSegmenter
+from maskmill_worker.model.segmenter import AtATime, Segmentation, Segmenter, TransformersSegmenter
 from maskmill_worker.process.drain import DRAIN_FILE
 from maskmill_worker.shards import attempts, flow
 from maskmill_worker.shards.crashes import CrashNote
@@ -338,6 +338,7 @@ def test_a_batch_is_post_processed_beside_the_next_ones_pass_where_a_core_is_lef
         assert two_began.wait(60)
         return postprocess(self, outputs)
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     demo.get(Spec(model="demo"))  # which is tried out
     monkeypatch.setattr(TransformersSegmenter, "forward", noted_forward)
     monkeypatch.setattr(TransformersSegmenter, "postprocess", late_postprocess)
@@ -345,6 +346,60 @@ def test_a_batch_is_post_processed_beside_the_next_ones_pass_where_a_core_is_lef
     work(services, demo, forward_threads=1, cores=3)
     assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
     assert most == [1]
+
+
+@pytest.mark.parametrize("fits_alone", [True, False])
+def test_an_image_for_which_others_left_no_memory_is_tried_once_more_by_itself(
+    services: Services,
+    demo: Models,
+    tmp_path: Path,
+    two_threads: None,
+    in_model: InModel,
+    monkeypatch: pytest.MonkeyPatch,
+    fits_alone: bool,
+) -> None:
+    """The fourth image never fits beside another one's batch; alone it may. Its neighbours are stored in any case."""
+    scarce = write_good(tmp_path / "some", 12)[3]
+    segment = flow.predict
+
+    def without_memory(segmenter: Segmenter, batch: list[Sample], *rest: Any) -> Iterator[Prediction]:
+        alone = threading.current_thread() is threading.main_thread()
+        for prediction in segment(segmenter, batch, *rest):
+            lacks = prediction.sample.task.reference.uri == str(scarce) and not (alone and fits_alone)
+            yield replace(prediction, result=NoMemory("the model failed: out of memory")) if lacks else prediction
+
+    monkeypatch.setattr(flow, "predict", without_memory)
+    job = submitted(services, tmp_path / "some", shard_size=12)
+    work(services, demo)
+    assert [3] in in_model.by_themselves
+    assert job.status().counts == (Counts(stored=12) if fits_alone else Counts(stored=11, failed=1))
+    failures = [(each.uri, each.code) for each in job.outcomes() if each.status is Status.FAILED]
+    assert failures == ([] if fits_alone else [(str(scarce), "model_error")])
+
+
+def test_code_of_a_models_own_stays_in_the_thread_that_loaded_it(
+    services: Services, demo: Models, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may keep what it needs by thread, or ask for signals."""
+    threads = set[threading.Thread]()
+
+    def noted(*arguments: Any) -> Iterator[Prediction]:
+        for prediction in predict(*arguments):
+            threads.add(threading.current_thread())
+            yield prediction
+
+    def with_code_of_its_own(*arguments: Any) -> Segmenter:
+        segmenter = get(*arguments)
+        monkeypatch.setattr(segmenter, "at_a_time", AtATime.BATCH)
+        return segmenter
+
+    get = demo.get
+    monkeypatch.setattr(demo, "get", with_code_of_its_own)
+    monkeypatch.setattr(flow, "predict", noted)
+    job = submitted(services, images)
+    work(services, demo)
+    assert job.status().counts == Counts(stored=IMAGES - 1, failed=1)
+    assert threads == {threading.main_thread()}
 
 
 def test_an_image_that_may_end_the_process_has_the_model_for_itself(
@@ -381,7 +436,7 @@ def test_every_image_is_noted_before_it_enters_the_model_and_a_call_does_for_sev
 
     def predict_noted(segmenter: Segmenter, batch: list[Sample], *rest: Any) -> Iterator[Prediction]:
         batches.append({sample.task.key for sample in batch})
-        assert any(batches[-1] <= call for call in calls)
+        assert batches[-1] <= calls[-1], "each note takes the place of the one before"
         yield from predict(segmenter, batch, *rest)
 
     monkeypatch.setattr(Claims, "note", note)
@@ -397,17 +452,24 @@ def test_images_that_follow_are_noted_anew_where_the_broker_did_not_hear_of_them
     services: Services, demo: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_good(tmp_path / "some", 12)
-    calls, noted = [0], Claims.note
+    calls, noted, heard = [0], Claims.note, list[set[int]]()
 
     def note(self: Claims, job: str, owner: str, notes: Mapping[int, str]) -> None:
         calls[0] += 1
         if calls[0] < 4:
             raise BrokerUnavailable("it is away")
+        heard.append({index for text in notes.values() for index in CrashNote.from_text(text).in_model})
         noted(self, job, owner, notes)
 
+    def predict_noted(segmenter: Segmenter, batch: list[Sample], *rest: Any) -> Iterator[Prediction]:
+        if calls[0] >= 4:
+            assert {sample.task.index for sample in batch} <= heard[-1]
+        yield from predict(segmenter, batch, *rest)
+
     monkeypatch.setattr(Claims, "note", note)
+    monkeypatch.setattr(flow, "predict", predict_noted)
     job = submitted(services, tmp_path / "some", shard_size=12)
-    work(services, demo, batch_size=1, fetch_threads=16)
+    work(services, demo, batch_size=1, fetch_threads=16, forward_threads=1)
     assert job.status().counts == Counts(stored=12)
     assert calls[0] >= 4
 

@@ -43,6 +43,17 @@ def test_batches_that_are_not_full_teach_nothing() -> None:
     assert size.of(100) == 2
 
 
+def test_passes_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
+    light, heavy = 2**21 // 4, 2**21 // 4 + 1
+    assert BatchSize(4, passes=2).of(light) == 4
+    assert [BatchSize(4, passes).of(heavy) for passes in (1, 2, 3, 8)] == [4, 2, 2, 1]
+
+
+def test_a_size_is_found_for_each_of_several_passes_however_heavy_the_images() -> None:
+    seconds = {1: 1.0, 2: 1.1, 4: 1.3, 8: 2.6}
+    assert run(BatchSize(None, passes=2), 2**21, seconds) == 4
+
+
 @pytest.mark.parametrize("asked", [8, None])
 def test_what_ran_out_of_memory_is_not_tried_again(asked: int | None) -> None:
     size = BatchSize(asked, _images=8)

@@ -63,6 +63,12 @@ def test_one_that_fails_ends_no_other_and_says_so_in_its_row(run_of: Path, monke
     assert "| B. speed | **3 ×** | ≥ 2 × | yes |" in table
 
 
+def test_one_without_a_peer_has_a_row(tmp_path: Path) -> None:
+    found("N", result=Result(figures=[], comparisons=[])).save(tmp_path)
+    write_table(tmp_path, tmp_path / "table.md")
+    assert "| N. Title N | no peer to compare with is here | – | – |" in (tmp_path / "table.md").read_text()
+
+
 def test_what_was_measured_before_an_interruption_is_kept(run_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(letter: str, limit: float) -> Kept:
         if letter == "B":

@@ -47,7 +47,7 @@ def test_a_process_that_dies_with_nothing_in_the_model_blames_nobody() -> None:
 
 
 def test_a_shard_without_images_in_the_model_is_explained_by_those_of_others() -> None:
-    other = CrashNote().entering([])
+    other = CrashNote().entering([], with_others=True)
     assert other.explains_crash
     assert other.after_crash() == CrashNote()
     assert not other.at_rest().explains_crash
@@ -58,6 +58,11 @@ def test_one_accident_while_alone_is_no_blame() -> None:
     assert after.alone == {3: 1, 4: 0}
     assert not after.crashing
     assert after.entering([3]).passed() == CrashNote(alone={4: 0})
+
+
+def test_the_only_image_of_its_shard_beside_those_of_others_was_not_alone() -> None:
+    after = CrashNote().entering([3], with_others=True).after_crash()
+    assert after == CrashNote(alone={3: 0})
 
 
 def test_a_note_of_another_make_is_no_note() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Barrier, Event, Semaphore
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,15 @@ import pytest
 import torch
 from transformers import SegformerForSemanticSegmentation
 
+from maskmill.errors import DeviceLost
 from maskmill.schema import Reference
 from maskmill_worker.model.fastest import runs_side_by_side
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import AtATime
 from maskmill_worker.process import clock as process_clock
 from maskmill_worker.process.clock import DeviceClock
-from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, Lanes, images_each, lanes
+from maskmill_worker.shards import forward_threads
+from maskmill_worker.shards.forward_threads import SWITCH_SECONDS, Batch, ForwardThreads, Lanes, lanes
 from tests.clock import Clock
 from tests.torch_threads import torch_threads
 
@@ -46,25 +49,45 @@ def indices(samples: Batch) -> list[int]:
 
 
 def threads(work: Work, clock: DeviceClock | None = None, passes: int = 2) -> ForwardThreads:
-    return ForwardThreads(work, Lanes(passes, threads=2), clock or DeviceClock(), CPU)
+    return ForwardThreads(work, Lanes(passes, 2, 2, 2), clock or DeviceClock(), CPU)
 
 
 @pytest.mark.parametrize(
     ("at_a_time", "asked", "passes"),
     [(AtATime.ANY, None, 2), (AtATime.ANY, 3, 3), (AtATime.ANY, 9, 4), (AtATime.ANY, 1, 1), (AtATime.PASS, 3, 1)],
 )
-@pytest.mark.parametrize(("device", "cores", "more"), [("cpu", 4, 0), ("cpu", 5, 1), ("cuda", 4, 1)])
-def test_a_model_has_as_many_passes_as_torch_has_threads_for_and_a_thread_more_where_there_is_a_core_for_it(
-    at_a_time: AtATime, asked: int | None, passes: int, device: str, cores: int, more: int
+@pytest.mark.parametrize(
+    ("device", "told", "cores", "more"),
+    [("cpu", "4", 4, 0), ("cpu", "4", 5, 1), ("cpu", None, 8, 0), ("cuda", None, 4, 1)],
+)
+def test_a_model_has_as_many_passes_as_torch_has_threads_for_and_a_thread_more_where_a_core_was_left_to_it(
+    at_a_time: AtATime,
+    asked: int | None,
+    passes: int,
+    device: str,
+    told: str | None,
+    cores: int,
+    more: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Without OMP_NUM_THREADS torch may have fewer threads than there are logical cores, and still fill them all."""
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    else:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     segmenter: Any = SimpleNamespace(at_a_time=at_a_time, device=torch.device(device))
-    assert lanes(segmenter, asked, cores) == Lanes(passes, passes + more)
+    found = lanes(segmenter, asked, cores)
+    assert (found.passes, found.threads) == (passes, passes + more)
+    assert found.cores == max(1, 4 // passes)
+    assert found.cores_beside == (1 if (device, more) == ("cpu", 1) else found.cores), "of the one that is left"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_pipeline_of_a_models_own_has_one_batch_at_a_time(device: str) -> None:
+def test_a_pipeline_of_a_models_own_has_one_batch_at_a_time(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter: Any = SimpleNamespace(at_a_time=AtATime.BATCH, device=torch.device(device))
-    assert lanes(segmenter, 3, cores=8) == Lanes(1, 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    found = lanes(segmenter, 3, cores=8)
+    assert (found.passes, found.threads) == (1, 1)
 
 
 class FromElsewhere(SegformerForSemanticSegmentation):
@@ -82,12 +105,6 @@ class FromElsewhere(SegformerForSemanticSegmentation):
 def test_models_of_transformers_own_code_can_run_side_by_side_on_a_cpu(device: str, of: type, runs: bool) -> None:
     loaded = SimpleNamespace(device=torch.device(device), model=object.__new__(of))
     assert runs_side_by_side(loaded) == runs  # type: ignore[arg-type]
-
-
-def test_passes_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
-    light, heavy = 2**21 // 4, 2**21 // 4 + 1
-    assert images_each(4, light, 2) == 4
-    assert [images_each(4, heavy, passes) for passes in (1, 2, 3, 8)] == [4, 2, 2, 1]
 
 
 def test_two_batches_run_at_a_time_and_the_model_is_said_to_have_both() -> None:
@@ -159,7 +176,7 @@ def test_no_more_passes_run_at_a_time_than_there_may(passes: int) -> None:
             begun.release()
             assert go.wait(SECONDS)
 
-    with ForwardThreads(work, Lanes(passes, threads=3), DeviceClock(), CPU).open() as forward:
+    with ForwardThreads(work, Lanes(passes, 3, 1, 1), DeviceClock(), CPU).open() as forward:
         for index in range(3):
             forward.run(batch(index), entering=lambda _: None)
         for _ in range(passes):
@@ -206,6 +223,33 @@ def test_each_thread_has_its_share_of_torchs_threads_whatever_the_others_set() -
             forward.run(batch(index), entering=lambda _: None)
         forward.finish()
     assert (found, torch.get_num_threads()) == ([2, 2], 4)
+
+
+def test_what_is_done_beside_passes_has_the_cores_that_these_leave() -> None:
+    found: list[int] = []
+
+    def work(_: Batch) -> None:
+        found.append(torch.get_num_threads())
+        with forward.turn():
+            found.append(torch.get_num_threads())
+        found.append(torch.get_num_threads())
+
+    with ForwardThreads(work, Lanes(1, 2, 3, 1), DeviceClock(), CPU).open() as forward:
+        forward.run(batch(0), entering=lambda _: None)
+        forward.finish()
+    assert found == [1, 3, 1]
+
+
+def test_a_device_that_was_lost_between_slices_is_found_lost_by_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stream(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(forward_threads, "_stream", stream)
+    lost = ForwardThreads(lambda _: None, Lanes(1, 2, 1, 1), DeviceClock(), torch.device("cuda"))
+    with lost.open() as forward:
+        forward.run(batch(0), entering=lambda _: None)
+        with pytest.raises(DeviceLost, match="unspecified launch failure"):
+            forward.finish()
 
 
 @pytest.mark.parametrize(("error", "waits"), [(ValueError, True), (SystemExit, False)])
@@ -258,6 +302,31 @@ def test_the_clock_hears_for_how_much_of_the_time_no_batch_came(clock_of_time: C
         go.set()
         forward.finish()
     assert clock.lap().model_dump() == {"busy": 6.0, "loading": 4.0, "storing": 0.0}
+
+
+def test_a_pass_that_has_the_model_for_itself_leaves_nothing_to_wait(clock_of_time: Clock) -> None:
+    clock = DeviceClock()
+    with threads(lambda _: None, clock).open() as forward, forward.whole():
+        clock_of_time.now += 4
+    assert clock.lap().model_dump() == {"busy": 4.0, "loading": 0.0, "storing": 0.0}
+
+
+def test_threads_that_nobody_waits_for_make_no_seconds_less_than_none(clock_of_time: Clock) -> None:
+    """After an interruption: a batch is in the model while all threads are said to wait no longer."""
+    clock, begun, go = DeviceClock(), Event(), Event()
+
+    def work(_: Batch) -> None:
+        begun.set()
+        go.wait(SECONDS)
+
+    with suppress(SystemExit), threads(work, clock).open() as forward:
+        forward.run(batch(0), entering=lambda _: None)
+        assert begun.wait(SECONDS)
+        raise SystemExit
+    clock_of_time.now += 3
+    lap = clock.lap()
+    go.set()
+    assert lap.model_dump() == {"busy": 3.0, "loading": 0.0, "storing": 0.0}
 
 
 def test_a_thread_that_waits_beside_a_pass_costs_nothing(clock_of_time: Clock) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from maskmill.errors import (
+    DeviceLost,
     ImageCrashed,
     ImageError,
     ImageNotFound,
@@ -208,6 +209,23 @@ def test_a_sample_that_cannot_be_handed_over_is_this_image_s_failure(images: lis
 class Unpicklable(Preprocessor):
     def preprocess(self, image: Image.Image) -> dict[str, Any]:
         return super().preprocess(image) | ({"local": lambda: None} if image.width == 2 else {})
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_device_that_is_lost_while_samples_wait_for_it_is_no_loaders_fault(
+    images: list[Task], num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnADevice(Preprocessor):
+        device = torch.device("cuda")
+
+    def lost(_: torch.Tensor) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lost)
+    loader = Loader(OnADevice(), Settings(num_workers=num_workers))
+    with pytest.raises(DeviceLost, match="unspecified launch failure"):
+        list(samples_of(loader, images[:2]))
+    loader.close()
 
 
 def test_samples_take_no_room_in_dev_shm(images: list[Task]) -> None:

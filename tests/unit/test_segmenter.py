@@ -16,7 +16,7 @@ from maskmill.schema import Reference, Segment, Spec, Subtask
 from maskmill_worker.model.batch_size import BatchSize
 from maskmill_worker.model.forward import Outputs, collate, image_outputs, shape_of
 from maskmill_worker.model.models import Models
-from maskmill_worker.model.predict import Prediction, predict
+from maskmill_worker.model.predict import NoMemory, Prediction, predict
 from maskmill_worker.model.sample import Sample, Task
 from maskmill_worker.model.segmenter import Segmentation, described
 
@@ -197,6 +197,7 @@ def test_forward_passes_take_turns_and_nothing_else_does() -> None:
 def test_an_image_that_the_model_cannot_take_fails_alone(bad: int) -> None:
     predictions = run(Fake(bad_forward=[bad]), samples(5))
     assert failed(predictions) == {bad: "the model failed: ValueError: cannot take this image"}
+    assert not any(isinstance(each.result, NoMemory) for each in predictions)
     assert [p.sample.task.index for p in predictions] == [0, 1, 2, 3, 4]
     assert_others_are_right(predictions)
 
@@ -218,7 +219,10 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits() -> None:
 
 
 def test_an_image_too_large_for_the_memory_by_itself_fails_on_one_line() -> None:
-    assert failed(run(Fake(largest=0), samples(1))) == {0: "the model failed: OutOfMemoryError: out of memory"}
+    [prediction] = run(Fake(largest=0), samples(1))
+    assert str(prediction.result) == "the model failed: OutOfMemoryError: out of memory"
+    assert isinstance(prediction.result, NoMemory), "others may have had it"
+    assert prediction.result.code == SegmentationFailed.code
 
 
 def test_all_images_failing_is_a_failure_of_each() -> None:

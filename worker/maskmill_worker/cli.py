@@ -16,6 +16,7 @@ import typer
 
 from maskmill import exit_codes
 from maskmill.child_process import Backoff
+from maskmill.cores import bound_cores
 from maskmill.device import check, pin, refuse_contradictions
 from maskmill.errors import MaskmillError, ModelUnavailable, UsageError
 from maskmill.machine import memory_of_models
@@ -127,6 +128,7 @@ def worker(
             code = _fleet(settings, devices, workers_per_device or 1, passed_on, backoff_seconds).run()
             raise typer.Exit(code)
         settings = settings.model_copy(update={"device": device or settings.device})
+        _keep_torch_to(settings.cores_to_use)
         _prepare(settings.device, model, revision or None)
         _serve(settings, name, environment)
 
@@ -176,6 +178,15 @@ def _let_idle_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for LLVM's runtime
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # for GNU's, where it goes before the policy
+
+
+def _keep_torch_to(cores: int) -> None:
+    """Have torch start no more threads than the worker may count on: it knows nothing of a container's quota.
+
+    Where these are all that the process is bound to, torch decides: it may take physical cores alone.
+    """
+    if cores < bound_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def _keep_trackers_quiet() -> None:

@@ -216,7 +216,8 @@ NumWorkers = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="DataLoader processes that fetch, decode and preprocess; a worker starts 8 at most.",
+        help="DataLoader processes that fetch, decode and preprocess; for a job of others a worker starts 1 to 8 "
+        "(MASKMILL_MAX_NUM_WORKERS), for run and bench as many as said: with 0 images are read in the model's process.",
         show_default="one less than the cores, 1 to 8",
         rich_help_panel=EXECUTION,
     ),

@@ -41,7 +41,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a bench run measured: seconds an image by stage, and what the thread that drives the model did."""
+    """What a bench run measured: seconds an image by stage, and what the model's time was spent on."""
 
     status: JobStatus
     stages: tuple[Stage, ...]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from maskmill.addresses import Address
 from maskmill.colours import colour_of, in_hex
+from maskmill.cores import usable_cores
 from maskmill.dataset.in_processes import OnProgress, Pool
 from maskmill.errors import UsageError
 from maskmill.images.folders import METADATA
 from maskmill.job import Job
 from maskmill.jobs.records import current_round, read_classes
 from maskmill.schema import PROBLEMS_KEPT, FailureRow, ImageProblem, JobRecord
-from maskmill.settings import usable_cores
 from maskmill.storage.ahead import batched
 from maskmill_producer.local.copier import Copied, Copier
 from maskmill_producer.local.folder import (

@@ -17,6 +17,7 @@ from threading import Lock
 
 from PIL import Image, UnidentifiedImageError
 
+from maskmill.cores import usable_cores
 from maskmill.errors import ImageError, ImageOutOfMemory, InvalidRecord, UsageError
 from maskmill.job import Job
 from maskmill.machine import ONE_NAME
@@ -33,7 +34,7 @@ QUALITY = 90
 STYLE = 1
 """Of the drawing; another number has all overlays drawn anew."""
 
-THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, usable_cores())
 NO_PICTURE = (UnidentifiedImageError, Image.DecompressionBombError)
 
 

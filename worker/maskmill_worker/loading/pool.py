@@ -10,7 +10,7 @@ from threading import Semaphore
 
 import structlog
 
-from maskmill.errors import ImageCrashed, ImageError, ImageOverdue, LoaderDied, ShardError
+from maskmill.errors import DeviceLost, ImageCrashed, ImageError, ImageOverdue, LoaderDied, ShardError
 from maskmill.settings import Settings
 from maskmill_worker.loading.child import PREFETCH, Limits
 from maskmill_worker.loading.process import LoaderProcess, Parcel
@@ -82,7 +82,7 @@ class LoaderPool:
             self._places.acquire()
             key, result = received
             if self._pin_memory and isinstance(result, Sample):
-                received = key, result.pin_memory()
+                received = key, _pinned(result)
         self._received.put((process, received))
 
     def _replace(self, dead: LoaderProcess) -> Sample | None:
@@ -116,3 +116,11 @@ class LoaderPool:
         self._unexplained += 1
         if self._unexplained >= MAX_CRASHES * len(self._processes):
             raise LoaderDied(f"loader processes died {self._unexplained} times without an image in flight")
+
+
+def _pinned(sample: Sample) -> Sample | ShardError:
+    """The sample in page-locked memory; that the device is lost is no loader's fault."""
+    try:
+        return sample.pin_memory()
+    except DeviceLost as error:
+        return error

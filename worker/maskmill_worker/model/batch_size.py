@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from threading import Lock
 
 import torch
+
+from maskmill.errors import DeviceLost, one_line
 
 LARGEST = 64
 WORTH_DOUBLING = 1.05
@@ -14,6 +17,8 @@ WORTH_DOUBLING = 1.05
 SAMPLES = 3
 """Full batches of a size that are timed before the next is tried."""
 
+LIGHT_ELEMENTS = 2**21
+"""Numbers in a batch's tensors (8 MiB of float32) up to which a second batch at the same time is small in memory."""
 
 NO_MEMORY = (
     "can't allocate memory",  # torch on the CPU
@@ -32,15 +37,25 @@ def device_lost(error: Exception) -> bool:
     return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
 
 
+def raise_if_lost(error: Exception) -> None:
+    """Raise `DeviceLost` where the error says so: it is no image's fault, and no model's."""
+    if device_lost(error):
+        raise DeviceLost(one_line(error)) from error
+
+
 @dataclass
 class BatchSize:
-    """Batch sizes by image size. `asked` is the number of images, None to find one.
+    """Batch sizes by image size. `asked` is the number of images, None to find one for each of `passes` at a time.
 
     What fits is counted in elements (numbers in an image's tensors), because images of a job differ in size. Found
     sizes double from 1 while that brings throughput. Threads may share one.
+
+    >>> BatchSize(4, passes=2).of(3 * 240 * 320), BatchSize(4, passes=2).of(3 * 800 * 1200)
+    (4, 2)
     """
 
     asked: int | None
+    passes: int = 1
     _images: int = 1
     _settled: bool = False
     _max_elements: float = float("inf")
@@ -49,8 +64,13 @@ class BatchSize:
     _lock: Lock = field(default_factory=Lock, compare=False)
 
     def of(self, elements: int) -> int:
-        """Images of so many elements each that share a forward pass."""
+        """Images of so many elements each that share a forward pass.
+
+        A light batch a pass takes whole. A heavy one that was asked for is shared out: memory stays that of one.
+        """
         wanted = self.asked or self._images
+        if self.asked and self.asked * elements > LIGHT_ELEMENTS:
+            wanted = math.ceil(self.asked / self.passes)
         return max(1, int(min(wanted, self._max_elements / max(1, elements))))
 
     def too_large(self, images: int, elements: int) -> None:

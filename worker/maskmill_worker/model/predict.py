@@ -12,7 +12,7 @@ import structlog
 import torch
 
 from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
-from maskmill_worker.model.batch_size import BatchSize, device_lost, out_of_memory
+from maskmill_worker.model.batch_size import BatchSize, out_of_memory, raise_if_lost
 from maskmill_worker.model.forward import element_count, on_host
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.model.segmenter import Segmentation, Segmenter
@@ -22,6 +22,10 @@ log = structlog.get_logger(__name__)
 
 Turn = Callable[[], AbstractContextManager[object]]
 """Waits until this thread may run a forward pass; the block is the pass."""
+
+
+class NoMemory(SegmentationFailed):
+    """There was no memory for an image that was alone in its batch; batches beside it may have had it."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,12 @@ def predict(
     """Segment samples of equal shape; raises `DeviceLost` when the device, not an image, is to blame.
 
     A batch that fails (out of memory, or an image that the model cannot take) is halved until it works or a single
-    image fails. Outputs for which the device has no memory left are post-processed on the host. `size` learns how long
-    batches take and which were too large. A forward pass or a post-processing that takes longer than the timeout ends
-    this process (see `maskmill_worker.process.watchdog`). Each forward pass takes a `turn`; what else is done does not.
+    image fails: with `NoMemory`, if that is what it lacked. Outputs for which the device has no memory left are
+    post-processed on the host. `size` learns how long batches take and which were too large. A forward pass or a
+    post-processing that takes longer than the timeout ends this process (see `maskmill_worker.process.watchdog`). Each
+    forward pass takes a `turn`; what else is done does not.
     """
-    failure: str | None = None
+    failure: SegmentationFailed | None = None
     elements = element_count(batch[0].inputs)
     try:
         with time_limit(timeout_seconds):
@@ -57,7 +62,7 @@ def predict(
             outputs = segmenter.forward(inputs)
             seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for these images
-        failure = _failure(error)
+        failure = _failed("the model failed", error)
         if out_of_memory(error):
             size.too_large(len(batch), elements)
     inputs = {}  # a batch's memory is free for the next one
@@ -73,13 +78,18 @@ def predict(
 
 
 def _predict_halves(
-    segmenter: Segmenter, batch: Sequence[Sample], size: BatchSize, timeout_seconds: float, turn: Turn, failure: str
+    segmenter: Segmenter,
+    batch: Sequence[Sample],
+    size: BatchSize,
+    timeout_seconds: float,
+    turn: Turn,
+    failure: SegmentationFailed,
 ) -> Iterator[Prediction]:
     _free_memory()
     if len(batch) == 1:
-        yield Prediction(batch[0], SegmentationFailed(f"the model failed: {failure}"), {})
+        yield Prediction(batch[0], failure, {})
         return
-    log.warning("batch_halved", images=len(batch), reason=failure)
+    log.warning("batch_halved", images=len(batch), reason=str(failure))
     middle = len(batch) // 2
     yield from predict(segmenter, batch[:middle], size, timeout_seconds, turn)
     yield from predict(segmenter, batch[middle:], size, timeout_seconds, turn)
@@ -93,7 +103,7 @@ def _postprocess(
     if result is None:
         _free_memory()
         log.warning("postprocessed_on_host", image=sample.task.reference.uri, reason="the device has no memory left")
-        result = _segmentation(segmenter, on_host(outputs)) or SegmentationFailed("postprocessing found no memory")
+        result = _segmentation(segmenter, on_host(outputs)) or NoMemory("postprocessing found no memory")
     seconds = {"forward": forward_seconds, "postprocess": time.perf_counter() - started}
     return Prediction(sample, result, seconds)
 
@@ -103,18 +113,17 @@ def _segmentation(segmenter: Segmenter, outputs: Mapping[str, Any]) -> Segmentat
     try:
         return segmenter.postprocess(outputs)
     except Exception as error:  # noqa: BLE001 - whatever a model family raises for this image
-        failure = _failure(error)
-        return None if out_of_memory(error) else SegmentationFailed(f"postprocessing failed: {failure}")
+        failure = _failed("postprocessing failed", error)
+        return None if isinstance(failure, NoMemory) else failure
 
 
-def _failure(error: Exception) -> str:
-    """What went wrong; raises `DeviceLost` for what is no image's fault.
+def _failed(what: str, error: Exception) -> SegmentationFailed:
+    """The outcome of an image; raises `DeviceLost` for what is no image's fault.
 
     It may be that of any kernel before, which nobody waited for.
     """
-    if device_lost(error):
-        raise DeviceLost(one_line(error)) from error
-    return one_line(error)
+    raise_if_lost(error)
+    return (NoMemory if out_of_memory(error) else SegmentationFailed)(f"{what}: {one_line(error)}")
 
 
 def _free_memory() -> None:

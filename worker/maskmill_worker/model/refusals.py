@@ -12,7 +12,7 @@ from transformers.models.auto import modeling_auto
 
 from maskmill.errors import DeviceLost, HubUnavailable, ModelUnavailable, ModelUnusable, one_line
 from maskmill.models import hub
-from maskmill_worker.model.batch_size import device_lost, out_of_memory
+from maskmill_worker.model.batch_size import out_of_memory, raise_if_lost
 
 TAKES = "Maskmill takes models of transformers' image-segmentation pipeline (Mask2Former, SegFormer, DETR and others)"
 PROMPTED = ("sam", "sam2", "sam3", "sam_hq", "edgetam", "sam2_video", "sam3_video", "sam3_tracker", "seggpt")
@@ -88,8 +88,7 @@ def errors_of(name: str) -> Iterator[None]:
     except (ModelUnavailable, DeviceLost):
         raise
     except Exception as error:
-        if device_lost(error):
-            raise DeviceLost(one_line(error)) from error
+        raise_if_lost(error)
         if hub.is_outage(error):
             kind = ModelUnavailable if hub.is_offline() else HubUnavailable
             raise kind(f"{hub.hub_unreachable(name)} ({one_line(hub.outage_of(error))})") from error

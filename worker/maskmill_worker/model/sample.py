@@ -9,6 +9,7 @@ import torch
 
 from maskmill.errors import ImageError
 from maskmill.schema import ImageWarning, Reference
+from maskmill_worker.model.batch_size import raise_if_lost
 from maskmill_worker.model.forward import Inputs
 
 Key: TypeAlias = tuple[int, int]
@@ -48,8 +49,12 @@ class Sample:
     unchanged: bool = False
 
     def pin_memory(self) -> Sample:
-        """The same with page-locked tensors, which CUDA copies without waiting."""
-        for name, value in self.inputs.items():
-            if torch.is_tensor(value):
-                self.inputs[name] = value.pin_memory()
+        """The same with page-locked tensors, which CUDA copies without waiting; raises `DeviceLost`."""
+        try:
+            for name, value in self.inputs.items():
+                if torch.is_tensor(value):
+                    self.inputs[name] = value.pin_memory()
+        except Exception as error:
+            raise_if_lost(error)
+            raise
         return self

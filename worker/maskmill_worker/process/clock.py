@@ -57,13 +57,13 @@ class DeviceClock:
             self._threads[reason] += threads
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """For the block's time one pass more goes through the model."""
-        self._enter(1)
+    def working(self, passes: int = 1) -> Iterator[None]:
+        """For the block's time one pass more goes through the model, or one that takes the place of several."""
+        self._enter(passes)
         try:
             yield
         finally:
-            self._enter(-1)
+            self._enter(-passes)
 
     def lap(self) -> DeviceSeconds:
         """The seconds since the last lap; may be called from another thread."""
@@ -85,7 +85,7 @@ class DeviceClock:
         empty = max(0, self.passes - self._in_model)
         working = self.passes
         for reason, threads in self._threads.items():
-            waiting = min(threads, empty)
+            waiting = max(0, min(threads, empty))  # less than none wait while threads end that nobody waits for
             empty, working = empty - waiting, working - waiting
             self._seconds[reason] += waiting * share
         self._seconds["busy"] += working * share

@@ -1,6 +1,7 @@
 """Whether a worker would hear of work: one that takes no message, although messages and shards wait, is deaf.
 
-Each minute counts twice: first its connection is made anew, which keeps the loaded model, and then the whole worker.
+Each half minute counts: after the first its connection is made anew, which keeps the loaded model, after the second the
+whole worker is.
 
     t = 0 s   idle, one message waits           hears (it has not had the time to take it)
     t = 30 s  idle, messages still wait         reconnect

@@ -18,6 +18,7 @@ from maskmill.errors import (
     ShardError,
     StoreRefused,
     StoreUnavailable,
+    WorkerError,
 )
 
 MAX_PAUSE_SECONDS = 60.0
@@ -93,4 +94,4 @@ def code_of(error: BaseException) -> str:
     """The error's stable code; a general one for an error that is not ours."""
     if isinstance(error, MaskmillError):
         return error.code
-    return "worker_error" if isinstance(error, Exception) else "interrupted"
+    return WorkerError.code if isinstance(error, Exception) else "interrupted"

@@ -33,8 +33,8 @@ class CrashNote(Record):
     """What is known of one shard's images, by their index in it.
 
     `alone` has the images that must go alone, each with the number of processes that ended while it did; `crashing`
-    are those that are to blame. `in_model` are in the model now. `others_in_model`: images of the owner's other shards
-    are, so that a crash is not this shard's fault and its attempt is excused.
+    are those that are to blame. `in_model` are in the model, or follow soon, or have just come out. `others_in_model`:
+    images of the owner's other shards are, so that a crash may not be this shard's fault and its attempt is excused.
 
     >>> CrashNote(in_model=(3, 7)).after_crash()  # the process died with two images in the model
     CrashNote(alone={3: 0, 7: 0}, crashing=(), in_model=(), others_in_model=False)
@@ -65,7 +65,7 @@ class CrashNote(Record):
     def after_crash(self) -> Self:
         """What follows if the owner that noted this is gone without a word."""
         alone, crashing = dict(self.alone), self.crashing
-        if len(self.in_model) == 1:
+        if len(self.in_model) == 1 and not self.others_in_model:
             [index] = self.in_model
             alone[index] = alone.get(index, 0) + 1
             if alone[index] >= CRASHES_ALONE:
@@ -75,10 +75,9 @@ class CrashNote(Record):
             alone |= {index: alone.get(index, 0) for index in self.in_model}
         return self.model_copy(update={"alone": alone, "crashing": crashing, "in_model": (), "others_in_model": False})
 
-    def entering(self, indices: Iterable[int]) -> Self:
-        """With these in the model, or none of this shard while others are."""
-        entered = tuple(indices)
-        return self.model_copy(update={"in_model": entered, "others_in_model": not entered})
+    def entering(self, indices: Iterable[int], *, with_others: bool = False) -> Self:
+        """With these in the model, and with images of other shards or not."""
+        return self.model_copy(update={"in_model": tuple(indices), "others_in_model": with_others})
 
     def at_rest(self) -> Self:
         """With none in the model, because the attempt has ended."""

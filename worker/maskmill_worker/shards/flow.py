@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -18,12 +19,12 @@ from maskmill.storage.client import CONNECT_SECONDS, READ_SECONDS
 from maskmill.storage.store import WORKER_ATTEMPTS
 from maskmill_worker.model.batching import Batches
 from maskmill_worker.model.forward import element_count, shape_of
-from maskmill_worker.model.predict import predict
+from maskmill_worker.model.predict import NoMemory, Prediction, Turn, predict
 from maskmill_worker.model.sample import Key, Sample, Task
-from maskmill_worker.model.segmenter import Segmenter
+from maskmill_worker.model.segmenter import AtATime, Segmenter
 from maskmill_worker.process.drain import draining
 from maskmill_worker.process.watchdog import time_limit
-from maskmill_worker.shards.forward_threads import ForwardThreads, images_each, lanes
+from maskmill_worker.shards.forward_threads import ForwardThreads, lanes
 from maskmill_worker.shards.held_shard import HeldShard
 from maskmill_worker.shards.scheduler import Pace
 from maskmill_worker.shards.slice import Slice
@@ -109,8 +110,10 @@ class Flow:
         self.threads = ForwardThreads(
             self._segment, lanes(segmenter, asked, self.settings.cores_to_use), shards.clock, segmenter.device
         )
+        self.size.passes = self.threads.lanes.passes
         self._tasks: Iterator[Task] = iter(())
         self._coming: dict[Key, None] = {}  # images that are loaded, or wait for batchmates
+        self._lacked_memory: deque[Sample] = deque()  # alone in their batches, but beside others
         self._last_shard = False
 
     def run(self, first: HeldShard) -> None:
@@ -125,10 +128,12 @@ class Flow:
                     break
                 for batch in self.sort(sample):
                     self.predict(batch)
+                self.predict_what_lacked_memory()
             rest = self.batches.rest()
             for batch in rest:
                 self.predict(batch, alone=len(rest) == 1 and not self.threads.at_work)
             self.threads.finish()
+            self.predict_what_lacked_memory()
         self.stored.finish()
 
     def load(self) -> None:
@@ -187,17 +192,29 @@ class Flow:
     def predict(self, batch: list[Sample], *, alone: bool = False) -> None:
         """Run the model over a batch and hand what comes of it to the upload threads.
 
-        Alone: with all cores and with no other batch beside it, as an image must that may end the process.
+        Alone: an image must be that may end the process. Code of a model's own stays in the thread that loaded it.
         """
         self.shards.check()
         for sample in batch:
             del self._coming[sample.task.key]
+        alone = alone or self.segmenter.at_a_time is AtATime.BATCH
         if alone or any(self._goes_alone(sample.task.key) for sample in batch):
-            self.threads.finish()
-            with self.shards.in_model(batch):
-                self._segment(batch)
+            self._predict_alone(batch)
         else:
             self.threads.run(batch, self._enter_model)
+
+    def predict_what_lacked_memory(self) -> None:
+        """Run the model once more over images that may have lacked what batches beside them had."""
+        while self._lacked_memory:
+            self.shards.check()
+            self._predict_alone([self._lacked_memory.popleft()])
+
+    def _predict_alone(self, batch: list[Sample]) -> None:
+        """With all cores, and with no other batch beside it."""
+        self.threads.finish()
+        with self.shards.in_model(batch), self.pace.measure(len(batch)):
+            for prediction in self._predictions(batch, self.threads.whole):
+                self.stored.add(prediction)
 
     def _enter_model(self, batch: list[Sample]) -> None:
         may_follow = (key for key in self._coming if not self._goes_alone(key))
@@ -205,14 +222,18 @@ class Flow:
 
     def _segment(self, batch: list[Sample]) -> None:
         with self.pace.measure(len(batch) * self.threads.lanes.threads):
-            timeout = self.settings.batch_timeout_seconds
-            for prediction in predict(self.segmenter, batch, self.size, timeout, self.threads.turn):
-                self.stored.add(prediction)
+            for prediction in self._predictions(batch, self.threads.turn):
+                if isinstance(prediction.result, NoMemory):
+                    self._lacked_memory.append(prediction.sample)
+                else:
+                    self.stored.add(prediction)
+
+    def _predictions(self, batch: list[Sample], turn: Turn) -> Iterator[Prediction]:
+        return predict(self.segmenter, batch, self.size, self.settings.batch_timeout_seconds, turn)
 
     def _images(self, sample: Sample) -> int:
         """How many images of this one's shape make a batch."""
-        elements = element_count(sample.inputs)
-        return images_each(self.size.of(elements), elements, self.threads.lanes.passes)
+        return self.size.of(element_count(sample.inputs))
 
     def _shape(self, sample: Sample) -> tuple[Any, ...] | None:
         """What images of one batch have in common; None for one that may end the process, which goes alone."""

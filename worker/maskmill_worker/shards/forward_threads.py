@@ -8,7 +8,7 @@ post-processed while others are in the model.
 
 from __future__ import annotations
 
-import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from threading import Semaphore
+from threading import Semaphore, local
 from typing import TypeAlias
 
 import torch
 
+from maskmill_worker.model.batch_size import raise_if_lost
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.model.segmenter import AtATime, Segmenter
 from maskmill_worker.process.clock import DeviceClock
@@ -36,41 +37,39 @@ for all of that time (bpo-7946, the 'convoy effect'). A twentieth of this costs 
 6 % of the images a second of benchmarks B and E.
 """
 
-LIGHT_ELEMENTS = 2**21
-"""Numbers in a batch's tensors (8 MiB of float32) up to which a second batch at the same time is small in memory."""
-
 Batch: TypeAlias = list[Sample]
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """How many forward passes go through a model at a time, and how many threads take turns with them."""
+    """How many forward passes go through a model at a time, and how many threads take turns with them.
+
+    Each pass has `cores` of torch's threads, what is done beside passes `cores_beside`.
+    """
 
     passes: int
     threads: int
+    cores: int
+    cores_beside: int
 
 
 def lanes(segmenter: Segmenter, asked: int | None, cores: int) -> Lanes:
     """As many as the model allows, but no more passes than asked for, or than torch has threads for.
 
-    Torch's threads are shared out: `OMP_NUM_THREADS`, else the cores that this process may use. There is a thread more
-    than passes where these leave a core to it: else it takes theirs, and an operation waits for its slowest thread.
+    Torch's threads are shared out: `OMP_NUM_THREADS`, else as many as the machine has cores for. There is a thread more
+    than passes where `OMP_NUM_THREADS` leaves a core to it: else it takes theirs, and an operation waits for its
+    slowest thread. Torch's own number may be that of physical cores (MKL's), which leaves none idle.
     """
     threads = torch.get_num_threads()
     passes = min(asked or SIDE_BY_SIDE, threads) if segmenter.at_a_time is AtATime.ANY else 1
-    has_core = segmenter.device.type != "cpu" or threads < cores
-    return Lanes(passes, passes + (has_core and segmenter.at_a_time is not AtATime.BATCH))
-
-
-def images_each(images: int, elements: int, passes: int) -> int:
-    """How many images of so many elements a pass takes.
-
-    A light batch it takes whole. A heavy one is shared out, so that memory stays that of one batch.
-
-    >>> images_each(4, 3 * 240 * 320, passes=2), images_each(4, 3 * 800 * 1200, passes=2)
-    (4, 2)
-    """
-    return images if images * elements <= LIGHT_ELEMENTS else math.ceil(images / passes)
+    share, left = max(1, threads // passes), cores - threads
+    if segmenter.at_a_time is AtATime.BATCH:
+        return Lanes(1, 1, share, share)
+    if segmenter.device.type != "cpu":
+        return Lanes(passes, passes + 1, share, share)
+    if left > 0 and "OMP_NUM_THREADS" in os.environ:
+        return Lanes(passes, passes + 1, share, min(share, left))
+    return Lanes(passes, passes, share, share)
 
 
 class ForwardThreads:
@@ -78,7 +77,7 @@ class ForwardThreads:
 
     `clock` hears how long they wait for a batch, and how long they run the model.
 
-    >>> with ForwardThreads(work, Lanes(passes=1, threads=2), clock, torch.device("cpu")).open() as threads:
+    >>> with ForwardThreads(work, lanes(segmenter, asked=1, cores=2), clock, torch.device("cpu")).open() as threads:
     ...     for batch in batches:
     ...         threads.run(batch, entering=note)  # waits until one of them is free
     ...     threads.finish()
@@ -92,8 +91,8 @@ class ForwardThreads:
         self._turns = Semaphore(lanes.passes)
         self._running: dict[Future[None], Batch] = {}
         self._numbers = count()
-        share = max(1, torch.get_num_threads() // lanes.passes)
-        self._pool = ThreadPoolExecutor(lanes.threads, "forward", self._begin, (share,))  # starts them when needed
+        self._own = local()
+        self._pool = ThreadPoolExecutor(lanes.threads, "forward", self._begin)  # starts them when needed
 
     @contextmanager
     def open(self) -> Iterator[ForwardThreads]:
@@ -121,7 +120,13 @@ class ForwardThreads:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait until this thread may run a forward pass; the block is the pass."""
-        with self._turns, self._clock.working():
+        with self._turns, self._clock.working(), _torch_threads(self.lanes.cores, self.lanes.cores_beside):
+            yield
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """The block is a pass with the model for itself, with all cores, of the thread that calls `run`."""
+        with self._clock.working(self.lanes.passes):
             yield
 
     def run(self, batch: Batch, entering: Callable[[Batch], None]) -> None:
@@ -143,26 +148,44 @@ class ForwardThreads:
                 del self._running[future]
                 future.result()
 
-    def _begin(self, share: int) -> None:
+    def _begin(self) -> None:
+        self._own.number = next(self._numbers)
         torch.get_num_threads()  # sets up this thread, which otherwise undoes the next line at its first operation
-        torch.set_num_threads(share)  # of this thread's own OpenMP team
-        if self._device.type == "cuda":
-            stream = _stream(self._device, next(self._numbers))
-            stream.wait_stream(torch.cuda.default_stream(self._device))  # on which the model was loaded
-            torch.cuda.set_stream(stream)
+        torch.set_num_threads(self.lanes.cores_beside)  # of this thread's own OpenMP team
 
     def _run(self, batch: Batch) -> None:
         self._clock.wait("loading", -1)
         try:
+            if self._device.type == "cuda":
+                self._take_stream()
             self._work(batch)
+        except Exception as error:
+            raise_if_lost(error)
+            raise
         finally:
             self._clock.wait("loading")
+
+    def _take_stream(self) -> None:
+        """A stream of the thread's own: its copies and its post-processing wait for no other's passes."""
+        stream = _stream(self._device, self._own.number)
+        stream.wait_stream(torch.cuda.default_stream(self._device))  # on which the model was loaded
+        torch.cuda.set_stream(stream)
+
+
+@contextmanager
+def _torch_threads(number: int, after: int) -> Iterator[None]:
+    """So many threads of torch for the block's operations, another number for those after it."""
+    if number == after:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(after)
 
 
 @cache
 def _stream(device: torch.device, _number: int) -> torch.cuda.Stream:
-    """A stream for a thread of this number: else its copies and its post-processing would wait for others' passes.
-
-    Later slices use it again, because torch keeps freed memory for the stream that it was of.
-    """
+    """A stream for a thread of this number; later slices use it again, because torch keeps freed memory by stream."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own is untyped

@@ -141,8 +141,11 @@ class Slice:
             return
         self._noted = entering.union(following)
         indices = indices_by_shard(sorted(self._noted))
-        held = list(self._held.values())
-        self._note({each: each.crash_note.passed().entering(indices.get(each.number, ())) for each in held})
+        notes = {}
+        for each in list(self._held.values()):
+            own = indices.get(each.number, ())
+            notes[each] = each.crash_note.passed().entering(own, with_others=len(own) < len(self._noted))
+        self._note(notes)
 
     @contextmanager
     def in_model(self, batch: Sequence[Sample]) -> Iterator[None]:

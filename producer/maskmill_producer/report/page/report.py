@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from maskmill.cores import usable_cores
 from maskmill.dataset.in_processes import OnProgress
 from maskmill.locks import held_lock
 from maskmill.machine import writing_to
@@ -25,7 +25,7 @@ from maskmill_producer.report.page.times import Times
 GALLERY = 120
 """Images with a picture, unless one asks for another number."""
 
-THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, usable_cores())
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Images a second as a job went on, and where its time went: by stage, and of the thread that drives the model."""
+"""Images a second as a job went on, and where its time went: by stage, and what the model's was spent on."""
 
 from __future__ import annotations
 

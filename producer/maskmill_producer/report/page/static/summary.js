@@ -138,8 +138,8 @@ function timeParts({ times, account, created, finished }) {
       ["0", duration(seconds / 2), duration(seconds)], `The fastest moment had ${Math.max(...rate.bars).toFixed(1)} images a second.`));
   } else parts.push(element("div", { class: "tiles" }, tile(duration(finished - created), "from submission to the end")),
     element("p", { class: "faint" }, "A folder of results does not say when which image was done, nor what took how long."));
-  if (device) parts.push(element("h3", {}, "The thread that drives the model"),
-    stackedBar("The thread that drives the model", [
+  if (device) parts.push(element("h3", {}, "The model's time"),
+    stackedBar("The model's time", [
       { name: "at work", value: device.busy, kind: "stored" },
       { name: "waiting for images", value: device.loading, kind: "reused" },
       { name: "waiting for uploads", value: device.storing, kind: "cancelled" }], duration));
