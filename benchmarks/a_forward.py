@@ -190,7 +190,7 @@ def _notes(measured: Measured) -> Iterator[str]:
     worst = 100 * min(float(each.mean()) for each in measured.equal[sides.OURS])
     yield (
         f"{name}: random weights, seeded. Stock batches of {' and '.join(map(str, measured.case.batch_sizes))} were "
-        "tried; one without a figure did not fit into this machine's memory. Worst image of ours: "
+        "tried, up to the first that did not fit into this machine's memory. Worst image of ours: "
         f"{worst:.3f} % of pixels equal."
     )
     versions = ", ".join(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,7 +55,9 @@ class Side:
 
 
 def stock(work: Work, batch_sizes: Sequence[int], folder: Path, runtime: str | None = None) -> list[Side]:
-    """The stock pipeline, on torch or another runtime; its maps go to the folder. Batches that do not fit are left out.
+    """The stock pipeline, on torch or another runtime; its maps go to the folder.
+
+    Of growing batch sizes the first one that does not fit is the last one tried.
 
     Raises `RuntimeError` where the runtime is not installed, or cannot take the model.
     """
@@ -64,8 +67,8 @@ def stock(work: Work, batch_sizes: Sequence[int], folder: Path, runtime: str | N
     with child("stock") as process:
         process.ask("load", model=str(work.model), warm_up=None, max_bytes=_free_bytes(), runtime=runtime)
         forward = process.ask("forward", paths=work.sizes, repeats=work.forwards)
-        tried = [_segment(process, name, work, size, folder, forward) for size in batch_sizes]
-    return [side for side in tried if side]
+        tried = (_segment(process, name, work, size, folder, forward) for size in batch_sizes)
+        return [side for side in takewhile(bool, tried) if side]
 
 
 def _export(runtime: str, model: Path) -> None:

@@ -7,12 +7,13 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from maskmill.checks import Check, require
+from maskmill.control_groups import group_files
 from maskmill.errors import UsageError
 from maskmill.settings import Settings
 
@@ -119,14 +120,12 @@ def _memory(loaders: int) -> Check:
 
 
 def _available_bytes() -> int:
-    """Of the machine, or of the container where that has less (cgroup v2)."""
+    """Of the machine, or of the container where that has less."""
     available = int(psutil.virtual_memory().available)
-    try:
-        most = Path("/sys/fs/cgroup/memory.max").read_text()
-        used = Path("/sys/fs/cgroup/memory.current").read_text()
-        return min(available, int(most) - int(used))
-    except (OSError, ValueError):  # no such cgroup, or no limit: `max`
-        return available
+    for most, used in group_files("memory.max", "memory.current"):
+        with suppress(ValueError):  # no limit: `max`
+            available = min(available, int(most) - int(used))
+    return available
 
 
 def check_room(folder: Path) -> Check:

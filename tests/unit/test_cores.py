@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmill import cores
+from maskmill import control_groups, cores
 from maskmill.settings import Settings
 
 Group = Callable[..., None]
@@ -17,8 +17,8 @@ Group = Callable[..., None]
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Group:
     """Make this process one of a control group: `group("/app", **{"/": "max 100000", "/app": "50000 100000"})`."""
-    monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
-    monkeypatch.setattr(cores, "OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "OWN_GROUP", tmp_path / "own")
     monkeypatch.setattr(cores, "bound_cores", lambda: 16)
 
     def be_in(own: str, **limits: str) -> None:

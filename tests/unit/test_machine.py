@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from maskmill import Settings, machine
+from maskmill import Settings, control_groups, machine
 from maskmill.checks import Check
 from maskmill.errors import UsageError
 from maskmill.machine import check_machine, check_room
@@ -96,6 +96,18 @@ def test_little_memory_for_many_loaders_is_said(monkeypatch: pytest.MonkeyPatch)
     assert by_loaders[1].ok
     assert "1,024 MiB of memory are left for 8 loader processes" in by_loaders[8].problem
     assert not by_loaders[8].fatal
+
+
+def test_a_container_has_what_its_groups_leave_of_their_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A service with a limit of its own, in a slice that has less left."""
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN_GROUP", tmp_path / "own")
+    (tmp_path / "own").write_text("0::/work.slice/maskmill.service\n")
+    (tmp_path / "work.slice" / "maskmill.service").mkdir(parents=True)
+    for group, most, used in (("work.slice", 400, 350), ("work.slice/maskmill.service", 300, 100), (".", "max", 1)):
+        (tmp_path / group / "memory.max").write_text(f"{most}\n")
+        (tmp_path / group / "memory.current").write_text(f"{used}\n")
+    assert machine._available_bytes() == 50
 
 
 def test_a_run_into_a_folder_that_cannot_be_written_is_refused_before_anything_is_started(
