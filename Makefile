@@ -51,7 +51,7 @@ format: $(DEV_STAMP) ## Let ruff rewrite what it can
 bench: $(BENCH_STAMP) $(BROWSER) ## Benchmarks A to O against their peers (an hour and a half): JSON in benchmarks/results, table in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-bench-quick: $(BENCH_STAMP) $(BROWSER) ## All benchmarks at a reduced size (ten minutes on two cores): JSON and table in build/bench-quick
+bench-quick: $(BENCH_STAMP) $(BROWSER) ## All benchmarks at a reduced size (a quarter of an hour on two cores): JSON and table in build/bench-quick
 	$(BIN)/python -m benchmarks --quick
 
 gpu: ## On a CUDA device, within 8 minutes: exactness, faults, speed; JSON in benchmarks/results/gpu. Installs nothing

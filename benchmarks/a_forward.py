@@ -120,12 +120,16 @@ def _equal(folders: Mapping[str, Path], name: str, paths: Sequence[str]) -> list
 
 
 def _map(folder: Path, path: str) -> NDArray[Any]:
-    """The segment map that a side has written: as an array, or as the worker's PNG."""
+    """The map that a side has written, as an array or as the worker's PNG: pixels by their segment's place, from 1."""
     name = Path(path).name
     if (folder / f"{name}.npy").exists():
-        ids: NDArray[Any] = np.load(folder / f"{name}.npy")
-        return ids
-    return decode((folder / f"{name}.png").read_bytes())[0]
+        places: NDArray[Any] = np.load(folder / f"{name}.npy")
+        return places
+    ids, header = decode((folder / f"{name}.png").read_bytes())
+    places = np.zeros_like(ids)
+    for place, segment in enumerate(header.segments, 1):  # a semantic segment's id is its label's, plus one
+        places[ids == segment.id] = place
+    return places
 
 
 def _comparisons(measured: Measured) -> Iterator[Comparison]:

@@ -9,10 +9,13 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from maskmill.errors import one_line
 
 ROOT = Path(__file__).parent.parent
 END_SECONDS = 30.0
@@ -26,7 +29,7 @@ class Child:
         self.pid = process.pid
 
     def ask(self, request: str, **arguments: Any) -> Any:
-        """The answer to one request; raises `RuntimeError` when the process ended instead."""
+        """The answer to one request; raises `RuntimeError` with what went wrong, or when the process has ended."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin  # noqa: S101 - both are pipes
         assert stdout  # noqa: S101
@@ -35,7 +38,10 @@ class Child:
         line = stdout.readline()
         if not line:
             raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()} at '{request}'")
-        return json.loads(line)
+        answer, error = json.loads(line)
+        if error:
+            raise RuntimeError(error)
+        return answer
 
 
 @contextmanager
@@ -67,5 +73,11 @@ def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         request, arguments = json.loads(line)
-        answers.write(json.dumps(handlers[request](**arguments)) + "\n")
+        answer, failed = None, ""
+        try:
+            answer = handlers[request](**arguments)
+        except Exception as error:  # noqa: BLE001 - for whoever has asked
+            traceback.print_exc()
+            failed = one_line(error)
+        answers.write(json.dumps([answer, failed]) + "\n")
         answers.flush()

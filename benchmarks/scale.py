@@ -1,4 +1,4 @@
-"""How much is measured: all of it, or so much that the whole takes ten minutes (`--quick`)."""
+"""How much is measured: all of it, or so much that the whole takes a quarter of an hour (`--quick`)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ HEAD = """# Benchmarks
 
 Written by `make bench` from `benchmarks/results/*.json`. Each ratio compares two runs on one machine in one session;
 absolute rates say little about another machine. `python -m benchmarks A H` runs some of them again. `make bench-quick`
-runs all at a reduced size in ten minutes, into `build/bench-quick`.
+runs all at a reduced size in a quarter of an hour, into `build/bench-quick`.
 """
 
 REDUCED_HEAD = """# Benchmarks, reduced
