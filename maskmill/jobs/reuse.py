@@ -85,13 +85,12 @@ def find_masks(
     if not references:
         return iter(())
     listed = _listed(store, sorted(reference.mask_key for reference in references))
-    job = next(store.list(keys.job_record(record.job), at_once=1), None) if none_stays else None
+    if none_stays:
+        job = next(store.list(keys.job_record(record.job), at_once=1), None)
+        return (Found(replaced=_tag_if_older(listed(each.mask_key)[1], job)) for each in references)
 
     def find(reference: Reference) -> Found:
-        may_be_there, there = listed(reference.mask_key)
-        if none_stays:
-            is_older = there and job and there.modified < job.modified  # by the store's clock
-            return Found(replaced=there.entity_tag if there and is_older else None)
+        may_be_there, _ = listed(reference.mask_key)
         if not may_be_there:
             return Found()
         mask, entity_tag = _read(store, reference, fingerprint)
@@ -99,7 +98,7 @@ def find_masks(
             return Found(mask)
         return Found(replaced=None if mask and mask.is_of(record) else entity_tag)
 
-    return map(find, references) if none_stays else map_ahead(find, references, READERS)
+    return map_ahead(find, references, READERS)
 
 
 def put_mask(
@@ -139,6 +138,11 @@ def _listed(store: Store, wanted: Sequence[str]) -> Callable[[str], tuple[bool, 
             break
     complete = reached >= last or len(found) <= limit
     return lambda key: (key in found or (not complete and key > reached), found.get(key))
+
+
+def _tag_if_older(mask: StoredObject | None, job: StoredObject | None) -> str | None:
+    """The ETag of what was there before the job's record, by the store's clock: no mask of the job itself."""
+    return mask.entity_tag if mask and job and mask.modified < job.modified else None
 
 
 def _read(store: Store, reference: Reference, fingerprint: str) -> tuple[StoredMask | None, str | None]:

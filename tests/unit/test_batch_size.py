@@ -3,15 +3,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from maskmill_worker.model.batch_size import LARGEST, SAMPLES, BatchSize, device_lost, out_of_memory
+from maskmill_worker.model.batch_size import LARGEST, SAMPLES, BatchSize
+from maskmill_worker.model.device_errors import device_lost, out_of_memory
 
 
-def run(size: BatchSize, elements: int, seconds_of: dict[int, float] | None = None, batches: int = 100) -> int:
+def run(
+    size: BatchSize, elements: int, seconds_of: dict[int, float] | None = None, batches: int = 100, passes: int = 1
+) -> int:
     """Full batches of images of so many elements, which take so many seconds by size; the size at the end."""
     for _ in range(batches):
-        images = size.of(elements)
+        images = size.of(elements, passes)
         size.took(images, elements, (seconds_of or {}).get(images, 1.0))
-    return size.of(elements)
+    return size.of(elements, passes)
 
 
 def test_the_size_asked_for_is_kept_however_long_batches_take() -> None:
@@ -45,13 +48,13 @@ def test_batches_that_are_not_full_teach_nothing() -> None:
 
 def test_passes_share_a_heavy_batch_and_each_takes_a_whole_light_one() -> None:
     light, heavy = 2**21 // 4, 2**21 // 4 + 1
-    assert BatchSize(4, passes=2).of(light) == 4
-    assert [BatchSize(4, passes).of(heavy) for passes in (1, 2, 3, 8)] == [4, 2, 2, 1]
+    assert BatchSize(4).of(light, passes=2) == 4
+    assert [BatchSize(4).of(heavy, passes) for passes in (1, 2, 3, 8)] == [4, 2, 2, 1]
 
 
 def test_a_size_is_found_for_each_of_several_passes_however_heavy_the_images() -> None:
     seconds = {1: 1.0, 2: 1.1, 4: 1.3, 8: 2.6}
-    assert run(BatchSize(None, passes=2), 2**21, seconds) == 4
+    assert run(BatchSize(None), 2**21, seconds, passes=2) == 4
 
 
 @pytest.mark.parametrize("asked", [8, None])

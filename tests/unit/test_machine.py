@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from maskmill import Settings, control_groups, machine
+from maskmill import Settings, machine
 from maskmill.checks import Check
 from maskmill.errors import UsageError
 from maskmill.machine import check_machine, check_room
 from maskmill_producer.local.plan import Plan, Selection
+from tests.control_groups import in_group
 
 MOUNT = "mount -t tmpfs -o {options} tmpfs {folder} && exec {python} -c '{program}'"
 
@@ -100,13 +101,10 @@ def test_little_memory_for_many_loaders_is_said(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_container_has_what_its_groups_leave_of_their_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A service with a limit of its own, in a slice that has less left."""
-    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
-    monkeypatch.setattr(control_groups, "OWN_GROUP", tmp_path / "own")
-    (tmp_path / "own").write_text("0::/work.slice/maskmill.service\n")
-    (tmp_path / "work.slice" / "maskmill.service").mkdir(parents=True)
-    for group, most, used in (("work.slice", 400, 350), ("work.slice/maskmill.service", 300, 100), (".", "max", 1)):
-        (tmp_path / group / "memory.max").write_text(f"{most}\n")
-        (tmp_path / group / "memory.current").write_text(f"{used}\n")
+    limits = (("", "max", "1"), ("/work.slice", "400", "350"), ("/work.slice/maskmill.service", "300", "100"))
+    most = {f"{group}/memory.max": limit for group, limit, _ in limits}
+    used = {f"{group}/memory.current": current for group, _, current in limits}
+    in_group(monkeypatch, tmp_path, "/work.slice/maskmill.service", most | used)
     assert machine._available_bytes() == 50
 
 

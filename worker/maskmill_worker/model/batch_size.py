@@ -6,10 +6,6 @@ import math
 from dataclasses import dataclass, field
 from threading import Lock
 
-import torch
-
-from maskmill.errors import DeviceLost, one_line
-
 LARGEST = 64
 WORTH_DOUBLING = 1.05
 """A doubled batch stays when it brings at least so many times the throughput."""
@@ -20,42 +16,19 @@ SAMPLES = 3
 LIGHT_ELEMENTS = 2**21
 """Numbers in a batch's tensors (8 MiB of float32) up to which a second batch at the same time is small in memory."""
 
-NO_MEMORY = (
-    "can't allocate memory",  # torch on the CPU
-    "CUDA error: out of memory",  # outside of torch's own allocator
-    "CUBLAS_STATUS_ALLOC_FAILED",  # cuBLAS allocates by itself (pytorch#128601)
-)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether the device, or the host, had no memory for the batch."""
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in NO_MEMORY)
-
-
-def device_lost(error: Exception) -> bool:
-    """Whether nothing that this process computes on the device from now on can be trusted."""
-    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
-
-
-def raise_if_lost(error: Exception) -> None:
-    """Raise `DeviceLost` where the error says so: it is no image's fault, and no model's."""
-    if device_lost(error):
-        raise DeviceLost(one_line(error)) from error
-
 
 @dataclass
 class BatchSize:
-    """Batch sizes by image size. `asked` is the number of images, None to find one for each of `passes` at a time.
+    """Batch sizes by image size. `asked` is the number of images, None to find one.
 
     What fits is counted in elements (numbers in an image's tensors), because images of a job differ in size. Found
     sizes double from 1 while that brings throughput. Threads may share one.
 
-    >>> BatchSize(4, passes=2).of(3 * 240 * 320), BatchSize(4, passes=2).of(3 * 800 * 1200)
+    >>> BatchSize(4).of(3 * 240 * 320, passes=2), BatchSize(4).of(3 * 800 * 1200, passes=2)
     (4, 2)
     """
 
     asked: int | None
-    passes: int = 1
     _images: int = 1
     _settled: bool = False
     _max_elements: float = float("inf")
@@ -63,14 +36,14 @@ class BatchSize:
     _rate_before: float = 0.0
     _lock: Lock = field(default_factory=Lock, compare=False)
 
-    def of(self, elements: int) -> int:
-        """Images of so many elements each that share a forward pass.
+    def of(self, elements: int, passes: int = 1) -> int:
+        """Images of so many elements each that share a forward pass, of so many at a time.
 
         A light batch a pass takes whole. A heavy one that was asked for is shared out: memory stays that of one.
         """
         wanted = self.asked or self._images
         if self.asked and self.asked * elements > LIGHT_ELEMENTS:
-            wanted = math.ceil(self.asked / self.passes)
+            wanted = math.ceil(self.asked / passes)
         return max(1, int(min(wanted, self._max_elements / max(1, elements))))
 
     def too_large(self, images: int, elements: int) -> None:

@@ -12,7 +12,8 @@ import structlog
 import torch
 
 from maskmill.errors import DeviceLost, ImageError, SegmentationFailed, one_line
-from maskmill_worker.model.batch_size import BatchSize, out_of_memory, raise_if_lost
+from maskmill_worker.model.batch_size import BatchSize
+from maskmill_worker.model.device_errors import out_of_memory, raise_if_lost
 from maskmill_worker.model.forward import element_count, on_host
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.model.segmenter import Segmentation, Segmenter

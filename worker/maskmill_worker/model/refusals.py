@@ -12,7 +12,7 @@ from transformers.models.auto import modeling_auto
 
 from maskmill.errors import DeviceLost, HubUnavailable, ModelUnavailable, ModelUnusable, one_line
 from maskmill.models import hub
-from maskmill_worker.model.batch_size import out_of_memory, raise_if_lost
+from maskmill_worker.model.device_errors import out_of_memory, raise_if_lost
 
 TAKES = "Maskmill takes models of transformers' image-segmentation pipeline (Mask2Former, SegFormer, DETR and others)"
 PROMPTED = ("sam", "sam2", "sam3", "sam_hq", "edgetam", "sam2_video", "sam3_video", "sam3_tracker", "seggpt")

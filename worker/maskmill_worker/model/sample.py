@@ -9,7 +9,7 @@ import torch
 
 from maskmill.errors import ImageError
 from maskmill.schema import ImageWarning, Reference
-from maskmill_worker.model.batch_size import raise_if_lost
+from maskmill_worker.model.device_errors import raise_if_lost
 from maskmill_worker.model.forward import Inputs
 
 Key: TypeAlias = tuple[int, int]

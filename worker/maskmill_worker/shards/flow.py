@@ -110,7 +110,6 @@ class Flow:
         self.threads = ForwardThreads(
             self._segment, lanes(segmenter, asked, self.settings.cores_to_use), shards.clock, segmenter.device
         )
-        self.size.passes = self.threads.lanes.passes
         self._tasks: Iterator[Task] = iter(())
         self._coming: dict[Key, None] = {}  # images that are loaded, or wait for batchmates
         self._lacked_memory: deque[Sample] = deque()  # alone in their batches, but beside others
@@ -233,7 +232,7 @@ class Flow:
 
     def _images(self, sample: Sample) -> int:
         """How many images of this one's shape make a batch."""
-        return self.size.of(element_count(sample.inputs))
+        return self.size.of(element_count(sample.inputs), self.threads.lanes.passes)
 
     def _shape(self, sample: Sample) -> tuple[Any, ...] | None:
         """What images of one batch have in common; None for one that may end the process, which goes alone."""

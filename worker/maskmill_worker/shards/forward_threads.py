@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import torch
 
-from maskmill_worker.model.batch_size import raise_if_lost
+from maskmill_worker.model.device_errors import raise_if_lost
 from maskmill_worker.model.sample import Sample
 from maskmill_worker.model.segmenter import AtATime, Segmenter
 from maskmill_worker.process.clock import DeviceClock
